@@ -1,0 +1,1 @@
+"""Layer 2: tiered, encrypted, open backups: repository, snapshots, restore, check, prune."""

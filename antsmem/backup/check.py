@@ -1,0 +1,238 @@
+"""Check a repository: with no key every byte of every pack, with keys everything that must be true.
+
+Without a key: packs and archives have the SHA-256 they are named or signed by; `.packs` lists name packs that
+are there; `repository.json`, the anchor, the signatures, the identity log and the epoch files are as signed.
+With keys besides: heads open, match their signature and form a chain; every object that a snapshot needs is in
+a pack of its list; with `read_percent` every object has the BLAKE3 it is named by.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from blake3 import blake3
+
+from antsmem.backup import repository as repo
+from antsmem.backup.index import load_index, read_index_file
+from antsmem.backup.pack import open_pack
+from antsmem.backup.reach import Reach
+from antsmem.backup.repository import README, Anchor, Pin, Repository, list_ids, read_signature
+from antsmem.backup.snapshot import COLD, parse_pack_lines
+from antsmem.backup.thaw import read_archive, require_signed
+from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, RollbackError
+
+_THREADS: Final = 2
+Progress = Callable[[str, int, int], None]
+
+
+@dataclass(frozen=True, slots=True)
+class CheckJob:
+    """`read_percent` of the packs are read object by object (100 = all); `pin` is what this host saw last."""
+
+    pin: Pin | None = None
+    read_percent: int = 0
+    progress: Progress = lambda _what, _done, _total: None
+
+
+@dataclass(slots=True)
+class CheckResult:
+    """`problems` are lines for people, empty if all is well; `notes` say what could not be looked at.
+    `damaged` are packs that are not what they should be or not there."""
+
+    repository: str
+    snapshots: int = 0
+    cold: int = 0
+    packs: int = 0
+    objects: int = 0
+    bytes_read: int = 0
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    damaged: set[str] = field(default_factory=set)
+    rolled_back: str = ""
+
+
+def check(repository: Repository, job: CheckJob) -> CheckResult:
+    """Look at everything; finding a problem does not end it. Raises only what the store raises."""
+    return _Check(repository, job).run()
+
+
+class _Check:
+    def __init__(self, repository: Repository, job: CheckJob) -> None:
+        self.repository = repository
+        self.job = job
+        self.result = CheckResult(repository.store.url)
+        self.sizes = {item.name[6:-4]: item.size_bytes for item in repository.store.list("packs")}
+
+    def run(self) -> CheckResult:
+        result = self.result
+        result.packs = len(self.sizes)
+        hot, cold = list_ids(self.repository), list_ids(self.repository, COLD)
+        anchor = self._anchor(hot, cold)
+        live = [i for i in hot if i in anchor.snapshots or i > anchor.head] if anchor else hot
+        result.snapshots, result.cold = len(live), len(cold)
+        self._plain_files(anchor)
+        self._every_pack()
+        listed = self._pack_lists(live)
+        self._signatures(live)
+        if self.repository.keys.identities:
+            self._objects(live, listed)
+        else:
+            result.notes.append("no key: heads, manifests and objects were not opened")
+        self._cold(cold, anchor)
+        return result
+
+    def _attempt(self, what: Callable[..., object], *given: Any) -> bool:
+        """Do `what(*given)`; a problem becomes a line of the result."""
+        try:
+            what(*given)
+        except CannotUnlockError as error:
+            self.result.notes.append(str(error))
+            return False
+        except (IntegrityError, NotFoundError, RollbackError) as error:
+            self.result.problems.append(str(error))
+            return False
+        return True
+
+    def _anchor(self, hot: Sequence[str], cold: Sequence[str]) -> Anchor | None:
+        held: list[Anchor] = []
+
+        def read() -> None:
+            found = repo.read_anchor(self.repository)
+            if found is None:
+                raise IntegrityError("the repository has lost its list of snapshots")
+            held.append(found[0])
+
+        self._attempt(read)
+        if not held:
+            return None
+        anchor = held[0]
+        for tier, there in ((anchor.snapshots, hot), (anchor.cold, cold)):
+            self.result.problems += [f"snapshot `{i}` is listed and gone" for i in sorted(set(tier) - set(there))]
+        pin = self.job.pin
+        if pin is not None and pin.head not in hot and (anchor.sequence < pin.sequence or not hot):
+            self.result.rolled_back = f"the repository is older than what this host saw: `{pin.head}` is gone"
+            self.result.problems.append(self.result.rolled_back)
+        return anchor
+
+    def _plain_files(self, anchor: Anchor | None) -> None:
+        """The README, and the files in `keys/` against the anchor."""
+        store = self.repository.store
+
+        def same(name: str, digest: str) -> None:
+            if hashlib.sha256(store.get(name)).hexdigest() != digest:
+                raise IntegrityError(f"`{name}` is not what was written")
+
+        self._attempt(same, "README", hashlib.sha256(README).hexdigest())
+        for name, digest in sorted(anchor.epochs.items()) if anchor else ():
+            self._attempt(same, f"keys/{name}", digest)
+
+    def _every_pack(self) -> None:
+        """SHA-256 of every pack against its name; with `read_percent`, its objects against theirs."""
+        todo = sorted(self.sizes, reverse=True)
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                while todo and not failed:
+                    self._one_pack(todo.pop())
+                    self.job.progress("packs", len(self.sizes) - len(todo), len(self.sizes))
+            except BaseException as error:  # noqa: BLE001 - carried over to the thread that asked
+                failed.append(error)
+
+        threads = [threading.Thread(target=work, daemon=True) for _ in range(_THREADS - 1)]
+        for thread in threads:
+            thread.start()
+        work()
+        for thread in threads:
+            thread.join()
+        if failed:
+            raise failed[0]
+
+    def _one_pack(self, pack: str) -> None:
+        try:
+            sealed = self.repository.store.get(f"packs/{pack}.age")
+            self.result.bytes_read += len(sealed)
+            if hashlib.sha256(sealed).hexdigest() != pack:
+                raise IntegrityError(f"pack `{pack}` is not what its name says")
+            if self.repository.keys.identities and int(pack[:8], 16) % 100 < self.job.read_percent:
+                for digest, data in open_pack(sealed, self.repository.keys.identities, pack):
+                    self.result.objects += 1
+                    if blake3(data).digest() != digest:
+                        raise IntegrityError(f"object {digest.hex()} in pack `{pack}` is not what its name says")
+        except (IntegrityError, NotFoundError) as error:
+            self.result.damaged.add(pack)
+            self.result.problems.append(str(error))
+        except CannotUnlockError:
+            self.result.notes.append(f"pack `{pack}` is sealed to a key that is not here")
+
+    def _pack_lists(self, live: Sequence[str]) -> dict[str, list[str]]:
+        listed: dict[str, list[str]] = {}
+
+        def read(snapshot_id: str) -> None:
+            data = self.repository.store.get(f"snapshots/{snapshot_id}.packs")
+            listed[snapshot_id] = parse_pack_lines(data, snapshot_id)
+
+        for snapshot_id in live:
+            self._attempt(read, snapshot_id)
+        for pack in sorted({pack for packs in listed.values() for pack in packs} - self.sizes.keys()):
+            self.result.damaged.add(pack)
+            self.result.problems.append(f"pack `{pack}` is needed and gone")
+        return listed
+
+    def _signatures(self, live: Sequence[str]) -> None:
+        """Each signature holds, and each snapshot names one before it as its parent."""
+        last = 0
+        for snapshot_id in live:
+            try:
+                statement = read_signature(self.repository, snapshot_id)
+                sealed = self.repository.store.get(f"snapshots/{snapshot_id}.age")
+            except (IntegrityError, NotFoundError) as error:
+                self.result.problems.append(str(error))
+                continue
+            if hashlib.sha256(sealed).hexdigest() != statement.get("sealed_sha256"):
+                self.result.problems.append(f"the head of snapshot `{snapshot_id}` is not the one that was signed")
+            if statement["sequence"] <= last or statement["parent"] >= snapshot_id:
+                self.result.problems.append(f"snapshot `{snapshot_id}` is out of its place in the chain")
+            last = statement["sequence"]
+        if self.repository.keys.identities:
+            for item in self.repository.store.list("index"):
+                self._attempt(read_index_file, self.repository, item.name)
+
+    def _objects(self, live: Sequence[str], listed: dict[str, list[str]]) -> None:
+        """Every object that a snapshot needs is in a pack that its list names and that is sound."""
+        sound = {pack for pack in self.sizes if pack not in self.result.damaged}
+        where: dict[bytes, str] = {}
+        if not self._attempt(lambda: where.update(load_index(self.repository, sound))):
+            return
+        reach = Reach(self.repository, where)
+
+        def whole(snapshot_id: str) -> None:
+            needed = reach.needed(snapshot_id)
+            missing = sum(digest not in where for digest in needed)
+            if missing:
+                raise IntegrityError(f"snapshot `{snapshot_id}` has lost {missing} objects")
+            packs = {where[digest] for digest in needed}
+            unlisted = packs - set(listed.get(snapshot_id, packs))
+            if unlisted:
+                raise IntegrityError(f"the pack list of snapshot `{snapshot_id}` lacks {len(unlisted)} packs")
+
+        for snapshot_id in live:
+            self._attempt(whole, snapshot_id)
+
+    def _cold(self, cold: Sequence[str], anchor: Anchor | None) -> None:
+        for snapshot_id in cold:
+            if (
+                anchor is not None
+                and snapshot_id not in anchor.cold
+                and anchor.cold
+                and snapshot_id < anchor.cold[-1]
+            ):
+                continue  # forgotten, not swept yet
+            if not self._attempt(require_signed, self.repository, snapshot_id, self.job.progress):
+                continue
+            if self.job.read_percent == 100:
+                self._attempt(read_archive, self.repository, snapshot_id, None, self.job.progress)

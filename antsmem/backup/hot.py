@@ -1,0 +1,271 @@
+"""The hot tier: an incremental snapshot of the workspace into one repository.
+
+The order of writing is what makes a crash cost nothing: packs, then the snapshot's pack list and signature,
+then its sealed head, whose name is the commit. Whatever a killed run left is an orphan that `prune` sweeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from antsmem.backup import repository as repo
+from antsmem.backup.cache import Cache, load_cache, save_cache
+from antsmem.backup.index import extend_index, load_index
+from antsmem.backup.intake import Leak, Tally
+from antsmem.backup.lease import Lease, leased
+from antsmem.backup.manifest import object_list, segments
+from antsmem.backup.objects import TEXT, ObjectIntake
+from antsmem.backup.packer import Kind, Packer, Written
+from antsmem.backup.repository import Anchor, Pin, Repository
+from antsmem.backup.snapshot import HOT, Head, new_id, pack_lines, time_of
+from antsmem.backup.walk import Folder, Task, Walk, walk
+from antsmem.core.errors import CannotUnlockError, IntegrityError, LeakError
+from antsmem.identity.scanner import Scanner
+from antsmem.identity.waivers import Waivers
+from antsmem.workspace.classes import Classifier
+
+Progress = Callable[[str, int, int], None]
+"""Called now and then with what is being done, how much of it is done, and how much there is."""
+
+_SMALL_PACK: Final = 256 << 10
+_MANY_SMALL: Final = 64
+_SKEW_NS: Final = 2_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What to back up and by which rules. `cache_path` is private to (workspace, repository)."""
+
+    root: bytes
+    classifier: Classifier
+    scanner: Scanner
+    waivers: Waivers
+    cache_path: Path
+    now_ns: int
+    pin: Pin | None = None
+    rehash: bool = False
+    progress: Progress = lambda _what, _done, _total: None
+
+
+@dataclass(frozen=True, slots=True)
+class BackupResult:
+    """A committed snapshot. `added_bytes` is what the repository grew by; `complete` is False where a path
+    could not be read or stored truthfully (the warnings name it)."""
+
+    repository: str
+    snapshot: str
+    tier: str
+    files: int
+    size_bytes: int
+    read_bytes: int
+    added_bytes: int
+    left_out: dict[str, int]
+    warnings: tuple[str, ...]
+    waived: tuple[Leak, ...]
+    pin: Pin = field(repr=False)
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything portable is in it exactly."""
+        return not self.warnings
+
+
+def back_up_hot(repository: Repository, job: Job) -> BackupResult:
+    """Take a hot snapshot. Raises `LeakError` (a secret stands in a file: nothing was stored), `LockedError`,
+    `RollbackError`, `NotFoundError` (workspace gone), and what the store raises; the repository is then as it
+    was, but for orphans."""
+    with leased(repository.store, repository.keys.host) as lease:
+        return _Run(repository, job, lease).result()
+
+
+class _Run:
+    def __init__(self, repository: Repository, job: Job, lease: Lease) -> None:
+        self.repository = repository
+        self.job = job
+        self.lease = lease
+        self.state = repo.read_state(repository, job.pin)
+        self.sizes = {item.name[6:-4]: item.size_bytes for item in repository.store.list("packs")}
+        self.cache = self._open_cache()
+
+    def result(self) -> BackupResult:
+        repository, job, state = self.repository, self.job, self.state
+        found = walk(job.root, {} if job.rehash else self.cache.folders, job.classifier)
+        changed = found.changed or not self.cache.root
+        _, recipient = repository.keys.sealing[HOT]
+        with Packer(repository.store, [recipient]) as packer:
+            try:
+                tally = self._read(packer, found, changed)
+            except BaseException:
+                packer.abandon()
+                raise
+        self._remember(packer.written)
+        if changed:
+            self._count(found)
+        warnings = (*clock_warning(state.ids, job.now_ns), *found.warnings, *tally.warnings)
+        head = self._head(found.left_out, len(warnings))
+        epochs = repo.carry_keys(repository, state.anchor.epochs)
+        repo.write_head(repository, head, pack_lines(self.cache.packs[index] for index in self.cache.used))
+        anchor = Anchor(head.sequence, head.id, (*state.ids, head.id), state.anchor.cold, epochs)
+        repo.write_anchor(repository, anchor, state.token)
+        if extend_index(repository, self.cache) or changed:
+            save_cache(job.cache_path, self.cache)
+        return BackupResult(
+            repository=repository.store.url,
+            snapshot=head.id,
+            tier=HOT,
+            files=head.files,
+            size_bytes=head.size_bytes,
+            read_bytes=tally.read_bytes,
+            added_bytes=sum(pack.size_bytes for pack in packer.written),
+            left_out=found.left_out,
+            warnings=warnings,
+            waived=tuple(tally.waived),
+            pin=Pin(head.sequence, head.id),
+        )
+
+    def _open_cache(self) -> Cache:
+        """What may be relied on: the local cache as far as the repository bears it out, else its index."""
+        job, cache = self.job, load_cache(self.job.cache_path)
+        basis = job.root + b"\0" + job.classifier.digest + job.scanner.digest
+        if cache.basis != basis:
+            cache.folders, cache.root, cache.basis = {}, b"", basis
+        if any(name not in self.sizes for name in cache.packs) or (self.sizes and not cache.packs):
+            where: dict[bytes, str] = {}
+            with suppress(CannotUnlockError, IntegrityError):  # slower then: what it held is stored anew
+                where = load_index(self.repository, self.sizes)
+            cache.packs = sorted(set(where.values()))
+            number = {name: index for index, name in enumerate(cache.packs)}
+            cache.objects = {digest: number[name] for digest, name in where.items()}
+            cache.indexed, cache.used = len(cache.packs), []
+            self._drop_stale(cache)
+        self._retire_small_packs(cache)
+        return cache
+
+    @staticmethod
+    def _drop_stale(cache: Cache) -> None:
+        """Forget the records of files whose objects are not all there: they are read again."""
+        cache.root = b""
+        for _, records in cache.folders.values():
+            for name in [name for name, record in records.items() if not _held(record[2], cache.objects)]:
+                del records[name]
+
+    def _retire_small_packs(self, cache: Cache) -> None:
+        """Hourly snapshots leave small packs behind. When a snapshot would need many of them, what they hold
+        is read and stored anew together, so that neither pack lists nor restores grow with the history."""
+        small = {index for index in cache.used if self.sizes.get(cache.packs[index], 0) < _SMALL_PACK}
+        if len(small) <= _MANY_SMALL:
+            return
+        cache.objects = {digest: index for digest, index in cache.objects.items() if index not in small}
+        self._drop_stale(cache)
+
+    def _read(self, packer: Packer, found: Walk, changed: bool) -> Tally:
+        """Read what must be read, pack it with the manifest, and wait until all of it is durable."""
+        job, tasks = self.job, found.tasks
+        have = self.cache.objects
+        intake = ObjectIntake(job.root, job.scanner, job.waivers, job.now_ns, have, packer)
+        tasks.sort(key=neighbours)
+        for index, task in enumerate(tasks):
+            if not index & 63:
+                self.lease.renew()
+                job.progress("files", index, len(tasks))
+            intake.take(task)
+        if changed:
+            digests = [
+                intake.put(Kind.META, text, b"the manifest") for text in segments(manifest_lines(found.folders))
+            ]
+            self.cache.root = intake.put(Kind.META, object_list(digests), b"the manifest")
+            self.cache.meta = b"".join([self.cache.root, *digests])
+        if intake.tally.leaks:
+            raise refusal(intake.tally.leaks)
+        packer.finish()
+        return intake.tally
+
+    def _remember(self, written: list[Written]) -> None:
+        for pack in written:
+            index = len(self.cache.packs)
+            self.cache.packs.append(pack.name)
+            for digest in pack.digests:
+                self.cache.objects[digest] = index
+
+    def _count(self, found: Walk) -> None:
+        """Bring the cache up to the snapshot: its folders, the packs it needs, and its totals."""
+        cache, objects = self.cache, self.cache.objects
+        cache.folders = found.folders
+        used = {objects[cache.meta[at : at + 32]] for at in range(0, len(cache.meta), 32)}
+        entries = files = size_bytes = 0
+        for _, records in found.folders.values():
+            entries += 1 + len(records)
+            for _, _, digests, size in records.values():
+                if digests:
+                    files += 1
+                    size_bytes += size
+                    if len(digests) == 32:
+                        used.add(objects[digests])
+                    else:
+                        used.update([objects[digests[at : at + 32]] for at in range(0, len(digests), 32)])
+        cache.used, cache.totals = sorted(used), (entries, files, size_bytes)
+
+    def _head(self, left_out: dict[str, int], warnings: int) -> Head:
+        keys, job, state = self.repository.keys, self.job, self.state
+        after_ns = time_of(state.ids[-1]) + 1_000_000 if state.ids else 0
+        entries, files, size_bytes = self.cache.totals
+        return Head(
+            id=new_id(max(job.now_ns, after_ns)),
+            repository=self.repository.id,
+            agent=keys.scid,
+            host=keys.host,
+            tier=HOT,
+            sequence=state.next_sequence,
+            parent=state.ids[-1] if state.ids else "",
+            time_ns=job.now_ns,
+            epoch=keys.sealing[HOT][0],
+            identity_version=keys.identity_version,
+            root=self.cache.root,
+            entries=entries,
+            files=files,
+            size_bytes=size_bytes,
+            left_out=left_out,
+            warnings=warnings,
+        )
+
+
+def clock_warning(ids: Sequence[str], now_ns: int) -> tuple[str, ...]:
+    """A warning where the clock stands well before the newest of `ids`."""
+    behind_ns = time_of(ids[-1]) - now_ns if ids else 0
+    if behind_ns <= _SKEW_NS:
+        return ()
+    return (f"the clock is {behind_ns // 1_000_000_000} s behind the newest snapshot: was it set back?",)
+
+
+def _held(digests: bytes, objects: dict[bytes, int]) -> bool:
+    return all(digests[at : at + 32] in objects for at in range(0, len(digests), 32))
+
+
+def neighbours(task: Task) -> tuple[bool, bytes, bytes, bytes]:
+    """Like beside like: text first, by ending and directory."""
+    return (not task.name.endswith(TEXT), task.name[-5:], task.folder, task.name)
+
+
+def manifest_lines(folders: dict[bytes, Folder]) -> Iterator[tuple[bytes, bytes]]:
+    """(name, line) of every path: each directory before what is in it."""
+    for folder in sorted(folders):
+        own, records = folders[folder]
+        yield folder, own
+        for name in sorted(records):
+            yield name, records[name][1]
+
+
+def refusal(leaks: list[Leak]) -> LeakError:
+    """The error that names every place where a secret stands."""
+    where = "; ".join(f"`{leak.path}:{leak.line}` {leak.rule} {leak.shown}" for leak in leaks[:10])
+    more = f" and {len(leaks) - 10} more" if len(leaks) > 10 else ""
+    first = leaks[0]
+    return LeakError(
+        f"nothing was backed up, because a secret stands in: {where}{more}",
+        hint=f"move it out of the file, or record that it may stay: "
+        f'antsmem waive {first.path}:{first.line} --reason "..."',
+    )

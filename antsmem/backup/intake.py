@@ -1,0 +1,234 @@
+"""Read files truthfully: stable bytes, live databases at rest, holes passed over, no secrets.
+
+A file is read again when it changed under the reading, at most three times; then it is stored as read, with a
+warning. Every byte passes the scanner before it goes anywhere.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import stat
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from typing import Final
+
+from antsmem.backup.cache import Record
+from antsmem.backup.manifest import Entry, line, shown
+from antsmem.backup.pack import OBJECT_BYTES
+from antsmem.backup.sqlite import HEADER_BYTES, MAGIC, held, rests
+from antsmem.backup.walk import Task, joined, left_out_line, record_key
+from antsmem.core import canonical
+from antsmem.identity.scanner import Finding, Scanner, line_of, masked
+from antsmem.identity.waivers import Waivers
+
+_ATTEMPTS: Final = 3
+WINDOW: Final = 8 << 20
+_FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
+_XATTR_BYTES: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Leak:
+    """A secret that stands in a file: where, which rule, and a masked form that is safe to show."""
+
+    path: str
+    line: int
+    rule: str
+    shown: str
+
+
+@dataclass(slots=True)
+class Tally:
+    """What an intake met. `leaks` are refused findings, `waived` those with a recorded permission."""
+
+    read_bytes: int = 0
+    warnings: list[str] = field(default_factory=list)
+    leaks: list[Leak] = field(default_factory=list)
+    waived: list[Leak] = field(default_factory=list)
+    unreadable: int = 0
+
+
+class Intake(ABC):
+    """Reads the files of one run; a subclass says where their bytes go."""
+
+    def __init__(self, root: bytes, scanner: Scanner, waivers: Waivers, now_ns: int) -> None:
+        self.root = root
+        self.scanner = scanner
+        self.waivers = waivers
+        self.now_ns = now_ns
+        self.tally = Tally()
+        self._window: bytearray | None = None
+
+    @abstractmethod
+    def content(self, fd: int, status: os.stat_result, relative: bytes) -> tuple[bytes, int, bytes]:
+        """Take the bytes of the file open at `fd` once: (kind, size in bytes, digests of its objects, the
+        first of which stands in its manifest line)."""
+
+    def take(self, task: Task) -> None:
+        """Read the file of `task`; its record goes where the task says. The -wal and -journal of a database
+        are read under the same hold."""
+        relative, records, fds = task.path, task.records, list[int]()
+        path = self.root + b"/" + relative
+        try:
+            fd = self._open(relative, task.name, records, fds)
+            if fd is None:
+                return
+            header = os.pread(fd, HEADER_BYTES, 0)
+            database, why = header.startswith(MAGIC), ""
+            resting = database and rests(header, path)
+            if resting or not database:
+                self._read_group(task, fds)
+            if database and not (resting and rests(header, path)):  # live, or somebody opened it meanwhile
+                with held(path) as why:
+                    self._read_group(task, fds)
+            if why:
+                self.tally.warnings.append(f"`{shown(relative)}` was copied as it stood: {why}")
+        finally:
+            for each in fds:
+                os.close(each)
+
+    def _read_group(self, task: Task, fds: list[int]) -> None:
+        for name in (task.name, *task.companions):
+            self._read(joined(task.folder, name), name, task.records, fds)
+
+    def _read(self, relative: bytes, name: bytes, records: dict[bytes, Record], fds: list[int]) -> None:
+        fd = self._open(relative, name, records, fds)
+        if fd is None:
+            return
+        try:
+            records[name] = self.stable(fd, relative)
+        except OSError as error:
+            self._unreadable(relative, name, records, error)
+
+    def _open(self, relative: bytes, name: bytes, records: dict[bytes, Record], fds: list[int]) -> int | None:
+        """A descriptor, also appended to `fds`: those stay open until the hold on a database has ended."""
+        try:
+            fds.append(os.open(self.root + b"/" + relative, _FLAGS))
+        except FileNotFoundError:
+            return None  # deleted since the walk: as if it had never been there
+        except OSError as error:
+            self._unreadable(relative, name, records, error)
+            return None
+        return fds[-1]
+
+    def _unreadable(self, relative: bytes, name: bytes, records: dict[bytes, Record], error: OSError) -> None:
+        self.tally.unreadable += 1
+        self.tally.warnings.append(f"could not read `{shown(relative)}`: {(error.strerror or '').lower()}")
+        records[name] = (None, left_out_line(relative, "unreadable"), b"", 0)
+
+    def repeatable(self, status: os.stat_result) -> bool:
+        """Whether `content` may be called again for a file that changed meanwhile."""
+        return True
+
+    def done(self, entry: Entry) -> None:
+        """The file of `entry` was read to the end for the last time."""
+        return
+
+    def stable(self, fd: int, relative: bytes) -> Record:
+        """Take the file open at `fd`, again while it changes; its record."""
+        known_waived = len(self.tally.waived)
+        for attempt in range(_ATTEMPTS):
+            before = os.fstat(fd)
+            kind, size, digests = self.content(fd, before, relative)
+            after = os.fstat(fd)
+            same = (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
+            if same and size == after.st_size:
+                break
+            if attempt == _ATTEMPTS - 1 or not self.repeatable(before):
+                self.tally.warnings.append(f"`{shown(relative)}` kept changing while it was read: stored as read")
+                break
+        self.tally.read_bytes += size
+        owner, mode = (after.st_uid, after.st_gid), stat.S_IMODE(after.st_mode)
+        attributes = self.attributes(fd, is_sparse(after) and size >= OBJECT_BYTES, relative)
+        entry = Entry(kind, mode, owner, after.st_mtime_ns, size, digests[:32], b"", relative, attributes)
+        self.done(entry)
+        waived = len(self.tally.waived) > known_waived  # looked at again each time, until the waiver expires
+        return (None if waived else record_key(after, self.now_ns), line(entry), digests, size)
+
+    def windows(self, fd: int, chunk: int, sparse: bool, relative: bytes) -> Iterator[tuple[int, memoryview]]:
+        """The file in windows of whole chunks, each scanned together with the end of the one before. Of a
+        sparse file, windows that lie in a hole are passed over (the end of the file always comes)."""
+        overlap = self.scanner.overlap
+        if self._window is None:
+            self._window = bytearray(overlap + WINDOW)
+        view, at, kept = memoryview(self._window), 0, 0
+        while True:
+            if sparse:
+                data = _next_data(fd, at)
+                if data >= at + chunk:
+                    at, kept = data - data % chunk, 0
+            count = _read_full(fd, view[overlap:], at)
+            if not count:
+                return
+            self.inspect(view[overlap - kept : overlap + count], relative, at - kept, fd)
+            yield at, view[overlap : overlap + count]
+            if count < WINDOW:
+                return
+            view[:overlap] = view[WINDOW : WINDOW + overlap]
+            at, kept = at + count, overlap
+
+    def attributes(self, fd: int, sparse: bool, relative: bytes) -> bytes:
+        """The last field of a manifest line: whether there are holes, and extended attributes in `user.`."""
+        found: dict[str, object] = {"sparse": True} if sparse else {}
+        names = os.listxattr(fd) if hasattr(os, "listxattr") else []
+        xattrs = {name: os.getxattr(fd, name) for name in names if name.startswith("user.")}
+        if xattrs and (sum(map(len, xattrs.values())) > _XATTR_BYTES or not all(map(str.isascii, xattrs))):
+            self.tally.warnings.append(
+                f"the extended attributes of `{shown(relative)}` are too large or oddly named"
+            )
+        elif xattrs:
+            found["xattr"] = {name: base64.b64encode(value).decode() for name, value in sorted(xattrs.items())}
+        return base64.b64encode(canonical.dumps(found)) if found else b""
+
+    def inspect(self, view: memoryview, relative: bytes, offset: int, fd: int | None = None) -> None:
+        """Scan bytes that stand at `offset` of a file; findings are tallied as leaks or as waived."""
+        findings = self.scanner.scan(view)
+        for finding in findings:
+            self._found(finding, view, relative, offset, fd)
+
+    def _found(self, finding: Finding, view: memoryview, relative: bytes, offset: int, fd: int | None) -> None:
+        row = line_of(view, finding.start)
+        if fd is not None and offset:
+            row += _lines_before(fd, offset)
+        leak = Leak(shown(relative), row, finding.rule, masked(bytes(view[finding.start : finding.end])))
+        heap = self.tally.waived if self.waivers.allows(relative, finding) else self.tally.leaks
+        if leak not in heap:
+            heap.append(leak)
+
+
+def _read_full(fd: int, view: memoryview, at: int) -> int:
+    count = 0
+    while count < len(view):
+        more = os.preadv(fd, [view[count:]], at + count)
+        if not more:
+            break
+        count += more
+    return count
+
+
+def _next_data(fd: int, at: int) -> int:
+    """Where the next bytes that are not a hole begin; at the end of the file, its last chunk's start."""
+    try:
+        return os.lseek(fd, at, os.SEEK_DATA)
+    except OSError:
+        return max(os.fstat(fd).st_size - 1, 0)
+
+
+def _lines_before(fd: int, offset: int) -> int:
+    """Newlines in the first `offset` bytes."""
+    count = at = 0
+    while at < offset:
+        data = os.pread(fd, min(1 << 20, offset - at), at)
+        if not data:
+            break
+        count += data.count(b"\n")
+        at += len(data)
+    return count
+
+
+def is_sparse(status: os.stat_result) -> bool:
+    """Whether the file has holes: fewer blocks than its size needs."""
+    return status.st_blocks * 512 < status.st_size - 4096

@@ -1,0 +1,166 @@
+"""The manifest: what was in the workspace, as text that `while read` can walk, one line a path.
+
+    kind \t mode \t uid:gid \t mtime_ns \t size \t object \t path [\t attributes] \n
+
+| kind | is | object |
+|---|---|---|
+| `d` | directory (its line comes before what is in it; the root is `.`) | `-` |
+| `f` | file of at most one object | BLAKE3 of its bytes |
+| `c` / `C` | file in chunks of 64 KiB / 1 MiB | BLAKE3 of the list of lists of its chunks |
+| `l` | symbolic link | where it points |
+| `h` | hard link to a path above or below | that path |
+| `p` `s` `b` | FIFO, socket, device: recorded, not read | `-` |
+| `x` | left out of the backup | why: `secret`, `machine-bound`, `derived`, `unreadable` |
+
+Paths and link targets are bytes; control characters, backslashes and what is not UTF-8 are written as `\\0ooo`,
+which `printf %b` undoes. `attributes` is base64 of canonical JSON: `{"sparse": true, "xattr": {name: base64}}`.
+The lines are cut by content into segments (objects); the root object lists them as `o/<hex>` lines.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Iterator
+from typing import Final, NamedTuple
+from zlib import crc32
+
+from antsmem.core.errors import IntegrityError
+
+SQLITE_CHUNK: Final = 64 << 10
+FILE_CHUNK: Final = 1 << 20
+CHUNKED: Final = {b"c": SQLITE_CHUNK, b"C": FILE_CHUNK}
+ROOT: Final = b"."
+LIST_LENGTH: Final = 256
+
+_ODD = re.compile(rb"[\x00-\x1f\x7f\\]")
+_ESCAPE = re.compile(rb"\\0([0-3][0-7]{2})")
+_KINDS = frozenset({b"d", b"f", b"c", b"C", b"l", b"h", b"p", b"s", b"b", b"x"})
+
+
+class Entry(NamedTuple):  # not a dataclass: a restore makes one a path, and these are made five times faster
+    """One line. `link` is the target of `l` and `h` or the reason of `x`; `digest` is 32 bytes or empty."""
+
+    kind: bytes
+    mode: int
+    owner: tuple[int, int]
+    mtime_ns: int
+    size_bytes: int
+    digest: bytes
+    link: bytes
+    path: bytes
+    attributes: bytes = b""
+
+    @property
+    def is_file(self) -> bool:
+        """Whether it has content of its own."""
+        return self.kind in {b"f", b"c", b"C"}
+
+
+def escape(name: bytes) -> bytes:
+    """`name` on one line of UTF-8 without control characters; `unescape` gives it back exactly."""
+    if _ODD.search(name) is None and (name.isascii() or _is_utf8(name)):
+        return name
+    if _is_utf8(name):
+        return _ODD.sub(lambda found: b"\\0%03o" % found[0][0], name)
+    return b"".join(b"\\0%03o" % c if c < 32 or c > 126 or c == 92 else bytes((c,)) for c in name)
+
+
+def unescape(text: bytes) -> bytes:
+    """The bytes that `escape` was given."""
+    return _ESCAPE.sub(lambda found: bytes((int(found[1], 8),)), text) if b"\\" in text else text
+
+
+def line(entry: Entry) -> bytes:
+    """The manifest line of `entry`, with its newline."""
+    third = entry.digest.hex().encode() if entry.digest else escape(entry.link) or b"-"
+    tail = b"\t" + entry.attributes if entry.attributes else b""
+    return b"%b\t%o\t%d:%d\t%d\t%d\t%b\t%b%b\n" % (
+        entry.kind, entry.mode, *entry.owner, entry.mtime_ns, entry.size_bytes, third, escape(entry.path), tail,
+    )  # fmt: skip
+
+
+def parse_line(text: bytes) -> Entry:
+    """The entry of one line (without newline); `IntegrityError` if it is not one."""
+    try:
+        kind, mode, owner, mtime, size, third, path, *rest = text.split(b"\t")
+        uid, gid = owner.split(b":")
+        holds = kind in {b"f", b"c", b"C"}
+        entry = Entry(
+            kind=kind,
+            mode=int(mode, 8) & 0o7777,
+            owner=(int(uid), int(gid)),
+            mtime_ns=int(mtime),
+            size_bytes=int(size),
+            digest=bytes.fromhex(third.decode()) if holds else b"",
+            link=unescape(third) if kind in {b"l", b"h", b"x"} else b"",
+            path=unescape(path),
+            attributes=rest[0] if rest else b"",
+        )
+    except ValueError:
+        raise IntegrityError("the manifest holds a malformed line") from None
+    if kind not in _KINDS or entry.size_bytes < 0 or len(entry.digest) != 32 * holds:
+        raise IntegrityError("the manifest holds a malformed line")
+    return entry
+
+
+def segments(lines_by_name: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
+    """Join (name, line) pairs into segments that end where the name says so: an edit changes one segment."""
+    held: list[bytes] = []
+    for name, text in lines_by_name:
+        held.append(text)
+        if not crc32(name) & 31:
+            yield b"".join(held)
+            held = []
+    if held:
+        yield b"".join(held)
+
+
+def object_list(digests: Iterable[bytes]) -> bytes:
+    """`o/<hex>` lines: how one object names others."""
+    return b"".join([b"o/%b\n" % digest.hex().encode() for digest in digests])
+
+
+def parse_object_list(text: bytes) -> list[bytes]:
+    """The digests that `object_list` was given."""
+    try:
+        return [bytes.fromhex(row[2:].decode()) for row in text.splitlines()]
+    except ValueError:
+        raise IntegrityError("an object list is malformed") from None
+
+
+def read_manifest(root: bytes, fetch: Callable[[bytes], bytes]) -> list[Entry]:
+    """All entries under the root object `root`, checked: see `checked`. `fetch` gives an object's bytes."""
+    text = b"".join([fetch(digest) for digest in parse_object_list(fetch(root))])
+    return checked(map(parse_line, text.splitlines()))
+
+
+def checked(entries: Iterable[Entry]) -> list[Entry]:
+    """The entries, if restoring them can only touch what is below the target: every path is relative, has no
+    `.` or `..`, stands once, and its parent is a directory of this manifest. Else `IntegrityError`."""
+    listed = list(entries)
+    kinds = {entry.path: entry.kind for entry in listed}
+    if len(kinds) != len(listed) or kinds.get(ROOT) != b"d":
+        raise IntegrityError("the manifest names a path twice or has no root")
+    for entry in listed:
+        path = entry.path
+        if path == ROOT:
+            continue
+        parent, _, name = path.rpartition(b"/")
+        if name in {b"", b".", b".."} or b"\0" in path or kinds.get(parent or ROOT) != b"d":
+            raise IntegrityError(f"the manifest names `{shown(path)}`, which lies outside of it")
+        if entry.kind == b"h" and kinds.get(entry.link) not in CHUNKED and kinds.get(entry.link) != b"f":
+            raise IntegrityError(f"the manifest links `{shown(path)}` to what is not a file")
+    return listed
+
+
+def shown(path: bytes) -> str:
+    """A path for people: one line, whatever its bytes."""
+    return escape(path).decode()
+
+
+def _is_utf8(name: bytes) -> bool:
+    try:
+        name.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

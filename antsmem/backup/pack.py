@@ -1,0 +1,205 @@
+"""Packs: many objects in one sealed file, readable with the stock `age`, `zstd` and `tar`.
+
+    packs/<sha256 of the file>.age = age( zstd(tar: TOC) ‖ zstd(tar: o/<blake3 hex> …) )
+
+An object is named by the BLAKE3 of its bytes. `TOC` lists `<blake3 hex> <size>` a line, so that a reader who
+looks for one object decrypts the first 64 KiB only. Both tar parts are plain ustar with constant metadata.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from antsmem.core.disk import Buffer
+from antsmem.core.errors import IntegrityError
+
+if TYPE_CHECKING:
+    from antsmem.core.age import Identity, Recipient
+
+BLOCK: Final = 512
+PACK_BYTES: Final = 16 << 20
+OBJECT_BYTES: Final = 1 << 20
+MAX_PACK_BYTES: Final = 64 << 20
+"""What a reader accepts, sealed or not: four times what a writer makes."""
+
+_ZEROS: Final = bytes(BLOCK)
+_TAIL: Final = _ZEROS[:100] + b"ustar\00000" + _ZEROS[:247]
+_SMALL: Final = 4 << 20
+_STEP: Final = 64 << 10
+_HEADER: Final = b"%b%b0000644\x000000000\x000000000\x00%011o\x0000000000000\x00        0%b"
+
+
+@dataclass(frozen=True, slots=True)
+class SealedPack:
+    """A pack ready to be stored: its name, its bytes in parts, and the digests of what it holds."""
+
+    name: str
+    parts: list[bytes]
+    size_bytes: int
+    digests: list[bytes]
+
+
+def tar_header(name: bytes, size_bytes: int) -> bytes:
+    """The 512-byte ustar header of a regular file `name` (at most 100 bytes) of `size_bytes` (POSIX.1-1988)."""
+    header = _HEADER % (name, _ZEROS[: 100 - len(name)], size_bytes, _TAIL)
+    return header[:148] + b"%06o\0 " % sum(header) + header[156:]
+
+
+class Draft:
+    """A pack being filled: one reusable buffer that objects are read straight into.
+
+    `room(n)` gives the place where up to `n` bytes may be written; `add` turns what stands there into an
+    object; without `add` the next `room` gives the same place again.
+    """
+
+    def __init__(self) -> None:
+        self.buffer = bytearray(PACK_BYTES + OBJECT_BYTES + (64 << 10))
+        self.view = memoryview(self.buffer)
+        self.end = 0
+        self.contents: list[tuple[bytes, int]] = []
+
+    @property
+    def full(self) -> bool:
+        """Whether it is time to seal: the next object might not fit."""
+        return self.end >= PACK_BYTES
+
+    def room(self, size_bytes: int) -> memoryview:
+        """Where the next object's bytes go."""
+        start = self.end + BLOCK
+        return self.view[start : start + size_bytes]
+
+    def add(self, digest: bytes, size_bytes: int) -> None:
+        """The `size_bytes` bytes in `room` are the object `digest`."""
+        start, buffer = self.end, self.buffer
+        buffer[start : start + BLOCK] = tar_header(b"o/" + digest.hex().encode(), size_bytes)
+        end = start + BLOCK + size_bytes
+        padding = -size_bytes % BLOCK
+        buffer[end : end + padding] = _ZEROS[:padding]
+        self.end = end + padding
+        self.contents.append((digest, size_bytes))
+
+    def take(self, digest: bytes, data: Buffer) -> None:
+        """Copy `data` in as the object `digest`."""
+        size = len(data)
+        self.room(size)[:] = data
+        self.add(digest, size)
+
+    def absorb(self, other: Draft) -> None:
+        """Take over all objects of `other`, a small one."""
+        self.view[self.end : self.end + other.end] = other.view[: other.end]
+        self.end += other.end
+        self.contents += other.contents
+
+    def clear(self) -> None:
+        """Empty, for reuse."""
+        self.end = 0
+        self.contents = []
+
+
+def seal_pack(draft: Draft, level: int, recipients: Sequence[Recipient]) -> SealedPack:
+    """Compress and seal what `draft` holds. `level` is zstd's; packs under 4 MiB get at least 6."""
+    import hashlib
+
+    from antsmem.core import age
+
+    toc = b"".join([b"%b %d\n" % (digest.hex().encode(), size) for digest, size in draft.contents])
+    table = tar_header(b"TOC", len(toc)) + toc + _ZEROS[: -len(toc) % BLOCK]
+    draft.buffer[draft.end : draft.end + 2 * BLOCK] = bytes(2 * BLOCK)
+    body = draft.view[: draft.end + 2 * BLOCK]
+    if draft.end <= _SMALL:
+        level = max(level, 6)
+    parts = age.seal([compress(table, 3), compress(body, level)], recipients)
+    sha256 = hashlib.sha256()
+    for part in parts:
+        sha256.update(part)
+    return SealedPack(sha256.hexdigest(), parts, sum(map(len, parts)), [digest for digest, _ in draft.contents])
+
+
+def compress(data: Buffer, level: int) -> bytes:
+    """One zstd frame with size and checksum."""
+    import zstandard
+
+    return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
+
+
+def decompress(data: Buffer, limit: int = MAX_PACK_BYTES) -> bytes:
+    """The content of one whole zstd frame of at most `limit` bytes; anything else is an `IntegrityError`."""
+    import zstandard
+
+    try:
+        size = zstandard.frame_content_size(data)
+        if not 0 <= size <= limit:
+            raise IntegrityError(f"a compressed part claims {size} bytes: more than the format allows")
+        return zstandard.ZstdDecompressor().decompress(data, max_output_size=limit)
+    except zstandard.ZstdError as error:
+        raise IntegrityError("a compressed part is damaged") from error
+
+
+def read_toc(chunks: Iterable[Buffer], identities: Sequence[Identity], name: str) -> list[tuple[bytes, int]]:
+    """(digest, size) of the objects in the pack whose first bytes are `chunks`; reads no further than needed."""
+    import zstandard
+
+    from antsmem.core import age
+
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    text = bytearray()
+    try:
+        for plain in age.unseal_stream(chunks, identities):
+            text += frame.decompress(plain)
+            if frame.eof or len(text) > MAX_PACK_BYTES:
+                break
+    except zstandard.ZstdError as error:
+        raise IntegrityError(f"the table of contents of pack `{name}` is damaged") from error
+    if not frame.eof:
+        raise IntegrityError(f"pack `{name}` ends inside its table of contents")
+    return _parse_toc(text, name)
+
+
+def open_pack(sealed: Buffer, identities: Sequence[Identity], name: str) -> Iterator[tuple[bytes, memoryview]]:
+    """Each object of a pack as (digest it is filed under, its bytes). The caller checks the digest.
+
+    Raises `IntegrityError` where the file is not a pack, `CannotUnlockError` where no identity opens it.
+    """
+    import zstandard
+
+    from antsmem.core import age
+
+    plain = memoryview(age.unseal(sealed, identities))
+    frame, at = zstandard.ZstdDecompressor().decompressobj(), 0
+    try:
+        while not frame.eof and at < len(plain):
+            frame.decompress(plain[at : at + _STEP])
+            at += _STEP
+    except zstandard.ZstdError as error:
+        raise IntegrityError(f"pack `{name}` is damaged") from error
+    return tar_members(decompress(plain[min(at, len(plain)) - len(frame.unused_data) :]), name)
+
+
+def tar_members(tar: Buffer, name: str) -> Iterator[tuple[bytes, memoryview]]:
+    """The objects in the second part of pack `name`."""
+    view, at, end = memoryview(tar), 0, len(tar)
+    while at + BLOCK <= end and view[at]:
+        header = bytes(view[at : at + 136])
+        try:
+            digest, size = bytes.fromhex(header[2:66].decode()), int(header[124:135], 8)
+        except ValueError:
+            raise IntegrityError(f"pack `{name}` holds a malformed object header") from None
+        stop = at + BLOCK + size
+        if header[:2] != b"o/" or stop > end:
+            raise IntegrityError(f"pack `{name}` holds a malformed object header")
+        yield digest, view[at + BLOCK : stop]
+        at = stop + -size % BLOCK
+
+
+def _parse_toc(text: bytearray, name: str) -> list[tuple[bytes, int]]:
+    try:
+        size = int(bytes(text[124:135]), 8)
+        rows = [line.split(b" ") for line in bytes(text[BLOCK : BLOCK + size]).splitlines()]
+        toc = [(bytes.fromhex(digest.decode()), int(length)) for digest, length in rows]
+    except ValueError:
+        raise IntegrityError(f"the table of contents of pack `{name}` is malformed") from None
+    if any(len(digest) != 32 for digest, _ in toc):
+        raise IntegrityError(f"the table of contents of pack `{name}` is malformed")
+    return toc

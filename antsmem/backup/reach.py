@@ -1,0 +1,54 @@
+"""Which objects a snapshot needs: what `prune` keeps and `check` looks for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from antsmem.backup.manifest import parse_object_list
+from antsmem.backup.reader import ObjectReader
+from antsmem.backup.repository import Repository, read_head
+from antsmem.core.errors import IntegrityError
+
+
+@dataclass(slots=True)
+class Reach:
+    """Answers for many snapshots; a manifest segment that they share is read once."""
+
+    repository: Repository
+    where: Mapping[bytes, str]
+    _reader: ObjectReader = field(init=False)
+    _segments: dict[bytes, frozenset[bytes]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self._reader = ObjectReader(self.repository, dict(self.where))
+
+    def needed(self, snapshot_id: str) -> set[bytes]:
+        """The digests of all objects of a snapshot. Raises `IntegrityError` where its manifest is not there."""
+        root = read_head(self.repository, snapshot_id).root
+        segments = parse_object_list(self._reader.get(root))
+        found = {root, *segments}
+        for segment in segments:
+            held = self._segments.get(segment)
+            if held is None:
+                held = self._segments[segment] = frozenset(self._of_segment(segment))
+            found |= held
+        return found
+
+    def _of_segment(self, segment: bytes) -> set[bytes]:
+        found: set[bytes] = set()
+        for text in self._reader.get(segment).splitlines():
+            kind = text[:1]
+            if kind not in b"fcC":
+                continue
+            try:
+                digest = bytes.fromhex(text.split(b"\t", 6)[5].decode())
+            except (IndexError, ValueError):
+                raise IntegrityError("the manifest holds a malformed line") from None
+            found.add(digest)
+            if kind != b"f":
+                lists = parse_object_list(self._reader.get(digest))
+                found.update(lists)
+                for part in lists:
+                    found.update(parse_object_list(self._reader.get(part)))
+        return found

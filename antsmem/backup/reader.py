@@ -1,0 +1,96 @@
+"""Read objects back, each one verified against its name."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Final
+
+from blake3 import blake3
+
+from antsmem.backup.index import load_index
+from antsmem.backup.manifest import Entry, parse_object_list, read_manifest
+from antsmem.backup.pack import open_pack
+from antsmem.backup.repository import Repository, read_head
+from antsmem.backup.snapshot import Head, parse_pack_lines
+from antsmem.core.errors import IntegrityError, NotFoundError
+
+_HELD_BYTES: Final = 64 << 20
+
+
+@dataclass(slots=True)
+class ObjectReader:
+    """Gives objects by digest. `where` says which pack holds which; `held` keeps what was read along."""
+
+    repository: Repository
+    where: dict[bytes, str]
+    held: dict[bytes, memoryview] = field(default_factory=dict)
+
+    def get(self, digest: bytes) -> bytes:
+        """The bytes of one object; its pack's other objects are kept for the next calls."""
+        if digest not in self.held:
+            pack = self.where.get(digest)
+            if pack is None:
+                raise IntegrityError(f"object {digest.hex()[:16]}… is in no pack of the repository")
+            if sum(map(len, self.held.values())) > _HELD_BYTES:
+                self.held.clear()
+            self.held.update(read_pack(self.repository, pack))
+        data = self.held.get(digest)
+        if data is None or blake3(data).digest() != digest:
+            raise IntegrityError(
+                f"object {digest.hex()[:16]}… in pack `{self.where[digest]}` is not what its name says"
+            )
+        return bytes(data)
+
+    def chunks(self, entry: Entry) -> list[bytes]:
+        """The digests of a file's content in order: one for `f`, one a chunk for `c` and `C`."""
+        if entry.kind == b"f":
+            return [entry.digest]
+        lists = [self.get(digest) for digest in parse_object_list(self.get(entry.digest))]
+        return [digest for text in lists for digest in parse_object_list(text)]
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A hot snapshot ready to be read: its head, its entries, and the reader of its objects."""
+
+    head: Head
+    entries: list[Entry]
+    reader: ObjectReader
+
+
+def open_snapshot(repository: Repository, snapshot_id: str) -> Opened:
+    """Verify and open a hot snapshot. Raises `NotFoundError`, `IntegrityError`, `CannotUnlockError`."""
+    head = read_head(repository, snapshot_id)
+    try:
+        packs = parse_pack_lines(repository.store.get(f"snapshots/{snapshot_id}.packs"), snapshot_id)
+    except NotFoundError:
+        raise IntegrityError(f"snapshot `{snapshot_id}` has lost its pack list") from None
+    reader = ObjectReader(repository, load_index(repository, packs))
+    entries = read_manifest(head.root, reader.get)
+    if len(entries) != head.entries:
+        raise IntegrityError(f"the manifest of snapshot `{snapshot_id}` has another length than its head says")
+    return Opened(head, entries, reader)
+
+
+def read_pack(repository: Repository, pack: str) -> Iterator[tuple[bytes, memoryview]]:
+    """The objects of a pack as they stand there, not yet verified."""
+    try:
+        sealed = repository.store.get(f"packs/{pack}.age")
+    except NotFoundError:
+        raise IntegrityError(
+            f"pack `{pack[:16]}…` is gone from `{repository.store.url}`",
+            hint="antsmem check --repair names the files hit; another repository may hold it",
+        ) from None
+    return open_pack(sealed, repository.keys.identities, pack)
+
+
+def packs_of(where: dict[bytes, str], digests: Iterable[bytes]) -> dict[str, int]:
+    """The packs that hold `digests`, with how many of them each holds."""
+    found: dict[str, int] = {}
+    for digest in digests:
+        pack = where.get(digest)
+        if pack is None:
+            raise IntegrityError(f"object {digest.hex()[:16]}… is in no pack of the repository")
+        found[pack] = found.get(pack, 0) + 1
+    return found

@@ -1,0 +1,109 @@
+"""Rewrite packs that are mostly garbage, and many small packs into few: part of `prune`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from blake3 import blake3
+
+from antsmem.backup.index import load_index, put_index
+from antsmem.backup.packer import Kind, Packer
+from antsmem.backup.reach import Reach
+from antsmem.backup.reader import read_pack
+from antsmem.backup.repository import Repository
+from antsmem.backup.snapshot import HOT
+from antsmem.core.errors import IntegrityError
+
+_SMALL: Final = 256 << 10
+_MANY_SMALL: Final = 32
+_WORTH: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Repacked:
+    """`replaced` maps an old pack to the new ones that hold what is still needed of it."""
+
+    replaced: dict[str, frozenset[str]]
+    written: frozenset[str]
+
+    def applied(self, packs: Iterable[str]) -> list[str]:
+        """A snapshot's pack list after the rewrite."""
+        return sorted(set[str]().union(*(self.replaced.get(pack, {pack}) for pack in packs)))
+
+
+def repack(
+    repository: Repository,
+    lists: Mapping[str, Sequence[str]],
+    sizes: Mapping[str, int],
+    progress: Callable[[str, int, int], None],
+    renew: Callable[[], None],
+) -> Repacked:
+    """Rewrite what is worth rewriting of the packs that the snapshots in `lists` need, and consolidate the
+    index. The new packs are durable and verified on return; nothing refers to them yet."""
+    needed = {pack for packs in lists.values() for pack in packs if pack in sizes}
+    where = load_index(repository, needed)
+    reach = Reach(repository, where)
+    live = set[bytes]().union(*map(reach.needed, lists))
+    held: dict[str, list[bytes]] = {}
+    for digest, pack in where.items():
+        held.setdefault(pack, []).append(digest)
+    small = [pack for pack in held if sizes[pack] < _SMALL]
+    poor = {pack for pack, digests in held.items() if sum(d in live for d in digests) < _WORTH * len(digests)}
+    old = sorted(poor | set(small if len(small) > _MANY_SMALL else ()))
+    if not old:
+        _write_index(repository, held)
+        return Repacked({}, frozenset())
+    _, recipient = repository.keys.sealing[HOT]
+    moved: dict[bytes, str] = {}
+    with Packer(repository.store, [recipient]) as packer:
+        for done, pack in enumerate(old):
+            renew()
+            progress("packs", done, len(old))
+            for digest, data in read_pack(repository, pack):
+                if digest in live and digest not in moved:
+                    if blake3(data).digest() != digest:
+                        raise IntegrityError(f"pack `{pack[:16]}…` is damaged: nothing pruned")
+                    moved[digest] = ""
+                    packer.put(Kind.TEXT, digest, data)
+        for written in packer.finish():
+            moved.update(dict.fromkeys(written.digests, written.name))
+    new = frozenset(moved.values())
+    _verify(repository, new, moved)
+    for pack in old:
+        del held[pack]
+    for digest, pack in moved.items():
+        held.setdefault(pack, []).append(digest)
+    replaced = {pack: frozenset(moved[d] for d in digests if d in moved) for pack, digests in _by_pack(where, old)}
+    _write_index(repository, held)
+    return Repacked(replaced, new)
+
+
+def _verify(repository: Repository, packs: Iterable[str], moved: Mapping[bytes, str]) -> None:
+    """Read the new packs back: every moved object must be there, exactly."""
+    missing = set(moved)
+    for pack in packs:
+        for digest, data in read_pack(repository, pack):
+            if blake3(data).digest() == digest:
+                missing.discard(digest)
+    if missing:
+        raise IntegrityError(f"the store did not keep {len(missing)} rewritten objects: nothing pruned")
+
+
+def _by_pack(where: Mapping[bytes, str], packs: Sequence[str]) -> Iterable[tuple[str, list[bytes]]]:
+    found: dict[str, list[bytes]] = {pack: [] for pack in packs}
+    for digest, pack in where.items():
+        if pack in found:
+            found[pack].append(digest)
+    return found.items()
+
+
+def _write_index(repository: Repository, held: Mapping[str, list[bytes]]) -> None:
+    """One index file over all live packs, in place of those there were."""
+    before = {item.name for item in repository.store.list("index")}
+    if not before and len(held) < _MANY_SMALL:
+        return
+    name = put_index(repository, held)
+    for old in before - {name}:
+        repository.store.delete(old)

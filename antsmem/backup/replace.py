@@ -1,0 +1,311 @@
+"""Restore in place: stage what differs, write down what will be done, then do it one rename at a time.
+
+The plan file is the commit. Killed before it, the workspace is as it was; killed after it, the next command
+finishes the work: every step can be repeated. What is replaced or not in the snapshot is kept under
+`.antsmem/replaced/<time>`, nothing is deleted. Files that are not portable are not touched.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections.abc import Collection
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from blake3 import blake3
+
+from antsmem.backup.manifest import CHUNKED, ROOT, Entry, escape, unescape
+from antsmem.backup.reader import Opened
+from antsmem.backup.restore import (
+    Progress,
+    RestoreResult,
+    above,
+    build,
+    left_out_of,
+    plan_restore,
+    remove_tree,
+    select,
+    staging,
+)
+from antsmem.backup.tree import Tree
+from antsmem.backup.walk import joined, walk
+from antsmem.core import canonical
+from antsmem.core.clock import file_stamp
+from antsmem.core.disk import disk_error, fsync_dir, read_file, write_file
+from antsmem.core.errors import IntegrityError
+from antsmem.workspace.classes import Classifier
+
+STAGING: Final = ".antsmem/restoring"
+REPLACED: Final = ".antsmem/replaced"
+_PLAN: Final = "plan.json"
+_LIMIT: Final = 256 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What must happen to make the workspace equal the snapshot: entries to place, paths to put away."""
+
+    place: list[Entry]
+    away: list[bytes]
+
+
+def differences(opened: Opened, root: bytes, paths: Collection[bytes], classifier: Classifier) -> Difference:
+    """Compare the workspace at `root` with a snapshot, bytes and metadata. Without `paths`, portable files
+    that the snapshot does not have are to be put away; with `paths`, nothing else is looked at."""
+    entries = select(opened.entries, paths)
+    place = [entry for entry in entries if entry.path != ROOT and not _same(entry, root, opened)]
+    away: list[bytes] = []
+    if not paths:
+        known = {entry.path for entry in opened.entries}
+        found = walk(root, {}, classifier)
+        there = [task.path for task in found.tasks]
+        there += [joined(task.folder, name) for task in found.tasks for name in task.companions]
+        for folder, (_, records) in found.folders.items():
+            there += [joined(folder, name) for name in records]
+            there.append(folder)
+        away = sorted(path for path in there if path and path not in known and not _left_out(path, found.folders))
+    return Difference(place, away)
+
+
+def restore_in_place(
+    opened: Opened, root: Path, difference: Difference, now_ns: int, progress: Progress
+) -> RestoreResult:
+    """Make the workspace equal the snapshot as `difference` says. The caller holds the workspace's lock.
+
+    Raises `IntegrityError` or `DiskError` before anything was changed."""
+    finish_replacement(root)
+    place = _with_linked(difference.place, opened.entries)
+    parents = {path for entry in place for path in above(entry.path)}
+    folders = [entry for entry in opened.entries if entry.kind == b"d" and entry.path in {*parents, ROOT}]
+    chosen = sorted({entry.path: entry for entry in (*folders, *place)}.values(), key=lambda entry: entry.path)
+    open_folders = [entry._replace(mode=0o700) if entry.kind == b"d" else entry for entry in chosen]
+    plan = plan_restore(opened, open_folders)
+    kept = f"{REPLACED}/{file_stamp(now_ns)}"
+    with staging(root / STAGING, _PLAN) as staged:
+        (staged / "new").mkdir(mode=0o700)
+        _, warnings = build(opened, plan, os.fsencode(staged / "new"), salvage=False, progress=progress)
+        _make_durable(staged)
+        statement = {
+            "schema": "antsmem.replace/1",
+            "snapshot": opened.head.id,
+            "kept": kept,
+            "away": [_text(path) for path in difference.away],
+            "folders": [_folder_row(entry) for entry in chosen if entry.kind == b"d"],
+            "place": [_text(entry.path) for entry in chosen if entry.kind not in {b"d", b"x", b"s", b"b"}],
+        }
+        write_file(staged / _PLAN, [canonical.dumps(statement)])
+    finish_replacement(root)
+    return RestoreResult(
+        snapshot=opened.head.id,
+        target=str(root),
+        files=sum(entry.is_file for entry in opened.entries),
+        size_bytes=opened.head.size_bytes,
+        changed=len(place) + len(difference.away),
+        left_out=left_out_of(opened.entries),
+        damaged=(),
+        warnings=warnings,
+        replaced=str(root / kept) if (root / kept).exists() else "",
+    )
+
+
+def finish_replacement(root: Path) -> bool:
+    """Finish an in-place restore that was committed, or clear away one that was not; whether it finished one.
+    Safe to call at any time by who holds the workspace's lock; costs one `lstat` when there is nothing."""
+    staged = root / STAGING
+    if not os.path.lexists(staged):
+        return False
+    if not (staged / _PLAN).exists():
+        return False
+    plan = canonical.loads(read_file(staged / _PLAN, _LIMIT), _LIMIT)
+    if not isinstance(plan, dict) or plan.get("schema") != "antsmem.replace/1":
+        raise IntegrityError(
+            f"`{staged / _PLAN}` is not a restore plan", hint=f"look at it, then remove `{staged}`"
+        )
+    with Tree(os.fsencode(root)) as tree:
+        _Replacement(tree, plan).run()
+    os.unlink(staged / _PLAN)
+    remove_tree(staged)
+    fsync_dir(root / ".antsmem")
+    return True
+
+
+class _Replacement:
+    """The steps of a plan, each of which may have been done already."""
+
+    def __init__(self, tree: Tree, plan: dict[str, Any]) -> None:
+        self.tree = tree
+        self.plan = plan
+        self.kept = os.fsencode(plan["kept"])
+        self.new = os.fsencode(STAGING) + b"/new"
+        self.touched: set[bytes] = set()
+
+    def run(self) -> None:
+        try:
+            for path in reversed([_bytes(text) for text in self.plan["away"]]):
+                self.put_away(path)
+            for path, *_ in self.plan["folders"]:
+                self.make_folder(_bytes(path))
+            for text in self.plan["place"]:
+                self.place(_bytes(text))
+            for row in reversed(self.plan["folders"]):
+                path, mode, mtime, uid, gid = row
+                self.tree.finish_folder(Entry(b"d", mode, (uid, gid), int(mtime), 0, b"", b"", _bytes(path)))
+            for folder in self.touched:
+                os.fsync(self.tree.folder(folder))
+        except OSError as error:
+            raise disk_error("replace files in", os.fsdecode(self.tree.root), error) from error
+
+    def put_away(self, path: bytes) -> None:
+        """Move what is at `path` to where replaced files are kept; a directory only once it is empty."""
+        parent, _, name = path.rpartition(b"/")
+        status = self._lstat(path)
+        if status is None:
+            return
+        if stat.S_ISDIR(status.st_mode):
+            with suppress(OSError):  # it still holds files that are not portable: it stays for them
+                os.rmdir(name, dir_fd=self.tree.folder(parent))
+            return
+        self._move(path, self._keep_at(path))
+
+    def make_folder(self, path: bytes) -> None:
+        """A directory at `path`; what else is there is put away."""
+        if path == ROOT:
+            return
+        status = self._lstat(path)
+        if status is not None and stat.S_ISDIR(status.st_mode) and status.st_mode & 0o300 != 0o300:
+            os.fchmod(self.tree.folder(path), stat.S_IMODE(status.st_mode) | 0o700)  # closed again at the end
+        if status is not None and not stat.S_ISDIR(status.st_mode):
+            self._move(path, self._keep_at(path))
+            status = None
+        if status is None:
+            self.tree.make_folder(path)
+
+    def place(self, path: bytes) -> None:
+        """Put the staged file at `path`, keeping what is there. Gone from the staging: done already."""
+        staged = self.new + b"/" + path
+        if self._lstat(staged) is None:
+            return
+        status = self._lstat(path)
+        if status is not None:
+            keep = self._keep_at(path)
+            if stat.S_ISREG(status.st_mode):
+                self._link(path, keep)
+            else:
+                self._move(path, keep)
+        self._move(staged, path)
+
+    def _keep_at(self, path: bytes) -> bytes:
+        """A free path below the kept directory, its parents made."""
+        target = self.kept + b"/" + path
+        for folder in above(target)[:-1]:
+            if self._lstat(folder) is None:
+                self.tree.make_folder(folder)
+        count = 1
+        while self._lstat(target) is not None:
+            count += 1
+            target = self.kept + b"/" + path + b"~%d" % count
+        return target
+
+    def _lstat(self, path: bytes) -> os.stat_result | None:
+        parent, _, name = path.rpartition(b"/")
+        try:
+            return os.stat(name, dir_fd=self.tree.folder(parent), follow_symlinks=False)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+    def _link(self, path: bytes, keep: bytes) -> None:
+        """Keep a file by a second name, so that its path is never without a file."""
+        (parent, _, name), (other, _, kept) = path.rpartition(b"/"), keep.rpartition(b"/")
+        fds = {"src_dir_fd": self.tree.folder(parent), "dst_dir_fd": self.tree.folder(other)}
+        try:
+            os.link(name, kept, **fds, follow_symlinks=False)
+        except PermissionError:  # a file system without hard links
+            os.rename(name, kept, **fds)
+        self.touched.update({parent, other})
+
+    def _move(self, path: bytes, target: bytes) -> None:
+        (parent, _, name), (other, _, new) = path.rpartition(b"/"), target.rpartition(b"/")
+        os.rename(name, new, src_dir_fd=self.tree.folder(parent), dst_dir_fd=self.tree.folder(other))
+        self.touched.update({parent, other})
+
+
+def _same(entry: Entry, root: bytes, opened: Opened) -> bool:
+    """Whether the workspace already has `entry` exactly."""
+    path = root + b"/" + entry.path
+    try:
+        status = os.lstat(path)
+        if entry.kind in {b"x", b"s", b"b"}:
+            return True
+        if entry.kind == b"l":
+            return stat.S_ISLNK(status.st_mode) and os.readlink(path) == entry.link
+        if entry.kind == b"h":
+            return os.path.samestat(status, os.lstat(root + b"/" + entry.link))
+        if stat.S_IMODE(status.st_mode) != entry.mode or status.st_mtime_ns != entry.mtime_ns:
+            return False
+        if entry.kind == b"d":
+            return stat.S_ISDIR(status.st_mode)
+        if entry.kind == b"p":
+            return stat.S_ISFIFO(status.st_mode)
+        return (
+            stat.S_ISREG(status.st_mode)
+            and status.st_size == entry.size_bytes
+            and _same_bytes(path, entry, opened)
+        )
+    except OSError:
+        return entry.kind in {b"x", b"s", b"b"}
+
+
+def _same_bytes(path: bytes, entry: Entry, opened: Opened) -> bool:
+    step = CHUNKED.get(entry.kind, max(entry.size_bytes, 1))
+    fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        return all(
+            blake3(os.pread(fd, step, index * step)).digest() == digest
+            for index, digest in enumerate(opened.reader.chunks(entry))
+        )
+    finally:
+        os.close(fd)
+
+
+def _with_linked(place: list[Entry], entries: list[Entry]) -> list[Entry]:
+    """`place` and, of every hard-linked file in it, all its names: one inode is placed as a whole."""
+    inodes = {entry.link if entry.kind == b"h" else entry.path for entry in place}
+    linked = {entry.link for entry in entries if entry.kind == b"h"} & inodes
+    more = [entry for entry in entries if entry.path in linked or (entry.kind == b"h" and entry.link in linked)]
+    return list({entry.path: entry for entry in (*place, *more)}.values())
+
+
+def _left_out(path: bytes, folders: dict[bytes, Any]) -> bool:
+    """Whether the walk recorded `path` as not portable."""
+    parent, _, name = path.rpartition(b"/")
+    record = folders.get(parent, (b"", {}))[1].get(name)
+    return record is not None and bool(record[1].startswith(b"x\t"))
+
+
+def _make_durable(folder: Path) -> None:
+    """fsync every file and directory below `folder`."""
+    for where, _, names in os.walk(os.fsencode(folder)):
+        for name in names:
+            path = where + b"/" + name
+            if stat.S_ISREG(os.lstat(path).st_mode):
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+                try:
+                    os.fsync(fd)
+                finally:
+                    os.close(fd)
+        fsync_dir(os.fsdecode(where))
+
+
+def _folder_row(entry: Entry) -> list[Any]:
+    return [_text(entry.path), entry.mode, str(entry.mtime_ns), *entry.owner]
+
+
+def _text(path: bytes) -> str:
+    return escape(path).decode()
+
+
+def _bytes(text: str) -> bytes:
+    return unescape(text.encode())

@@ -1,0 +1,289 @@
+"""A repository: one agent's snapshots in a store, and what must be true of them before they are believed.
+
+repository.json   signed: format, id, agent's SCID      packs/     sealed objects
+snapshots/        hot snapshots (snapshot.py)           cold/      self-contained archives (cold.py)
+index/            object → pack, derived (index.py)     anchors/   what there must be; the lease
+keys/             sealed epoch keys, the identity log   README     recovery without antsmem
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from antsmem.backup.pack import compress, decompress
+from antsmem.backup.snapshot import HOT, Head, is_id, new_id
+from antsmem.backup.statement import Signer, open_statement, sign_statement
+from antsmem.core import canonical
+from antsmem.core.errors import IntegrityError, NotFoundError, RollbackError, UsageError, WouldOverwriteError
+
+if TYPE_CHECKING:
+    from antsmem.backup.store import Store
+    from antsmem.core.age import Identity, Recipient
+
+ANCHOR: Final = "anchors/snapshots.json"
+IDENTITY_LOG: Final = "keys/identity.jsonl"
+COLD_SUFFIX: Final = ".tar.zst.age"
+
+README: Final = b"""This is an antsmem repository: an AI agent's files, encrypted and signed.
+
+Everything comes back without antsmem, with the stock age, zstd and tar (KIT = the recovery kit's file):
+
+  age -d -i KIT keys/cold-DATE.age > epoch.key                                 # the period's key
+  age -d -i epoch.key cold/NEWEST.tar.zst.age | zstd -d | tar -x               # a cold backup: done
+  for p in packs/*.age; do age -d -i epoch.key $p | zstd -d | tar -xi; done    # hot (keys/hot-DATE.age): objects
+
+The shell loop that puts hot objects back in their places: docs/how-to/recover-without-antsmem.md
+`sha256sum -c snapshots/ID.packs` checks a snapshot's packs without any key.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Keyring:
+    """What the engine is lent. Writing needs `signer` and `sealing` only; reading needs `identities`.
+
+    `trusted` are the agent's operational public keys, old ones too; None believes any (bytes are checked,
+    authorship is not). `carried` are public or sealed files that travel in `keys/`. `sealing` is the current
+    epoch of each tier: (its name, its recipient).
+    """
+
+    scid: str
+    host: str
+    identity_version: int
+    trusted: Collection[bytes] | None
+    signer: Signer | None = None
+    sealing: Mapping[str, tuple[str, Recipient]] = field(default_factory=dict)
+    identities: Sequence[Identity] = ()
+    carried: Mapping[str, bytes] = field(default_factory=dict)
+
+    def must_sign(self) -> Signer:
+        """The op key, for a verb that writes."""
+        if self.signer is None:
+            raise UsageError("this repository is open for reading only")
+        return self.signer
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """An opened repository: its store, its id, and the keys lent for this run."""
+
+    store: Store
+    id: str
+    keys: Keyring
+
+
+@dataclass(frozen=True, slots=True)
+class Anchor:
+    """The newest signed list of what must be there. `epochs` maps files in `keys/` to their SHA-256."""
+
+    sequence: int
+    head: str
+    snapshots: tuple[str, ...]
+    cold: tuple[str, ...]
+    epochs: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Pin:
+    """What this host last saw of a repository, kept outside of it: how a rolled-back store is noticed."""
+
+    sequence: int
+    head: str
+
+
+def create_repository(store: Store, keys: Keyring, now_ns: int) -> Repository:
+    """Make an empty repository. Raises `WouldOverwriteError` where the store already holds anything."""
+    if store.stat("repository.json") is not None:
+        raise WouldOverwriteError(
+            f"`{store.url}` already holds a repository: left as it is", hint="see `antsmem repository list`"
+        )
+    repository_id = new_id(now_ns)[-8:] + hashlib.sha256(keys.scid.encode()).hexdigest()[:8]
+    statement = {
+        "schema": "antsmem.repository/1",
+        "id": repository_id,
+        "agent": keys.scid,
+        "created_ns": str(now_ns),
+    }
+    store.put("repository.json", [sign_statement(statement, keys.must_sign())], new=True)
+    repository = Repository(store, repository_id, keys)
+    store.put("README", [README])
+    carry_keys(repository, {})
+    write_anchor(repository, Anchor(0, "", (), (), digests(keys.carried)), None)
+    return repository
+
+
+def open_repository(store: Store, keys: Keyring) -> Repository:
+    """Open what is at `store`. Raises `NotFoundError` (nothing there), `UsageError` (another agent's, or a
+    newer format), `IntegrityError` (damaged or forged)."""
+    try:
+        data = store.get("repository.json")
+    except NotFoundError:
+        raise NotFoundError(
+            f"no repository at `{store.url}`", hint="antsmem repository init NAME makes one; is it mounted?"
+        ) from None
+    statement = open_statement(data, "antsmem.repository/1", None, "repository.json")
+    if keys.scid and statement.get("agent") != keys.scid:
+        raise UsageError(
+            f"the repository at `{store.url}` belongs to another agent, `{str(statement.get('agent'))[:60]}`",
+            hint="see `antsmem repository list`",
+        )
+    open_statement(data, "antsmem.repository/1", keys.trusted, "repository.json")
+    return Repository(store, str(statement.get("id")), keys)
+
+
+def list_ids(repository: Repository, tier: str = HOT) -> list[str]:
+    """The ids of the committed snapshots of a tier, oldest first: names only, nothing is opened."""
+    folder, suffix = ("snapshots", ".age") if tier == HOT else ("cold", ".sig")
+    names = [item.name[len(folder) + 1 :] for item in repository.store.list(folder)]
+    return sorted(n.removesuffix(suffix) for n in names if n.endswith(suffix) and is_id(n.removesuffix(suffix)))
+
+
+def write_head(repository: Repository, head: Head, pack_list: bytes) -> bytes:
+    """Commit a hot snapshot: packs list, signature, then the sealed head, whose name is the commit."""
+    from antsmem.core import age
+
+    keys, store = repository.keys, repository.store
+    _, recipient = keys.sealing[HOT]
+    sealed = b"".join(age.seal([compress(canonical.dumps(head.as_json()), 3)], [recipient]))
+    signature = sign_statement(signed_part(head, hashlib.sha256(sealed).hexdigest()), keys.must_sign())
+    store.put(f"snapshots/{head.id}.packs", [pack_list])
+    store.put(f"snapshots/{head.id}.sig", [signature])
+    store.put(f"snapshots/{head.id}.age", [sealed])
+    return signature
+
+
+def signed_part(head: Head, sealed_sha256: str) -> dict[str, Any]:
+    """What a snapshot's `.sig` says in plain: enough to check the chain with no key at all."""
+    return {
+        "schema": "antsmem.signature/1",
+        "snapshot": head.id,
+        "repository": head.repository,
+        "agent": head.agent,
+        "tier": head.tier,
+        "sequence": head.sequence,
+        "parent": head.parent,
+        "sealed_sha256": sealed_sha256,
+    }
+
+
+def read_signature(repository: Repository, snapshot_id: str, tier: str = HOT) -> dict[str, Any]:
+    """The verified signed part of a snapshot. `NotFoundError`, `IntegrityError`."""
+    name = f"{'snapshots' if tier == HOT else 'cold'}/{snapshot_id}.sig"
+    try:
+        data = repository.store.get(name)
+    except NotFoundError:
+        raise IntegrityError(f"snapshot `{snapshot_id}` has no signature") from None
+    statement = open_statement(data, "antsmem.signature/1", repository.keys.trusted, name)
+    if (statement.get("snapshot"), statement.get("repository"), statement.get("tier")) != (
+        snapshot_id, repository.id, tier,
+    ):  # fmt: skip
+        raise IntegrityError(f"the signature of snapshot `{snapshot_id}` was made for something else")
+    if not isinstance(statement.get("sequence"), int) or not isinstance(statement.get("parent"), str):
+        raise IntegrityError(f"the signature of snapshot `{snapshot_id}` is malformed")
+    return statement
+
+
+def read_head(repository: Repository, snapshot_id: str) -> Head:
+    """The head of a hot snapshot, its signature verified before it is opened."""
+    from antsmem.core import age
+
+    sealed = repository.store.get(f"snapshots/{snapshot_id}.age")
+    statement = read_signature(repository, snapshot_id)
+    if statement["sealed_sha256"] != hashlib.sha256(sealed).hexdigest():
+        raise IntegrityError(f"the head of snapshot `{snapshot_id}` is not the one that was signed")
+    plain = age.unseal(sealed, repository.keys.identities)
+    head = Head.from_json(canonical.loads(decompress(plain, 1 << 20), 1 << 20))
+    if signed_part(head, statement["sealed_sha256"]) != {k: v for k, v in statement.items() if k != "key"}:
+        raise IntegrityError(f"the head of snapshot `{snapshot_id}` contradicts its signature")
+    return head
+
+
+def read_anchor(repository: Repository) -> tuple[Anchor, str] | None:
+    """The verified anchor and its version token; None where there is none (yet)."""
+    found = repository.store.read(ANCHOR)
+    if found is None:
+        return None
+    statement = open_statement(found[0], "antsmem.anchor/1", repository.keys.trusted, ANCHOR)
+    if statement.get("repository") != repository.id:
+        raise IntegrityError("the anchor was made for another repository")
+    try:
+        anchor = Anchor(
+            sequence=int(statement["sequence"]),
+            head=str(statement["head"]),
+            snapshots=tuple(map(str, statement["snapshots"])),
+            cold=tuple(map(str, statement["cold"])),
+            epochs=dict(statement["epochs"]),
+        )
+    except (KeyError, TypeError, ValueError):
+        raise IntegrityError("the anchor is malformed") from None
+    return anchor, found[1]
+
+
+def write_anchor(repository: Repository, anchor: Anchor, expected: str | None) -> None:
+    """Publish `anchor` in place of the one with version token `expected`; `ConflictError` if it changed."""
+    statement = {
+        "schema": "antsmem.anchor/1",
+        "repository": repository.id,
+        "sequence": anchor.sequence,
+        "head": anchor.head,
+        "snapshots": list(anchor.snapshots),
+        "cold": list(anchor.cold),
+        "epochs": anchor.epochs,
+    }
+    repository.store.swap(ANCHOR, sign_statement(statement, repository.keys.must_sign()), expected)
+
+
+def carry_keys(repository: Repository, known: Mapping[str, str]) -> dict[str, str]:
+    """Put the sealed epoch files and the identity log into `keys/` where `known` (name → SHA-256) differs;
+    returns the digests of all that must now be there."""
+    wanted = digests(repository.keys.carried)
+    for name, digest in wanted.items():
+        if known.get(name) != digest:
+            repository.store.put(f"keys/{name}", [repository.keys.carried[name]])
+    return {**known, **wanted}
+
+
+def digests(files: Mapping[str, bytes]) -> dict[str, str]:
+    """SHA-256 in hex of each file."""
+    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What a repository holds, believed: its anchor, the anchor's version token, the live snapshots' ids
+    (oldest first, those committed after the anchor too) and the sequence number that is free."""
+
+    anchor: Anchor
+    token: str
+    ids: tuple[str, ...]
+    next_sequence: int
+
+
+def read_state(repository: Repository, pin: Pin | None) -> State:
+    """The state of `repository`, refused (`RollbackError`) where it is older than `pin` or lacks what its own
+    anchor names. A snapshot whose run died between commit and anchor counts; one that was forgotten does not."""
+    found = read_anchor(repository)
+    if found is None:
+        raise IntegrityError(
+            f"the repository at `{repository.store.url}` has lost its list of snapshots",
+            hint="antsmem check --repair makes it anew from what is there",
+        )
+    anchor, token = found
+    there = list_ids(repository)
+    missing = sorted(set(anchor.snapshots) - set(there))
+    if missing:
+        raise RollbackError(
+            f"{len(missing)} snapshots that the repository's own list names are gone, `{missing[0]}` first",
+            hint="antsmem check says what is left; another repository may hold them",
+        )
+    late = [snapshot_id for snapshot_id in there if snapshot_id > anchor.head]
+    ids = (*anchor.snapshots, *late)
+    if pin is not None and pin.head not in ids and (anchor.sequence < pin.sequence or not ids):
+        raise RollbackError(
+            f"the repository at `{repository.store.url}` is older than what this host saw: `{pin.head}` is gone",
+            hint="was an old copy put back? antsmem check --accept-older trusts what is there from now on",
+        )
+    newest = read_signature(repository, late[-1])["sequence"] if late else anchor.sequence
+    return State(anchor, token, ids, newest + 1)

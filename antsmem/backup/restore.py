@@ -1,0 +1,216 @@
+"""Restore: stage everything beside the target, verify every object, then make it visible in one rename."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from antsmem.backup.manifest import CHUNKED, ROOT, Entry, shown
+from antsmem.backup.reader import Opened, packs_of
+from antsmem.backup.tree import Tree, attributes_of
+from antsmem.backup.unpack import Want, unpack
+from antsmem.core.disk import disk_error
+from antsmem.core.errors import LockedError, NotFoundError, WouldOverwriteError
+
+Progress = Callable[[str, int, int], None]
+
+_STAGING: Final = ".antsmem-restoring-"
+
+
+@dataclass(frozen=True, slots=True)
+class RestorePlan:
+    """What a restore would do: the entries, the bytes they hold, and the packs to fetch with their use."""
+
+    entries: list[Entry]
+    files: int
+    size_bytes: int
+    packs: dict[str, int]
+    wants: dict[bytes, list[Want]]
+
+
+@dataclass(frozen=True, slots=True)
+class RestoreResult:
+    """A restore that happened. `left_out` are paths that the backup never held, with the reason; `damaged`
+    those that could not be had (only with salvage); `replaced` is where an in-place restore kept the old."""
+
+    snapshot: str
+    target: str
+    files: int
+    size_bytes: int
+    changed: int
+    left_out: tuple[tuple[str, str], ...]
+    damaged: tuple[str, ...]
+    warnings: tuple[str, ...]
+    replaced: str = field(default="")
+
+    @property
+    def complete(self) -> bool:
+        """Whether everything that the snapshot holds is there exactly."""
+        return not self.damaged and not self.warnings
+
+
+def select(entries: Sequence[Entry], paths: Collection[bytes]) -> list[Entry]:
+    """The entries at or below `paths` with the directories above them; all of them if `paths` is empty.
+    A hard link to a file that is not selected becomes a file. `NotFoundError` names a path that is not there."""
+    if not paths:
+        return list(entries)
+    wanted = {path.strip(b"/").removeprefix(b"./") for path in paths}
+    by_path = {entry.path: entry for entry in entries}
+    missing = sorted(wanted - by_path.keys() - {b"", ROOT})
+    if missing:
+        raise NotFoundError(f"`{shown(missing[0])}` is not in this snapshot", hint="antsmem ls SNAPSHOT lists it")
+    everything = bool(wanted & {b"", ROOT})
+    keep = {ROOT}
+    for path in by_path:
+        prefixes = above(path)
+        if everything or not wanted.isdisjoint(prefixes):
+            keep.update(prefixes)
+    chosen = [by_path[path] for path in by_path if path in keep]
+    return [
+        by_path[entry.link]._replace(path=entry.path) if entry.kind == b"h" and entry.link not in keep else entry
+        for entry in chosen
+    ]
+
+
+def above(path: bytes) -> list[bytes]:
+    """`path` and the directories it is in, topmost first (without the root)."""
+    parts = path.split(b"/")
+    return [b"/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def plan_restore(opened: Opened, entries: list[Entry]) -> RestorePlan:
+    """Where each object goes and which packs hold them."""
+    wants: dict[bytes, list[Want]] = {}
+    files = size_bytes = 0
+    for entry in entries:
+        if not entry.is_file:
+            continue
+        files += 1
+        size_bytes += entry.size_bytes
+        if entry.kind == b"f":
+            wants.setdefault(entry.digest, []).append((entry, 0))
+            continue
+        chunk = CHUNKED[entry.kind]
+        for index, digest in enumerate(opened.reader.chunks(entry)):
+            wants.setdefault(digest, []).append((entry, index * chunk))
+    return RestorePlan(entries, files, size_bytes, packs_of(opened.reader.where, wants), wants)
+
+
+def restore_to(
+    opened: Opened, target: Path, plan: RestorePlan, *, salvage: bool, progress: Progress
+) -> RestoreResult:
+    """Restore into `target`, which must not exist or be an empty directory. Nothing is visible there until
+    all of it is there and verified; a killed run leaves a staging directory that the next one replaces.
+
+    Raises `WouldOverwriteError`, `IntegrityError` (unless `salvage`: then what is damaged is left out and
+    named), `DiskError`."""
+    refuse_target(target)
+    with staging(staging_for(target)) as staged:
+        damaged, warnings = build(opened, plan, os.fsencode(staged), salvage=salvage, progress=progress)
+        try:
+            os.rename(staged, target)
+        except OSError as error:
+            raise disk_error("restore to", target, error) from error
+    return RestoreResult(
+        snapshot=opened.head.id,
+        target=str(target),
+        files=plan.files - len(damaged),
+        size_bytes=plan.size_bytes,
+        changed=plan.files - len(damaged),
+        left_out=left_out_of(plan.entries),
+        damaged=damaged,
+        warnings=warnings,
+    )
+
+
+def refuse_target(target: Path) -> None:
+    """`WouldOverwriteError` unless `target` does not exist or is an empty directory."""
+    if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+        raise WouldOverwriteError(
+            f"`{target}` is not empty: nothing restored", hint="name another --to, or use --in-place"
+        )
+
+
+def staging_for(target: Path) -> Path:
+    """Where a restore into `target` is staged: beside it, on the same file system."""
+    return target.absolute().parent / f"{_STAGING}{target.name}"
+
+
+def left_out_of(entries: Sequence[Entry]) -> tuple[tuple[str, str], ...]:
+    """(path, reason) of what a snapshot names but never held."""
+    special = {b"s": "socket", b"b": "device"}
+    return tuple(
+        (shown(entry.path), entry.link.decode() if entry.kind == b"x" else special[entry.kind])
+        for entry in entries
+        if entry.kind == b"x" or entry.kind in special
+    )
+
+
+def build(
+    opened: Opened, plan: RestorePlan, root: bytes, *, salvage: bool, progress: Progress
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Make the tree of `plan` below `root`, an empty directory; returns (damaged paths, warnings)."""
+    with Tree(root) as tree:
+        for entry in plan.entries:
+            if entry.kind == b"d" and entry.path != ROOT:
+                tree.make_folder(entry.path)
+            elif entry.kind in CHUNKED:
+                tree.start_file(entry)
+    sparse = {entry.path for entry in plan.entries if entry.attributes and attributes_of(entry).get("sparse")}
+    bad = unpack(opened.reader.repository, plan.packs, plan.wants, root, sparse, progress)
+    if bad and not salvage:
+        raise bad[0][1]
+    lost = {entry.path for digest, _ in bad for entry, _ in plan.wants[digest]}
+    with Tree(root) as tree:
+        for entry in plan.entries:
+            if entry.path in lost or (entry.kind == b"h" and entry.link in lost):
+                if entry.kind in CHUNKED:
+                    os.unlink(root + b"/" + entry.path)
+            elif entry.kind in CHUNKED:
+                tree.finish_file(entry)
+            elif entry.kind in {b"l", b"h", b"p"}:
+                tree.link(entry)
+        for entry in reversed(plan.entries):
+            if entry.kind == b"d":
+                tree.finish_folder(entry)
+        return tuple(sorted(map(shown, lost))), tuple(tree.warnings)
+
+
+@contextmanager
+def staging(path: Path, commit: str = "") -> Iterator[Path]:
+    """An empty private directory at `path`, removed with all that is in it unless it was renamed away or holds
+    a file named `commit`. What a killed run left there is removed first; a running one is respected
+    (`LockedError`)."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError as error:
+        raise disk_error("make", path, error) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(f"another restore is writing to `{path.parent}`") from None
+        for left in list(path.iterdir()):
+            remove_tree(left)
+        yield path
+    finally:
+        os.close(fd)
+        if path.exists() and not (commit and (path / commit).exists()):
+            remove_tree(path)
+
+
+def remove_tree(path: Path) -> None:
+    """Remove `path` and all below it, read-only directories too."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink()
+        return
+    for folder, _, _ in os.walk(path):
+        os.chmod(folder, 0o700)
+    shutil.rmtree(path)

@@ -1,0 +1,48 @@
+"""Hold a live SQLite database still while its files are read, without changing or copying it.
+
+A read transaction is enough. In rollback mode its SHARED lock keeps writers from the main file. In WAL mode a
+checkpoint may only move frames that the main file read together with the WAL yields anyway, and the WAL is not
+restarted while a reader uses it; frames appended later are whole commits or a torn end that SQLite ignores.
+So (main, -wal) or (main, -journal) read under the lock open as one committed state (sqlite.org/lockingv3.html,
+sqlite.org/walformat.html). Closing any descriptor of a database drops this process's POSIX locks on it:
+the caller keeps its descriptors open until the hold has ended.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final
+
+MAGIC: Final = b"SQLite format 3\0"
+HEADER_BYTES: Final = 20
+_WAL: Final = 2
+_WAIT_SECONDS: Final = 5.0
+
+
+def rests(header: bytes, path: bytes) -> bool:
+    """Whether nobody has the database at `path` open: it is in WAL mode and has no -shm file. It needs no hold,
+    and must not get one, because a reader would leave a -wal and a -shm behind."""
+    return header[18:19] == bytes((_WAL,)) and not os.path.lexists(path + b"-shm")
+
+
+@contextmanager
+def held(path: bytes) -> Iterator[str]:
+    """Keep the database at `path` in one committed state; gives "" or, where that failed, why."""
+    import sqlite3
+    from urllib.parse import quote
+
+    connection, why = None, ""
+    try:
+        name = f"file:{quote(path)}?mode=ro"
+        connection = sqlite3.connect(name, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.Error as error:
+        why = str(error)
+    try:
+        yield why
+    finally:
+        if connection is not None:
+            connection.close()

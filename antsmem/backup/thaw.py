@@ -1,0 +1,177 @@
+"""Restore from a cold archive: signature first, then staged, verified against its manifest, renamed in."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any, cast
+
+from blake3 import blake3
+
+from antsmem.backup.cold import MANIFEST, PREFIX, SNAPSHOT
+from antsmem.backup.manifest import Entry, checked, parse_line
+from antsmem.backup.repository import COLD_SUFFIX, Repository, read_signature
+from antsmem.backup.restore import Progress, RestoreResult, left_out_of, refuse_target, staging, staging_for
+from antsmem.backup.snapshot import COLD, Head
+from antsmem.backup.tree import Tree
+from antsmem.core import canonical
+from antsmem.core.disk import disk_error
+from antsmem.core.errors import IntegrityError
+
+_LIMIT = 1 << 30
+_STEP = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Thawed:
+    """What a cold archive holds: its head and its entries, all content verified."""
+
+    head: Head
+    entries: list[Entry]
+
+
+def restore_cold(repository: Repository, snapshot_id: str, target: Path, progress: Progress) -> RestoreResult:
+    """Restore a whole cold archive into `target`, which must not exist or be empty. Raises
+    `IntegrityError` before anything is visible, `CannotUnlockError` (only the recovery kit opens it)."""
+    refuse_target(target)
+    require_signed(repository, snapshot_id, progress)
+    with staging(staging_for(target)) as staged:
+        with Tree(os.fsencode(staged)) as tree:
+            thawed = read_archive(repository, snapshot_id, tree, progress)
+            _finish(thawed.entries, tree)
+            warnings = tuple(tree.warnings)
+        try:
+            os.rename(staged, target)
+        except OSError as error:
+            raise disk_error("restore to", target, error) from error
+    return RestoreResult(
+        snapshot=snapshot_id,
+        target=str(target),
+        files=thawed.head.files,
+        size_bytes=thawed.head.size_bytes,
+        changed=thawed.head.files,
+        left_out=left_out_of(thawed.entries),
+        damaged=(),
+        warnings=warnings,
+    )
+
+
+def require_signed(repository: Repository, snapshot_id: str, progress: Progress) -> None:
+    """Read the archive once and compare it with its signature. `IntegrityError`."""
+    statement = read_signature(repository, snapshot_id, COLD)
+    total = statement.get("size_bytes", 0)
+    sha256, done = hashlib.sha256(), 0
+    for chunk in repository.store.download(f"cold/{snapshot_id}{COLD_SUFFIX}"):
+        sha256.update(chunk)
+        done += len(chunk)
+        progress("bytes verified", done, total)
+    if sha256.hexdigest() != statement.get("sealed_sha256"):
+        raise IntegrityError(f"cold archive `{snapshot_id}` is not the one that was signed")
+
+
+def read_archive(repository: Repository, snapshot_id: str, tree: Tree | None, progress: Progress) -> Thawed:
+    """Read the archive to its end and check every file against the manifest; write files below `tree` if
+    given. Raises `IntegrityError`, `CannotUnlockError`."""
+    digests: dict[bytes, bytes] = {}
+    rest: dict[bytes, bytes] = {}
+    with _opened(repository, snapshot_id) as archive:
+        for count, member in enumerate(archive):
+            name = os.fsencode(member.name)
+            if name in {MANIFEST, SNAPSHOT}:
+                rest[name] = _read_small(archive, member)
+            elif name + b"/" == PREFIX:
+                continue
+            elif not name.startswith(PREFIX) or not _plain(name):
+                raise IntegrityError(f"cold archive `{snapshot_id}` names a path outside of the workspace")
+            elif member.isreg():
+                digests[name[len(PREFIX) :]] = _take(archive, member, name[len(PREFIX) :], tree)
+            elif member.isdir() and tree is not None:
+                tree.make_folder(name[len(PREFIX) :])
+            if not count & 255:
+                progress("files", count, 0)
+    try:
+        head = Head.from_json(canonical.loads(rest[SNAPSHOT], 1 << 20))
+        manifest = rest[MANIFEST]
+    except KeyError:
+        raise IntegrityError(f"cold archive `{snapshot_id}` ends before its manifest") from None
+    entries = checked(map(parse_line, manifest.splitlines()))
+    expected = {entry.path: entry.digest for entry in entries if entry.is_file}
+    if head.id != snapshot_id or blake3(manifest).digest() != head.root or expected != digests:
+        raise IntegrityError(f"cold archive `{snapshot_id}` does not hold what its manifest says")
+    return Thawed(head, entries)
+
+
+@contextmanager
+def _opened(repository: Repository, snapshot_id: str) -> Iterator[tarfile.TarFile]:
+    import zstandard
+
+    from antsmem.core import age
+
+    sealed = repository.store.download(f"cold/{snapshot_id}{COLD_SUFFIX}")
+    plain = _Stream(age.unseal_stream(sealed, repository.keys.identities))
+    try:
+        with (
+            zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], plain)) as stream,
+            tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", errors="surrogateescape") as archive,
+        ):
+            yield archive
+    except (tarfile.TarError, zstandard.ZstdError) as error:
+        raise IntegrityError(f"cold archive `{snapshot_id}` is damaged") from error
+
+
+class _Stream:
+    """An iterable of chunks as a file to read from."""
+
+    def __init__(self, chunks: Iterable[bytes]) -> None:
+        self._chunks = iter(chunks)
+        self._held = b""
+
+    def read(self, size: int = -1) -> bytes:
+        """At most `size` bytes; empty at the end."""
+        if not self._held:
+            self._held = next(self._chunks, b"")
+        data, self._held = (self._held, b"") if size < 0 else (self._held[:size], self._held[size:])
+        return data
+
+
+def _plain(name: bytes) -> bool:
+    return all(part not in {b"", b".", b".."} for part in name.split(b"/"))
+
+
+def _read_small(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    file = archive.extractfile(member)
+    if file is None or member.size > _LIMIT:
+        raise IntegrityError("a cold archive holds a malformed manifest")
+    return file.read()
+
+
+def _take(archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, tree: Tree | None) -> bytes:
+    """Hash a file of the archive, and write it below `tree` if given."""
+    file: Any = archive.extractfile(member)
+    hashed, at = blake3(), 0
+    entry = Entry(b"f", 0o600, (0, 0), 0, member.size, b"", b"", path)
+    if tree is not None:
+        tree.start_file(entry)
+    while data := file.read(_STEP):
+        hashed.update(data)
+        if tree is not None and data.count(0) < len(data):
+            tree.write_at(path, at, memoryview(data))
+        at += len(data)
+    return hashed.digest()
+
+
+def _finish(entries: list[Entry], tree: Tree) -> None:
+    """Links, then the metadata of files, then that of directories, deepest first."""
+    for entry in entries:
+        if entry.kind in {b"l", b"h", b"p"}:
+            tree.link(entry)
+        elif entry.is_file:
+            tree.finish_file(entry)
+    for entry in reversed(entries):
+        if entry.kind == b"d":
+            tree.finish_folder(entry)

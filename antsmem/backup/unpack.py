@@ -1,0 +1,93 @@
+"""Write the objects of many packs to their places, several packs at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+from blake3 import blake3
+
+from antsmem.backup.manifest import CHUNKED, Entry
+from antsmem.backup.reader import read_pack
+from antsmem.backup.tree import Tree
+from antsmem.core.errors import AntsmemError, IntegrityError
+
+if TYPE_CHECKING:
+    from antsmem.backup.repository import Repository
+
+Want: TypeAlias = tuple[Entry, int]
+"""A file and the offset at which an object stands in it."""
+
+_WORKERS: Final = 2
+
+
+def unpack(
+    repository: Repository,
+    packs: Mapping[str, int],
+    wants: Mapping[bytes, Sequence[Want]],
+    root: bytes,
+    sparse: set[bytes],
+    progress: Callable[[str, int, int], None],
+) -> list[tuple[bytes, AntsmemError]]:
+    """Fetch `packs`, verify their objects and write those in `wants` below `root`. Zero blocks of the paths in
+    `sparse` stay holes. Returns the digests that could not be had, with why."""
+    import threading
+
+    todo = sorted(packs, key=lambda pack: -packs[pack])
+    got: set[bytes] = set()
+    bad: dict[str, AntsmemError] = {}
+    broken: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            with Tree(root) as tree:
+                while todo and not broken:
+                    pack = todo.pop()
+                    try:
+                        _write_pack(repository, pack, wants, tree, sparse, got)
+                    except IntegrityError as error:
+                        bad[pack] = error
+                    progress("packs", len(packs) - len(todo), len(packs))
+        except BaseException as error:  # noqa: BLE001 - carried over to the thread that asked
+            broken.append(error)
+
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_WORKERS, len(packs)) - 1)]
+    for thread in threads:
+        thread.start()
+    work()
+    for thread in threads:
+        thread.join()
+    if broken:
+        raise broken[0]
+    lost = IntegrityError("an object is not in the pack that the index names")
+    first = next(iter(bad.values()), lost)
+    return [(digest, first) for digest in wants if digest not in got]
+
+
+def _write_pack(
+    repository: Repository,
+    pack: str,
+    wants: Mapping[bytes, Sequence[Want]],
+    tree: Tree,
+    sparse: set[bytes],
+    got: set[bytes],
+) -> None:
+    for digest, data in read_pack(repository, pack):
+        targets = wants.get(digest)
+        if targets is None or digest in got:
+            continue
+        if blake3(data).digest() != digest:
+            raise IntegrityError(f"object {digest.hex()[:16]}… in pack `{pack[:16]}…` is not what its name says")
+        for entry, offset in targets:
+            if entry.kind == b"f":
+                if len(data) != entry.size_bytes:
+                    raise IntegrityError(
+                        f"`{os.fsdecode(entry.path)}` has another size than its manifest line says"
+                    )
+                tree.write_file(entry, data)
+            elif len(data) > min(CHUNKED[entry.kind], entry.size_bytes - offset):
+                raise IntegrityError(f"`{os.fsdecode(entry.path)}` has another size than its manifest line says")
+            elif entry.path not in sparse or bytes(data).count(0) < len(data):
+                tree.write_at(entry.path, offset, data)
+        got.add(digest)

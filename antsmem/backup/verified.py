@@ -1,0 +1,111 @@
+"""A store that reads back what it wrote: a lying or lossy one is found while the original is still there."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Self
+
+from antsmem.backup.store import Capabilities, Store, Stored
+from antsmem.core.disk import Buffer
+from antsmem.core.errors import IntegrityError, UsageError
+
+
+class VerifiedStore:
+    """Wraps `inner`. `how` is `hash`: compare the size, and the SHA-256 where the store computed one, that it
+    reports; or `read`: fetch every byte again. A difference is an `IntegrityError`: the write did not happen."""
+
+    def __init__(self, inner: Store, how: str) -> None:
+        self.inner = inner
+        self.how = how
+        self.url = inner.url
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """See `Store.capabilities`."""
+        return self.inner.capabilities
+
+    @classmethod
+    def open(cls, url: str, options: Mapping[str, str]) -> Self:
+        """Not by URL: it wraps a store that was opened by its own driver."""
+        raise UsageError(f"`{url}` names no store")
+
+    def put(self, name: str, parts: Sequence[Buffer], *, new: bool = False, durable: bool = True) -> None:
+        """See `Store.put`."""
+        self.inner.put(name, parts, new=new, durable=durable)
+        sha256 = hashlib.sha256() if self.how == "read" else None
+        size = 0
+        for part in parts:
+            size += len(part)
+            if sha256:
+                sha256.update(part)
+        self._require(name, size, sha256.hexdigest() if sha256 else None, parts)
+
+    def upload(self, name: str, chunks: Iterator[Buffer]) -> None:
+        """See `Store.upload`."""
+        sha256, size = hashlib.sha256(), 0
+
+        def passing() -> Iterator[Buffer]:
+            nonlocal size
+            for chunk in chunks:
+                sha256.update(chunk)
+                size += len(chunk)
+                yield chunk
+
+        self.inner.upload(name, passing())
+        self._require(name, size, sha256.hexdigest(), None)
+
+    def swap(self, name: str, data: Buffer, expected: str | None) -> None:
+        """See `Store.swap`."""
+        self.inner.swap(name, data, expected)
+        self._require(name, len(data), None, [data])
+
+    def _require(self, name: str, size: int, sha256: str | None, parts: Sequence[Buffer] | None) -> None:
+        found = self.inner.stat(name)
+        told = found.sha256 if found else None
+        if told and sha256 is None and parts is not None:
+            hashed = hashlib.sha256()
+            for part in parts:
+                hashed.update(part)
+            sha256 = hashed.hexdigest()
+        if self.how == "read" and found is not None:
+            hashed = hashlib.sha256()
+            for chunk in self.inner.download(name):
+                hashed.update(chunk)
+            told = hashed.hexdigest()
+        if found is None or found.size_bytes != size or (told is not None and told != sha256):
+            raise IntegrityError(
+                f"`{self.url}` did not keep `{name}` as it was written", hint="see `antsmem repository test`"
+            )
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """See `Store.get`."""
+        return self.inner.get(name, start, length)
+
+    def download(self, name: str) -> Iterator[bytes]:
+        """See `Store.download`."""
+        return self.inner.download(name)
+
+    def stat(self, name: str) -> Stored | None:
+        """See `Store.stat`."""
+        return self.inner.stat(name)
+
+    def list(self, folder: str) -> list[Stored]:
+        """See `Store.list`."""
+        return self.inner.list(folder)
+
+    def delete(self, name: str) -> None:
+        """See `Store.delete`."""
+        self.inner.delete(name)
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        """See `Store.read`."""
+        return self.inner.read(name)
+
+    def sweep(self, older_than_ns: int) -> int:
+        """See `Store.sweep`."""
+        return self.inner.sweep(older_than_ns)
+
+    def close(self) -> None:
+        """See `Store.close`."""
+        self.inner.close()

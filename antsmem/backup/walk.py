@@ -1,0 +1,224 @@
+"""Walk the workspace: what is unchanged, what must be read, what is left out and why.
+
+Symbolic links are never followed. Names are bytes. Anything that is not read gets a line of its own in the
+manifest: nothing is skipped silently.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from dataclasses import dataclass, field
+from typing import Final, NamedTuple
+
+from antsmem.backup.cache import Key, Record
+from antsmem.backup.manifest import ROOT, Entry, line, shown
+from antsmem.core.errors import NotFoundError
+from antsmem.workspace.classes import Classifier
+
+_COMPANIONS: Final = (b"-wal", b"-journal")
+_RACY_NS: Final = 2_000_000_000
+_SPECIAL: Final = {stat.S_IFIFO: b"p", stat.S_IFSOCK: b"s", stat.S_IFBLK: b"b", stat.S_IFCHR: b"b"}
+_UNKNOWN: Final[Key] = (0, 0, 0, 0, 0)
+
+Folder = tuple[bytes, dict[bytes, Record]]
+
+
+class Task(NamedTuple):
+    """A file to read: its directory (relative), its name, where its record goes, its SQLite companions."""
+
+    folder: bytes
+    name: bytes
+    records: dict[bytes, Record]
+    companions: tuple[bytes, ...] = ()
+
+    @property
+    def path(self) -> bytes:
+        """Relative to the workspace."""
+        return joined(self.folder, self.name)
+
+
+@dataclass(slots=True)
+class Walk:
+    """What a walk found. `left_out` counts paths by reason; `warnings` are lines for people."""
+
+    folders: dict[bytes, Folder] = field(default_factory=dict)
+    tasks: list[Task] = field(default_factory=list)
+    files: int = 0
+    changed: bool = False
+    left_out: dict[str, int] = field(default_factory=dict)
+    warnings: list[str] = field(default_factory=list)
+
+
+def joined(folder: bytes, name: bytes) -> bytes:
+    """The relative path of `name` in `folder` (empty for the top)."""
+    return folder + b"/" + name if folder else name
+
+
+def key_of(status: os.stat_result) -> Key:
+    """What must stay the same for a file to count as unchanged."""
+    return (status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns, status.st_mode)
+
+
+def record_key(status: os.stat_result, now_ns: int) -> Key | None:
+    """The key to keep; None for a file touched just now, which may change again within the clock's tick."""
+    return None if -_RACY_NS // 2 < now_ns - status.st_mtime_ns < _RACY_NS else key_of(status)
+
+
+def status_line(kind: bytes, relative: bytes, status: os.stat_result, link: bytes = b"") -> bytes:
+    """The manifest line of a path without content."""
+    owner, mode = (status.st_uid, status.st_gid), stat.S_IMODE(status.st_mode)
+    return line(Entry(kind, mode, owner, status.st_mtime_ns, 0, b"", link, relative))
+
+
+def left_out_line(relative: bytes, why: str) -> bytes:
+    """The manifest line of a path that is not in the backup."""
+    return line(Entry(b"x", 0, (0, 0), 0, 0, b"", why.encode(), relative))
+
+
+def walk(root: bytes, known: dict[bytes, Folder], classifier: Classifier) -> Walk:
+    """Compare the tree below `root` with the `known` folders of the last run."""
+    walker = _Walker(root, known, classifier)
+    walker.run()
+    return walker.found
+
+
+class _Walker:
+    def __init__(self, root: bytes, known: dict[bytes, Folder], classifier: Classifier) -> None:
+        self.root = root
+        self.known = known
+        self.classifier = classifier
+        self.found = Walk()
+        self.links: dict[tuple[int, int], list[tuple[Task, os.stat_result]]] = {}
+        self.companions: dict[bytes, list[bytes]] = {}
+
+    def run(self) -> None:
+        stack = [b""]
+        while stack:
+            folder = stack.pop()
+            try:
+                stack += self.folder(folder)
+            except OSError as error:
+                if not folder:
+                    raise NotFoundError(
+                        f"the workspace `{os.fsdecode(self.root)}` is gone: nothing backed up"
+                    ) from error
+                self.unlistable(folder, error)
+        self.resolve_links()
+        self.pair_databases()
+        if self.found.tasks or len(self.found.folders) != len(self.known):
+            self.found.changed = True
+
+    def folder(self, folder: bytes) -> list[bytes]:
+        """Look at one directory; returns those below it."""
+        found, path = self.found, self.root + b"/" + folder if folder else self.root
+        own, old = self.known.get(folder, (b"", {}))
+        records: dict[bytes, Record] = {}
+        below = []
+        with os.scandir(path) as entries:
+            fresh = status_line(b"d", folder or ROOT, os.lstat(path))
+            found.folders[folder] = (fresh, records)
+            for entry in entries:
+                name = entry.name
+                if entry.is_dir(follow_symlinks=False):
+                    relative = joined(folder, name)
+                    verdict = self.classifier.classify_dir(name, relative)
+                    if verdict is None:
+                        below.append(relative)
+                    else:
+                        self.leave_out(relative, name, records, verdict.path_class)
+                    continue
+                try:
+                    status = entry.stat(follow_symlinks=False)
+                except FileNotFoundError:
+                    continue  # deleted since the listing: as if it had never been there
+                record = old.get(name)
+                if record is not None and record[0] == key_of(status) and status.st_nlink == 1:
+                    records[name] = record
+                    found.files += 1
+                else:
+                    self.look(entry, status, Task(folder, name, records))
+                if name.endswith(_COMPANIONS):
+                    base = name[: name.rindex(b"-")]
+                    self.companions.setdefault(joined(folder, base), []).append(name)
+        if fresh != own or len(records) != len(old):
+            found.changed = True
+        return below
+
+    def look(self, entry: os.DirEntry[bytes], status: os.stat_result, task: Task) -> None:
+        """A path that is new, changed, or not a plain file."""
+        relative = task.path
+        verdict = self.classifier.classify_file(task.name, relative)
+        if verdict is not None:
+            self.leave_out(relative, task.name, task.records, verdict.path_class)
+        elif stat.S_ISREG(status.st_mode):
+            self.found.files += 1
+            if status.st_nlink > 1:
+                self.links.setdefault((status.st_dev, status.st_ino), []).append((task, status))
+            else:
+                self.found.tasks.append(task)
+        elif stat.S_ISLNK(status.st_mode):
+            try:
+                target = os.readlink(entry.path)
+            except OSError:
+                return  # replaced since the listing: the next backup sees what it became
+            self.keep(task, status_line(b"l", relative, status, target))
+        else:
+            kind = _SPECIAL.get(stat.S_IFMT(status.st_mode), b"b")
+            self.keep(task, status_line(kind, relative, status))
+
+    def keep(self, task: Task, text: bytes) -> None:
+        """Record a path that has a line but no content of its own."""
+        task.records[task.name] = (None, text, b"", 0)
+        before = self.before(task)
+        if before is None or before[1] != text:
+            self.found.changed = True
+
+    def before(self, task: Task) -> Record | None:
+        """What the last run knew of a path."""
+        return self.known.get(task.folder, (b"", {}))[1].get(task.name)
+
+    def leave_out(self, relative: bytes, name: bytes, records: dict[bytes, Record], why: str) -> None:
+        """Record a path that will not be in the backup."""
+        self.found.left_out[why] = self.found.left_out.get(why, 0) + 1
+        self.keep(Task(relative.rpartition(b"/")[0], name, records), left_out_line(relative, why))
+
+    def unlistable(self, folder: bytes, error: OSError) -> None:
+        """A directory that cannot be listed becomes a line in its parent."""
+        self.found.folders.pop(folder, None)
+        parent, _, name = folder.rpartition(b"/")
+        if isinstance(error, FileNotFoundError):
+            return
+        self.leave_out(folder, name, self.found.folders[parent][1], "unreadable")
+        self.found.warnings.append(f"could not list `{shown(folder)}`: {(error.strerror or '').lower()}")
+
+    def resolve_links(self) -> None:
+        """Of the paths of one inode the first is the file, the others are links to it."""
+        for group in self.links.values():
+            group.sort(key=lambda item: item[0].path)
+            first, status = group[0]
+            record = self.before(first)
+            if record is not None and record[0] == key_of(status):
+                first.records[first.name] = record
+            else:
+                self.found.tasks.append(first)
+            for task, other in group[1:]:
+                self.keep(task, status_line(b"h", task.path, other, first.path))
+
+    def pair_databases(self) -> None:
+        """A SQLite database is read together with its -wal and -journal: if one is to be read, all are."""
+        if not self.companions:
+            return
+        tasks = {task.path: task for task in self.found.tasks}
+        for base, names in self.companions.items():
+            folder, _, name = base.rpartition(b"/")
+            records = self.found.folders[folder][1]
+            group = [base, *(joined(folder, other) for other in names)]
+            if (name not in records and base not in tasks) or not any(path in tasks for path in group):
+                continue  # no database beside it, or nothing of the group changed
+            for path in group:
+                tasks.pop(path, None)
+            for other in (name, *names):
+                records.pop(other, None)
+            tasks[base] = Task(folder, name, records, tuple(sorted(names)))
+        self.found.tasks = list(tasks.values())

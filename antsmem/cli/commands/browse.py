@@ -1,0 +1,180 @@
+"""`antsmem ls`, `find`, `show`, `diff`: look into snapshots without restoring them."""
+
+from __future__ import annotations
+
+import fnmatch
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from antsmem.backup.manifest import Entry, shown
+from antsmem.backup.reader import Opened, open_snapshot
+from antsmem.backup.restore import select
+from antsmem.backup.snapshot import COLD
+from antsmem.cli.commands.open import choose, open_for_reading, state_of
+from antsmem.cli.context import Context
+from antsmem.cli.output import table
+from antsmem.core.clock import utc_text
+from antsmem.core.errors import NotFoundError, UsageError
+
+_Repository = Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")]
+_Kit = Annotated[Path | None, typer.Option(help="Recovery kit, where this host has no keys.")]
+_LETTERS = {b"d": "d", b"l": "l", b"h": "h", b"p": "p", b"s": "s", b"b": "b", b"x": "x"}
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One path of a snapshot."""
+
+    path: str
+    kind: str
+    mode: str
+    size_bytes: int
+    time: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A path in a run of snapshots that hold it unchanged."""
+
+    path: str
+    first: str
+    last: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """`+` new, `-` gone, `M` other bytes, `m` other metadata."""
+
+    sign: str
+    path: str
+
+
+def ls(
+    context: typer.Context,
+    snapshot: Annotated[str, typer.Argument(help="An id or a part of one, or `latest`.")] = "latest",
+    path: Annotated[list[str] | None, typer.Option(help="Only this path; may be given several times.")] = None,
+    repository: _Repository = None,
+    kit: _Kit = None,
+) -> None:
+    """List what a snapshot holds."""
+    ctx: Context = context.obj
+    opened = _open(ctx, snapshot, repository, kit)
+    rows = [_row(entry) for entry in select(opened.entries, [os.fsencode(item) for item in path or ()])]
+    ctx.output.result(
+        "ls",
+        {"snapshot": opened.head.id, "entries": rows},
+        lambda: table([(row.mode, str(row.size_bytes), row.time[:19], row.path + row.target) for row in rows]),
+    )
+
+
+def find(
+    context: typer.Context,
+    pattern: Annotated[str, typer.Argument(help="A glob over paths, such as `memory/2026-11-*` or `*.db`.")],
+    repository: _Repository = None,
+    kit: _Kit = None,
+) -> None:
+    """Find the versions of paths in all hot snapshots."""
+    ctx: Context = context.obj
+    opened = open_for_reading(ctx, repository, kit)
+    wanted = os.fsencode(pattern if "/" in pattern or pattern.startswith("*") else f"*{pattern}")
+    versions: list[Found] = []
+    open_runs: dict[bytes, tuple[tuple[object, ...], Found]] = {}
+    for snapshot_id in state_of(ctx, opened, kit).ids:
+        for entry in open_snapshot(opened, snapshot_id).entries:
+            if entry.kind == b"x" or not fnmatch.fnmatchcase(entry.path, wanted):
+                continue
+            same = (entry.digest, entry.link, entry.kind)
+            before = open_runs.get(entry.path)
+            if before and before[0] == same:
+                held = before[1]
+                open_runs[entry.path] = (same, Found(held.path, held.first, snapshot_id, held.size_bytes))
+                continue
+            if before:
+                versions.append(before[1])
+            run = Found(shown(entry.path), snapshot_id, snapshot_id, entry.size_bytes)
+            open_runs[entry.path] = (same, run)
+    versions = sorted(
+        [*versions, *(run for _, run in open_runs.values())], key=lambda found: (found.path, found.first)
+    )
+    if not versions:
+        raise NotFoundError(f"no snapshot holds `{pattern}`", hint="the glob matches whole paths: try `*NAME*`")
+    rows = [(found.path, str(found.size_bytes), found.first, "…", found.last) for found in versions]
+    ctx.output.result("find", {"versions": versions}, lambda: table(rows))
+
+
+def show(
+    context: typer.Context,
+    what: Annotated[str, typer.Argument(help="SNAPSHOT:PATH, such as `latest:MEMORY.md`.")],
+    repository: _Repository = None,
+    kit: _Kit = None,
+) -> None:
+    """Print a file as it was."""
+    ctx: Context = context.obj
+    snapshot, colon, path = what.partition(":")
+    if not colon or not path:
+        raise UsageError(f"`{what}` is not SNAPSHOT:PATH", hint="antsmem show latest:MEMORY.md")
+    opened = _open(ctx, snapshot, repository, kit)
+    wanted = os.fsencode(path)
+    entry = next((entry for entry in opened.entries if entry.path == wanted), None)
+    if entry is not None and entry.kind == b"h":
+        entry = next(other for other in opened.entries if other.path == entry.link)
+    if entry is None or not entry.is_file:
+        raise NotFoundError(
+            f"`{path}` is no file in snapshot `{opened.head.id}`", hint="antsmem ls SNAPSHOT lists it"
+        )
+    for digest in opened.reader.chunks(entry):
+        sys.stdout.buffer.write(opened.reader.get(digest))
+    sys.stdout.flush()
+
+
+def diff(
+    context: typer.Context,
+    older: Annotated[str, typer.Argument(help="A snapshot.")],
+    newer: Annotated[str, typer.Argument(help="Another, or `latest`.")] = "latest",
+    repository: _Repository = None,
+    kit: _Kit = None,
+) -> None:
+    """Say which paths differ between two snapshots: + new, - gone, M bytes, m metadata."""
+    ctx: Context = context.obj
+    first, second = _open(ctx, older, repository, kit), _open(ctx, newer, repository, kit)
+    before = {entry.path: entry for entry in first.entries}
+    after = {entry.path: entry for entry in second.entries}
+    changes = [
+        Change(sign, shown(path))
+        for path in sorted(before.keys() | after.keys())
+        if (sign := _sign(before.get(path), after.get(path)))
+    ]
+    report = {"older": first.head.id, "newer": second.head.id, "changes": changes}
+    ctx.output.result("diff", report, lambda: "\n".join(f"{change.sign} {change.path}" for change in changes))
+
+
+def _open(ctx: Context, snapshot: str, repository: str | None, kit: Path | None) -> Opened:
+    opened = open_for_reading(ctx, repository, kit)
+    tier, chosen = choose(opened, state_of(ctx, opened, kit), snapshot, None, ctx.now_ns)
+    if tier == COLD:
+        raise UsageError("a cold archive is not browsed", hint=f"antsmem restore {chosen} --to DIR")
+    return open_snapshot(opened, chosen)
+
+
+def _sign(before: Entry | None, after: Entry | None) -> str:
+    if before is None or after is None:
+        return "+" if before is None else "-"
+    if (before.kind, before.digest, before.link) != (after.kind, after.digest, after.link):
+        return "M"
+    return "" if before == after else "m"
+
+
+def _row(entry: Entry) -> Row:
+    letter = _LETTERS.get(entry.kind, "-")
+    target = f" -> {shown(entry.link)}" if entry.kind in {b"l", b"h"} else ""
+    if entry.kind == b"x":
+        target = f"  (left out: {shown(entry.link)})"
+    time = utc_text(max(entry.mtime_ns, 0))
+    return Row(shown(entry.path), letter, f"{letter}{entry.mode:04o}", entry.size_bytes, time, target)

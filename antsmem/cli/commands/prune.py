@@ -1,0 +1,101 @@
+"""`antsmem prune` and `antsmem forget`: keep what the tiers keep, free the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from antsmem.backup.prune import GRACE_SECONDS, PruneJob, PruneResult
+from antsmem.backup.prune import prune as drop
+from antsmem.backup.replace import REPLACED
+from antsmem.backup.repository import read_state
+from antsmem.backup.restore import remove_tree
+from antsmem.cli.context import Context
+from antsmem.cli.keys import host_keyring
+from antsmem.cli.output import size
+from antsmem.core.errors import UsageError
+from antsmem.workspace.settings import Tier
+
+_Repository = Annotated[list[str] | None, typer.Option(help="Name or URL. Default: all configured.")]
+_DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and do nothing.")]
+_Grace = Annotated[
+    int, typer.Option(help="Hours that freed packs wait, for readers that are still at them.", min=0)
+]
+
+
+@dataclass(frozen=True, slots=True)
+class PruneReport:
+    """What was done in each repository; `replaced` are directories of replaced files that were removed."""
+
+    repositories: tuple[PruneResult, ...]
+    replaced: tuple[str, ...]
+
+
+def prune(
+    context: typer.Context,
+    repository: _Repository = None,
+    dry_run: _DryRun = False,
+    grace_hours: _Grace = GRACE_SECONDS // 3600,
+) -> None:
+    """Forget snapshots that no tier keeps and free their space."""
+    _run(context.obj, repository or [], (), dry_run, grace_hours)
+
+
+def forget(
+    context: typer.Context,
+    snapshot: Annotated[list[str], typer.Argument(help="Ids of the snapshots to forget.")],
+    repository: _Repository = None,
+    dry_run: _DryRun = False,
+    grace_hours: _Grace = GRACE_SECONDS // 3600,
+) -> None:
+    """Forget these snapshots, whatever the tiers say; the newest of a tier stays."""
+    if not snapshot:
+        raise UsageError("which snapshots?", hint="see `antsmem snapshots`")
+    _run(context.obj, repository or [], tuple(snapshot), dry_run, grace_hours)
+
+
+def _run(ctx: Context, wanted: list[str], forget: tuple[str, ...], dry_run: bool, grace_hours: int) -> None:
+    policy = {"hot": _counts(ctx.settings.hot), "cold": _counts(ctx.settings.cold)}
+    results = []
+    removed = []
+    with ctx.working():
+        keys = host_keyring(ctx, "hot", "cold")
+        for config in ctx.named(wanted):
+            opened = ctx.repository(config, keys)
+            job = PruneJob(
+                policy=policy,
+                now_ns=ctx.now_ns,
+                forget=forget,
+                plan_only=dry_run,
+                grace_seconds=grace_hours * 3600,
+                progress=ctx.output.progress("pruning"),
+            )
+            results.append(drop(opened, read_state(opened, ctx.pin(opened)), job))
+        kept = ctx.layout.root / REPLACED
+        for old in sorted(kept.iterdir()) if kept.is_dir() and not dry_run and not forget else ():
+            remove_tree(old)
+            removed.append(str(old))
+    report = PruneReport(tuple(results), tuple(removed))
+    ctx.output.result("prune", report, "\n".join(map(_text, results)))
+
+
+def _counts(tier: Tier) -> dict[str, int]:
+    names = ("hourly", "daily", "weekly", "monthly")
+    return {name: getattr(tier, name) for name in names if getattr(tier, name)}
+
+
+def _text(result: PruneResult) -> str:
+    kept = ", ".join(f"{count} {tier}" for tier, count in result.kept.items())
+    verb = "would forget" if result.planned_only else "forgot"
+    lines = [f"{result.repository}: kept {kept}; {verb} {len(result.forgotten)}"]
+    if not result.planned_only:
+        lines[0] += f"; freed {size(result.deleted_bytes)}"
+        if result.waiting_bytes:
+            lines[0] += f", {size(result.waiting_bytes)} more when the grace period has passed"
+    if result.note:
+        lines.append(result.note)
+    if result.planned_only:
+        lines += [f"  {snapshot_id}" for snapshot_id in result.forgotten]
+    return "\n".join(lines)

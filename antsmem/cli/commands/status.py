@@ -1,0 +1,107 @@
+"""`antsmem status`: one screen about the agent."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import typer
+
+from antsmem.backup.repository import read_state
+from antsmem.backup.snapshot import COLD, HOT, time_of
+from antsmem.cli.context import Context
+from antsmem.cli.keys import host_keyring
+from antsmem.cli.output import ago, size, table
+from antsmem.core.clock import utc_text
+from antsmem.core.config import RepositoryConfig
+from antsmem.core.errors import AntsmemError
+from antsmem.workspace.classes import Classifier
+from antsmem.workspace.survey import Total, survey
+
+
+@dataclass(frozen=True, slots=True)
+class TierStatus:
+    """The newest snapshot of a tier in a repository; `overdue` by the tier's own interval."""
+
+    tier: str
+    snapshots: int
+    newest: str | None
+    age_seconds: float | None
+    overdue: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryStatus:
+    """One repository; `problem` says why it could not be read."""
+
+    name: str
+    url: str
+    tiers: tuple[TierStatus, ...]
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class StatusReport:
+    """What `status` shows."""
+
+    agent: str
+    workspace: str
+    did: str
+    identity_version: int
+    host: str
+    classes: dict[str, Total]
+    repositories: tuple[RepositoryStatus, ...]
+
+
+def status(context: typer.Context) -> None:
+    """Show the agent: identity, files by class, and when it was last backed up where."""
+    ctx: Context = context.obj
+    with ctx.working():
+        found = survey(ctx.layout.root, Classifier(ctx.settings.classes))
+        report = StatusReport(
+            agent=ctx.settings.name,
+            workspace=str(ctx.layout.root),
+            did=ctx.log.did,
+            identity_version=ctx.log.version,
+            host=ctx.keystore.host,
+            classes={str(path_class): total for path_class, total in found.totals.items()},
+            repositories=tuple(_repository(ctx, config) for config in ctx.agent.repositories),
+        )
+    ctx.output.result("status", report, lambda: _text(report))
+    if any(each.problem or any(tier.overdue for tier in each.tiers) for each in report.repositories):
+        raise typer.Exit(3)
+    if not report.repositories:
+        raise typer.Exit(3)
+
+
+def _repository(ctx: Context, config: RepositoryConfig) -> RepositoryStatus:
+    try:
+        opened = ctx.repository(config, host_keyring(ctx))
+        state = read_state(opened, ctx.pin(opened))
+    except AntsmemError as error:
+        return RepositoryStatus(config.name, config.url, (), str(error))
+    held = {HOT: (state.ids, ctx.settings.hot), COLD: (state.anchor.cold, ctx.settings.cold)}
+    tiers = []
+    for tier, (ids, settings) in held.items():
+        age = (ctx.now_ns - time_of(ids[-1])) / 1e9 if ids else None
+        overdue = age is None or age > 2 * settings.interval_seconds
+        tiers.append(TierStatus(tier, len(ids), utc_text(time_of(ids[-1])) if ids else None, age, overdue))
+    return RepositoryStatus(config.name, config.url, tuple(tiers), "")
+
+
+def _text(report: StatusReport) -> str:
+    lines = [
+        f"{report.agent} in {report.workspace}, on {report.host}",
+        f"identity  {report.did} (version {report.identity_version})",
+        table([(f"{name}", f"{t.files} files", size(t.size_bytes)) for name, t in report.classes.items()]),
+    ]
+    for repository in report.repositories:
+        lines.append(f"{repository.name}  {repository.url}")
+        if repository.problem:
+            lines.append(f"  problem: {repository.problem}")
+        for tier in repository.tiers:
+            when = f"newest {ago(tier.age_seconds)} ago" if tier.age_seconds is not None else "none yet"
+            late = "  OVERDUE" if tier.overdue else ""
+            lines.append(f"  {tier.tier:5} {tier.snapshots} snapshots, {when}{late}")
+    if not report.repositories:
+        lines.append("no repository is configured: antsmem repository add NAME URL")
+    return "\n".join(lines)

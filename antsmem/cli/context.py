@@ -1,0 +1,285 @@
+"""The composition root of the terminal: reads the environment once, opens what a command asks for.
+
+Everything is lazy: a command pays for the workspace, the keys or a store only when it touches them.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from antsmem.cli.output import Output
+from antsmem.core import clock
+from antsmem.core.config import (
+    AgentConfig,
+    OperatorConfig,
+    RepositoryConfig,
+    agent_path,
+    read_agent,
+    read_operator,
+    resolve,
+)
+from antsmem.core.disk import locked, read_file
+from antsmem.core.errors import CannotUnlockError, ConfigError, DriverMissingError, NotFoundError, UsageError
+from antsmem.workspace.layout import Layout, find_workspace
+
+if TYPE_CHECKING:
+    from antsmem.backup.repository import Keyring, Pin, Repository
+    from antsmem.backup.store import Store
+    from antsmem.core.age import X25519Identity
+    from antsmem.identity.files import IdentityFiles
+    from antsmem.identity.keystore import Keystore
+    from antsmem.identity.log import IdentityLog
+    from antsmem.identity.scanner import Scanner
+    from antsmem.identity.waivers import Waivers
+    from antsmem.workspace.settings import AgentSettings
+
+OWN_DRIVERS = ("file", "s3", "sftp", "webdav")
+_LOG_LIMIT = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The global options of a call."""
+
+    workspace: str | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    no_input: bool = False
+
+
+@dataclass
+class Context:
+    """One run of the program. `environment` is the process's, read nowhere else."""
+
+    options: Options
+    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+
+    @cached_property
+    def output(self) -> Output:
+        """Where results and messages go."""
+        return Output(self.options.json, self.options.quiet, self.options.verbose, "NO_COLOR" in self.environment)
+
+    @cached_property
+    def now_ns(self) -> int:
+        """The instant of this run."""
+        return clock.now_ns()
+
+    @cached_property
+    def host(self) -> str:
+        """This machine's name."""
+        return socket.gethostname().split(".")[0] or "host"
+
+    def _home(self, variable: str, default: str) -> Path:
+        base = self.environment.get(variable) or os.path.join(self.environment.get("HOME", "~"), default)
+        return Path(os.path.expanduser(base)) / "antsmem"
+
+    @cached_property
+    def config_dir(self) -> Path:
+        """`~/.config/antsmem`."""
+        return self._home("XDG_CONFIG_HOME", ".config")
+
+    @cached_property
+    def data_dir(self) -> Path:
+        """`~/.local/share/antsmem`."""
+        return self._home("XDG_DATA_HOME", ".local/share")
+
+    @cached_property
+    def state_dir(self) -> Path:
+        """`~/.local/state/antsmem`."""
+        return self._home("XDG_STATE_HOME", ".local/state")
+
+    @cached_property
+    def layout(self) -> Layout:
+        """The workspace: `-C`, else found upward from here, else `ANTSMEM_WORKSPACE`."""
+        if self.options.workspace is not None:
+            return Layout(find_workspace(Path(self.options.workspace)))
+        try:
+            return Layout(find_workspace(Path.cwd()))
+        except NotFoundError:
+            named = self.environment.get("ANTSMEM_WORKSPACE")
+            if not named:
+                raise
+            return Layout(find_workspace(Path(named)))
+
+    @cached_property
+    def settings(self) -> AgentSettings:
+        """What `agent.yaml` says."""
+        from antsmem.workspace.settings import read_settings
+
+        return read_settings(self.layout)
+
+    @cached_property
+    def log(self) -> IdentityLog:
+        """The workspace's identity log, verified."""
+        from antsmem.identity.log import parse_log
+
+        try:
+            data = read_file(self.layout.identity_log, _LOG_LIMIT)
+        except NotFoundError:
+            raise NotFoundError(
+                f"the workspace `{self.layout.root}` has no identity", hint="antsmem init --adopt gives it one"
+            ) from None
+        return parse_log(data)
+
+    @cached_property
+    def agent(self) -> AgentConfig:
+        """What this host's operator configured for the agent."""
+        return read_agent(self.agent_file)
+
+    @property
+    def agent_file(self) -> Path:
+        """Where that stands."""
+        return agent_path(self.config_dir, self.log.scid)
+
+    @cached_property
+    def operator(self) -> OperatorConfig:
+        """What holds for all agents here."""
+        return read_operator(self.config_dir / "config.yaml")
+
+    @property
+    def agent_state(self) -> Path:
+        """Pins, locks and caches of this agent: private to this host, safe to lose."""
+        return self.state_dir / self.log.scid
+
+    @cached_property
+    def identity_files(self) -> IdentityFiles:
+        """Where the identity lies on this host."""
+        from antsmem.identity.files import IdentityFiles
+
+        return IdentityFiles(
+            log=self.layout.identity_log,
+            keystore=self.layout.keystore / "keystore.age",
+            epochs=self.layout.keystore / "epochs",
+            host_key=Path(self.agent.host_key or self.config_dir / "keys" / f"{self.log.scid}.key"),
+            backed_up=(self.layout.root,),
+        )
+
+    @cached_property
+    def unlocked(self) -> X25519Identity:
+        """This host's key, from the first source that has it."""
+        from antsmem.cli.keys import key_sources
+        from antsmem.identity.unlock import unlock
+
+        return unlock(key_sources(self)).identity
+
+    @cached_property
+    def keystore(self) -> Keystore:
+        """The keystore, opened, and of this identity."""
+        from antsmem.identity.keystore import check_keystore, open_keystore
+
+        keystore = open_keystore(self.identity_files.keystore, [self.unlocked])
+        check_keystore(keystore, self.log)
+        return keystore
+
+    @contextmanager
+    def working(self) -> Iterator[None]:
+        """Hold the workspace's lock; an in-place restore that was cut off is finished first."""
+        from antsmem.backup.replace import STAGING
+
+        busy = f"another antsmem is working on `{self.layout.root}`"
+        with locked(self.agent_state / "workspace.lock", busy):
+            if os.path.lexists(self.layout.root / STAGING):
+                from antsmem.backup.replace import finish_replacement
+
+                if finish_replacement(self.layout.root):
+                    self.output.note("finished an in-place restore that had been cut off")
+            yield
+
+    def scanner(self) -> Scanner:
+        """The leak scanner, with the agent's own secrets as known values."""
+        from antsmem.identity.scanner import Scanner
+
+        known = [(secret.name, secret.value) for secret in self.keystore.secrets if secret.value]
+        return Scanner(known, fingerprint_key=self.keystore.fingerprint_key)
+
+    def waivers(self) -> Waivers:
+        """The recorded permissions for secrets that may stay."""
+        from antsmem.identity.waivers import load_waivers
+
+        return load_waivers(self.waiver_file, self.log.operational_keys, self.now_ns)
+
+    @property
+    def waiver_file(self) -> Path:
+        """Where those are recorded."""
+        return self.layout.keystore / "waivers.jsonl"
+
+    def named(self, wanted: Sequence[str] = ()) -> list[RepositoryConfig]:
+        """The repositories that `wanted` (names or URLs) means; all configured ones if empty."""
+        configured = {item.name: item for item in self.agent.repositories} if self._has_workspace else {}
+        if not wanted:
+            if not configured:
+                raise NotFoundError("no repository is configured", hint="antsmem repository add NAME URL")
+            return list(configured.values())
+        found = []
+        for text in wanted:
+            if text not in configured and "/" not in text:
+                raise UsageError(f"no repository is named `{text}`", hint="see `antsmem repository list`")
+            url = text if "://" in text else os.path.abspath(text)
+            found.append(configured.get(text) or RepositoryConfig(text, url))
+        return found
+
+    @property
+    def _has_workspace(self) -> bool:
+        try:
+            return bool(self.layout)
+        except NotFoundError:
+            return False
+
+    def store(self, config: RepositoryConfig) -> Store:
+        """Open the store of a repository, read back as configured."""
+        scheme = config.url.partition("://")[0] if "://" in config.url else "file"
+        options = {name: resolve(value, self.environment) for name, value in config.options.items()}
+        store = driver(scheme).open(config.url, options)
+        if config.verify == "none":
+            return store
+        from antsmem.backup.verified import VerifiedStore
+
+        return VerifiedStore(store, config.verify)
+
+    def repository(self, config: RepositoryConfig, keys: Keyring) -> Repository:
+        """Open a repository with the keys lent."""
+        from antsmem.backup.repository import open_repository
+
+        return open_repository(self.store(config), keys)
+
+    def pin(self, repository: Repository) -> Pin | None:
+        """What this host last saw of a repository."""
+        from antsmem.cli.pins import read_pin
+
+        return read_pin(self.agent_state / f"pin-{repository.id}.json")
+
+    def keep_pin(self, repository: Repository, pin: Pin) -> None:
+        """Remember what was seen."""
+        from antsmem.cli.pins import write_pin
+
+        write_pin(self.agent_state / f"pin-{repository.id}.json", pin)
+
+
+def driver(scheme: str) -> type[Store]:
+    """The store driver for a URL scheme: ours by name, a third party's by its entry point."""
+    from importlib import import_module
+
+    if scheme in OWN_DRIVERS:
+        module = import_module(f"antsmem.drivers.{scheme}")
+        found: type[Store] = getattr(module, f"{scheme.capitalize()}Store")
+        return found
+    from importlib.metadata import entry_points
+
+    for point in entry_points(group="antsmem.stores", name=scheme):
+        loaded: type[Store] = point.load()
+        return loaded
+    raise DriverMissingError(
+        f"no driver for `{scheme}://`",
+        hint=f"there are: {', '.join(OWN_DRIVERS)}; others install as Python packages",
+    )
+
+
+__all__ = ["CannotUnlockError", "ConfigError", "Context", "Options", "driver"]

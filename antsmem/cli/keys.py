@@ -1,0 +1,161 @@
+"""Which keys a command gets: from the host's unlock chain, or from a recovery kit on any machine."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, overload
+
+from antsmem.backup.repository import IDENTITY_LOG, Keyring
+from antsmem.core.disk import read_file
+from antsmem.core.errors import CannotUnlockError, NotFoundError
+from antsmem.identity.unlock import (
+    KeySource,
+    command_source,
+    credential_source,
+    descriptor_source,
+    file_source,
+    keyring_source,
+    passphrase_source,
+)
+
+if TYPE_CHECKING:
+    from antsmem.backup.store import Store
+    from antsmem.cli.context import Context
+    from antsmem.core.age import Identity, X25519Identity
+
+_LIMIT = 1 << 20
+
+
+class OnDemand(Sequence["Identity"]):
+    """Identities that are opened when they are first looked at: most backups never do."""
+
+    def __init__(self, opened: Callable[[], list[Identity]]) -> None:
+        self._open = opened
+        self._held: list[Identity] | None = None
+
+    def _all(self) -> list[Identity]:
+        if self._held is None:
+            self._held = self._open()
+        return self._held
+
+    @overload
+    def __getitem__(self, index: int) -> Identity: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Identity]: ...
+    def __getitem__(self, index: int | slice) -> Identity | Sequence[Identity]:
+        return self._all()[index]
+
+    def __len__(self) -> int:
+        return len(self._all())
+
+    def __iter__(self) -> Iterator[Identity]:
+        return iter(self._all())
+
+
+def key_sources(context: Context) -> list[KeySource]:
+    """The unlock chain in the operator's order."""
+    found: list[KeySource] = []
+    for source in context.operator.key_sources:
+        kind, _, rest = source.partition(":")
+        if kind == "credentials":
+            directory = context.environment.get("CREDENTIALS_DIRECTORY")
+            found += [credential_source(Path(directory))] if directory else []
+        elif kind == "keyring":
+            found.append(keyring_source(context.log.scid))
+        elif kind == "host_key":
+            found.append(file_source(context.identity_files.host_key, context.identity_files.backed_up))
+        elif kind == "file":
+            found.append(file_source(Path(rest), context.identity_files.backed_up))
+        elif kind == "command":
+            found.append(command_source(shlex.split(rest)))
+        elif kind == "fd":
+            found.append(descriptor_source(int(rest) if rest.isdecimal() else -1))
+        else:
+            found.append(passphrase_source(Path(rest), lambda: _ask(context)))
+    return found
+
+
+def _ask(context: Context) -> str | None:
+    """A passphrase from the terminal, or None where nobody can be asked."""
+    import getpass
+    import sys
+
+    if context.options.no_input or not sys.stdin.isatty():
+        return None
+    return getpass.getpass("passphrase: ")
+
+
+def host_keyring(context: Context, *tiers: str) -> Keyring:
+    """This host's keys: to write to `tiers`, and to read hot snapshots when something asks for that."""
+    from antsmem.core.age import parse_recipient
+    from antsmem.identity.rollover import ensure_epoch
+
+    keystore, files, sealing = context.keystore, context.identity_files, {}
+    for tier in tiers:
+        ensured = ensure_epoch(
+            keystore, "hot" if tier == "hot" else "cold", files, context.unlocked, context.now_ns
+        )
+        keystore = ensured.keystore
+        sealing[tier] = (ensured.epoch.name, parse_recipient(ensured.epoch.recipient))
+    carried = {name: read_file(files.epochs / name, _LIMIT) for name in sorted(os.listdir(files.epochs))}
+    return Keyring(
+        scid=context.log.scid,
+        host=keystore.host,
+        identity_version=context.log.version,
+        trusted=context.log.operational_keys.keys(),
+        signer=keystore.op_key,
+        sealing=sealing,
+        identities=OnDemand(lambda: _open(carried, context.unlocked)),
+        carried={**carried, IDENTITY_LOG.partition("/")[2]: context.log.text},
+    )
+
+
+def kit_keyring(store: Store, kit_path: Path) -> Keyring:
+    """Keys for reading on any machine: the kit opens the epoch keys that travel in the repository, and vouches
+    for the identity log there. Raises `CannotUnlockError` for the kit of another agent."""
+    from antsmem.identity.log import parse_log
+    from antsmem.identity.recovery import RecoveryKit
+
+    kit = RecoveryKit.parse(read_file(kit_path, _LIMIT).decode(errors="replace"))
+    try:
+        log = parse_log(store.get(IDENTITY_LOG))
+    except NotFoundError:
+        raise NotFoundError(f"no repository at `{store.url}`", hint="is it mounted? is the URL right?") from None
+    if kit.scid and kit.scid != log.scid:
+        raise CannotUnlockError(
+            f"`{kit_path}` is the recovery kit of another agent than the repository at `{store.url}`",
+            hint="the kit names its agent in the first lines",
+        )
+    files = {item.name.partition("/")[2]: store.get(item.name) for item in store.list("keys")}
+    epochs = {name: data for name, data in files.items() if name.endswith(".age")}
+    return Keyring(
+        scid=log.scid,
+        host="",
+        identity_version=log.version,
+        trusted=log.operational_keys.keys(),
+        identities=[*_open(epochs, kit.identity), kit.identity],
+    )
+
+
+def public_keyring(store: Store) -> Keyring:
+    """No key at all: what a check can do for anybody. The identity log in the repository says who signs."""
+    from antsmem.identity.log import parse_log
+
+    log = parse_log(store.get(IDENTITY_LOG))
+    return Keyring(log.scid, "", log.version, log.operational_keys.keys())
+
+
+def _open(epochs: Mapping[str, bytes], identity: X25519Identity) -> list[Identity]:
+    """The epoch keys that `identity` opens, newest first; others (cold ones, destroyed ones) are not for it."""
+    from antsmem.identity.epochs import open_epoch
+
+    found: list[Identity] = []
+    for name in sorted(epochs, reverse=True):
+        try:
+            found.append(open_epoch(name.removesuffix(".age"), epochs[name], [identity]))
+        except CannotUnlockError:
+            continue
+    return found

@@ -1,0 +1,153 @@
+"""Start here: find the command that was asked for, build only that, turn its errors into exit codes."""
+
+from __future__ import annotations
+
+import gc
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from types import FrameType
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from antsmem.cli.context import Context, Options
+from antsmem.core.errors import AntsmemError, UsageError
+
+if TYPE_CHECKING:
+    import typer
+
+COMMANDS = {
+    "init": "create",
+    "backup": "backup",
+    "snapshots": "snapshots",
+    "restore": "restore",
+    "recover": "recover",
+    "check": "check",
+    "prune": "prune",
+    "forget": "prune",
+    "ls": "browse",
+    "find": "browse",
+    "show": "browse",
+    "diff": "browse",
+    "repository": "repository",
+    "waive": "waive",
+    "log": "log",
+    "status": "status",
+    "config": "config",
+}
+"""Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
+
+_FLAGS = {"--json": "json", "-q": "quiet", "--quiet": "quiet", "-v": "verbose", "--verbose": "verbose"}
+_FLAGS["--no-input"] = "no_input"
+
+
+class Interrupted(BaseException):
+    """A signal asked us to end: unwinds everything, so that locks and temporary files go."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The program. Exits with the code that the error tree names."""
+    gc.disable()  # short-lived, and cyclic garbage is rare: collecting would cost more than it frees
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _interrupt)
+    try:
+        options, rest = global_options(words)
+        context = Context(options)
+    except AntsmemError as error:
+        Context(Options(json="--json" in words)).output.error(error)
+        sys.exit(error.exit_code)
+    code = 1
+    try:
+        code = run(context, rest)
+    except AntsmemError as error:
+        context.output.error(error)
+        code = error.exit_code
+    except Interrupted as signalled:
+        context.output.warn("interrupted: what was not finished is as it was before")
+        code = 128 + signalled.number
+    except BrokenPipeError:  # whoever read our output went away
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = 141
+    sys.exit(code)
+
+
+def run(context: Context, words: list[str]) -> int:
+    """Run the command in `words`; its exit code."""
+    if words == ["--version"]:
+        from antsmem import __version__
+
+        print(f"antsmem {__version__}")  # noqa: T201
+        return 0
+    os.umask(0o077)
+    if words and words[0] in COMMANDS:
+        single(words[0])(words[1:], prog_name=f"antsmem {words[0]}", obj=context)
+    else:
+        everything()(words, prog_name="antsmem", obj=context)
+    return 0
+
+
+def single(name: str) -> typer.Typer:
+    """An application of one command: the others are not even imported."""
+    import typer
+
+    module = import_module(f"antsmem.cli.commands.{COMMANDS[name]}")
+    if hasattr(module, "app"):
+        group: typer.Typer = module.app
+        return group
+    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
+    app.command(name)(getattr(module, name))
+    return app
+
+
+def everything() -> typer.Typer:
+    """The application with all commands: for `--help`, shell completion, and what is not a command."""
+    import typer
+
+    app = typer.Typer(
+        name="antsmem",
+        help="Back up an AI agent's files, lose the machine, bring the agent back.",
+        epilog="Anywhere: -C PATH (the workspace), --json, -q, -v, --no-input. Version: antsmem --version",
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        rich_markup_mode=None,
+    )
+    for name, place in COMMANDS.items():
+        module = import_module(f"antsmem.cli.commands.{place}")
+        if hasattr(module, "app"):
+            app.add_typer(module.app, name=name)
+        else:
+            app.command(name)(getattr(module, name))
+    return app
+
+
+def global_options(words: Sequence[str]) -> tuple[Options, list[str]]:
+    """Take the global options out of `words`: they may stand before or behind the command."""
+    given: dict[str, Any] = {}
+    rest: list[str] = []
+    words = list(words)
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            rest += [word, *words]
+            break
+        if word in _FLAGS:
+            given[_FLAGS[word]] = True
+        elif word in {"-C", "--workspace"}:
+            if not words:
+                raise UsageError(f"`{word}` needs a path")
+            given["workspace"] = words.pop(0)
+        elif word.startswith("--workspace="):
+            given["workspace"] = word.partition("=")[2]
+        else:
+            rest.append(word)
+    return Options(**given), rest
+
+
+def _interrupt(number: int, _frame: FrameType | None) -> NoReturn:
+    raise Interrupted(number)

@@ -1,0 +1,127 @@
+"""What a person or a program sees: the result on stdout, everything else on stderr; rich on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Final
+
+from antsmem.core.errors import AntsmemError
+
+_PATIENCE_SECONDS: Final = 1.0
+
+
+class Output:
+    """One run's voice. `json`: results are one versioned document; `quiet`: nothing but results and errors."""
+
+    def __init__(self, json: bool, quiet: bool, verbose: bool, no_color: bool) -> None:
+        self.json = json
+        self.quiet = quiet
+        self.verbose = verbose
+        self.no_color = no_color
+
+    def result(self, schema: str, value: Any, text: str | Callable[[], str]) -> None:
+        """The command's result: `value` as JSON (with `schema`), or `text` for people."""
+        if self.json:
+            import json
+
+            document = {"schema": f"antsmem.{schema}/1", **plain(value)}
+            print(json.dumps(document, ensure_ascii=False))  # noqa: T201
+            return
+        shown = text if isinstance(text, str) else text()
+        if shown:
+            sys.stdout.buffer.write((shown.rstrip("\n") + "\n").encode(errors="surrogateescape"))
+            sys.stdout.flush()
+
+    def note(self, text: str) -> None:
+        """A remark for people."""
+        if not self.quiet and not self.json:
+            print(text, file=sys.stderr)  # noqa: T201
+
+    def warn(self, text: str) -> None:
+        """Something that a person should look at."""
+        if not self.json:
+            print(f"warning: {text}", file=sys.stderr)  # noqa: T201
+
+    def error(self, error: AntsmemError) -> None:
+        """A failure, one line and what helps."""
+        if self.json:
+            import json
+
+            document = {
+                "schema": "antsmem.error/1",
+                "error": error.slug,
+                "message": str(error),
+                "hint": error.hint,
+                "exit_code": error.exit_code,
+                "transient": error.transient,
+            }
+            print(json.dumps(document, ensure_ascii=False), file=sys.stderr)  # noqa: T201
+            return
+        hint = f"\n  → {error.hint}" if error.hint else ""
+        print(f"antsmem: {error}{hint}", file=sys.stderr)  # noqa: T201
+
+    def progress(self, title: str) -> Callable[[str, int, int], None]:
+        """A progress line on the terminal, from the second second on; silent where nobody watches."""
+        if self.quiet or self.json or not sys.stderr.isatty():
+            return lambda _what, _done, _total: None
+        started, shown = time.monotonic(), 0.0
+
+        def step(what: str, done: int, total: int) -> None:
+            nonlocal shown
+            now = time.monotonic()
+            if now - started < _PATIENCE_SECONDS or (now - shown < 0.1 and done < total):
+                return
+            shown = now
+            of = f"/{total}" if total else ""
+            end = "\r\x1b[2K" if total and done >= total else "\r"
+            print(f"\r\x1b[2K{title}: {done}{of} {what}", end=end, file=sys.stderr, flush=True)  # noqa: T201
+
+        return step
+
+
+def plain(value: Any) -> Any:
+    """`value` as what JSON knows: dataclasses as objects, bytes paths as text, sets sorted."""
+    if isinstance(value, str | int | float | bool) or value is None:
+        return value
+    if isinstance(value, bytes):
+        return value.decode(errors="backslashreplace")
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, set | frozenset):
+        return sorted(plain(item) for item in value)
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    fields = getattr(value, "__dataclass_fields__", {})
+    return {name: plain(getattr(value, name)) for name, field in fields.items() if field.repr}
+
+
+def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:
+    """Rows in aligned columns."""
+    lines = [header, *rows] if header else list(rows)
+    if not lines:
+        return ""
+    widths = [max(len(row[index]) for row in lines) for index in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in lines
+    )
+
+
+def size(size_bytes: int) -> str:
+    """`4.3 MB`: decimal units, as disks are sold."""
+    value = float(size_bytes)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= 1000
+    return ""
+
+
+def ago(seconds: float) -> str:
+    """`3 min`, `2 days`: how long, roughly."""
+    for unit, length in (("day", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            count = int(seconds // length)
+            return f"{count} {unit}{'s' if unit == 'day' and count > 1 else ''}"
+    return f"{max(int(seconds), 0)} s"

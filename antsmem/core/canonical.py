@@ -1,0 +1,95 @@
+"""One byte string for one JSON value: what is signed or hashed is written with `dumps` and read with `loads`.
+
+The form is RFC 8785 (JCS) without floats: no white space, keys sorted by their UTF-16 code units, strings as
+they are (never normalised), integers within ±(2^53 - 1). A value without floats has the same bytes here as in
+any other JCS implementation.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from antsmem.core.disk import Buffer
+from antsmem.core.errors import IntegrityError, UsageError
+
+MAX_DEPTH = 64
+MAX_INTEGER = 2**53 - 1
+
+
+def dumps(value: object) -> bytes:
+    """The canonical bytes of `value`: None, bool, int, str, list, tuple and dict with str keys, nested.
+
+    Anything else (a float, an integer beyond 2^53 - 1, a lone surrogate, 64 levels) raises `UsageError`.
+    """
+    try:
+        text = json.dumps(_ordered(value, 0), ensure_ascii=False, separators=(",", ":"))
+        return text.encode()
+    except UnicodeEncodeError:
+        raise UsageError("canonical JSON cannot hold a lone surrogate") from None
+
+
+def loads(data: Buffer, limit: int) -> Any:
+    """The value of the JSON text `data`, at most `limit` bytes of UTF-8; need not be in canonical form.
+
+    Whatever `dumps` could not write again, and a key that stands twice in an object, raises `IntegrityError`.
+    """
+    if len(data) > limit:
+        raise IntegrityError(f"JSON of {len(data)} bytes: more than {limit} are never read")
+    try:
+        text = str(data, "utf-8")
+        value = json.loads(
+            text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_float
+        )
+    except UnicodeDecodeError:
+        raise IntegrityError("JSON is not UTF-8") from None
+    except RecursionError:
+        raise IntegrityError(f"JSON is nested deeper than {MAX_DEPTH} levels") from None
+    except json.JSONDecodeError as error:
+        raise IntegrityError(f"JSON is broken at character {error.pos}") from None
+    try:
+        dumps(value)
+    except UsageError as error:
+        raise IntegrityError(str(error)) from None
+    return value
+
+
+def _ordered(value: object, depth: int) -> object:
+    """`value` with every object's keys in order, or `UsageError`."""
+    if value is None or isinstance(value, bool | str):
+        return value
+    if isinstance(value, int):
+        if abs(value) > MAX_INTEGER:
+            raise UsageError("canonical JSON holds integers up to 2^53 - 1 only")
+        return value
+    if depth == MAX_DEPTH:
+        raise UsageError(f"canonical JSON is nested deeper than {MAX_DEPTH} levels")
+    if isinstance(value, list | tuple):
+        return [_ordered(item, depth + 1) for item in value]
+    if isinstance(value, dict):
+        if not all(isinstance(key, str) for key in value):
+            raise UsageError("canonical JSON has text for keys only")
+        return {key: _ordered(value[key], depth + 1) for key in sorted(value, key=_code_units)}
+    raise UsageError(f"canonical JSON cannot hold a `{type(value).__name__}`")
+
+
+def _code_units(key: str) -> bytes:
+    return key.encode("utf-16-be", "surrogatepass")
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise IntegrityError("JSON has a key that stands twice in an object")
+    return found
+
+
+def _integer(text: str) -> int:
+    # Python refuses to read thousands of digits with a ValueError of its own: never let it try.
+    if len(text) > len(str(-MAX_INTEGER)):
+        raise IntegrityError("JSON has an integer beyond 2^53 - 1")
+    return int(text)
+
+
+def _float(text: str) -> NoReturn:
+    raise IntegrityError("JSON has a number that is not an integer")

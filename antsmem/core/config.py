@@ -1,0 +1,162 @@
+"""The operator's configuration: `config.yaml`, written by people, and one file an agent, written by antsmem.
+
+    ~/.config/antsmem/config.yaml          key_sources: [credentials, host_key]
+    ~/.config/antsmem/agents/<SCID>.yaml   workspace, host_key, escrow, repositories
+
+Neither holds a secret, only references to one: `env:NAME`, `file:/path`, `command:program argument …`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final
+
+from antsmem.core.disk import make_private_dir, read_file, write_file
+from antsmem.core.errors import ConfigError, NotFoundError
+from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
+
+KEY_SOURCES: Final = ("credentials", "keyring", "host_key", "command:…", "file:…", "fd:N", "passphrase:…")
+VERIFY: Final = ("read", "hash", "none")
+_DEFAULT_SOURCES: Final = ("credentials", "host_key")
+_PREFIXES: Final = ("command:", "file:", "fd:", "passphrase:")
+
+
+@dataclass(frozen=True, slots=True)
+class RepositoryConfig:
+    """Where a repository is. `options` may hold references; `verify` is how a write is read back: `read` all
+    bytes, `hash` what the store says of them (default), or `none`."""
+
+    name: str
+    url: str
+    options: Mapping[str, str] = field(default_factory=dict)
+    verify: str = "hash"
+
+
+@dataclass(frozen=True, slots=True)
+class AgentConfig:
+    """What this host knows of one agent. `escrow` is a store's URL for `keystore-escrow.age`."""
+
+    workspace: str = ""
+    host_key: str = ""
+    escrow: str = ""
+    repositories: tuple[RepositoryConfig, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorConfig:
+    """What holds for every agent of this operator. `origin` says where each setting comes from."""
+
+    key_sources: tuple[str, ...] = _DEFAULT_SOURCES
+    origin: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_operator(path: Path) -> OperatorConfig:
+    """The operator's configuration; defaults where there is none. `ConfigError` with file, line and what was
+    probably meant."""
+    try:
+        data = read_file(path, MAX_BYTES)
+    except NotFoundError:
+        return OperatorConfig(origin={"key_sources": "default"})
+    reader = Reader(str(path))
+    entries = reader.mapping(read_yaml(data, str(path)), ("key_sources",))
+    node = entries.get("key_sources")
+    if node is None:
+        return OperatorConfig(origin={"key_sources": "default"})
+    sources = tuple(reader.line(item, "key_sources") for item in reader.items(node))
+    for item, source in zip(reader.items(node), sources, strict=True):
+        if source not in KEY_SOURCES[:3] and not source.startswith(_PREFIXES):
+            reader.fail(item, f"`{source}` is no key source: there are {', '.join(KEY_SOURCES)}")
+    return OperatorConfig(sources, {"key_sources": f"{path}:{node.line}"})
+
+
+def agent_path(config_dir: Path, scid: str) -> Path:
+    """The file of one agent."""
+    return config_dir / "agents" / f"{scid}.yaml"
+
+
+def read_agent(path: Path) -> AgentConfig:
+    """What `write_agent` wrote, or an operator edited; empty where there is none."""
+    try:
+        data = read_file(path, MAX_BYTES)
+    except NotFoundError:
+        return AgentConfig()
+    reader = Reader(str(path))
+    entries = reader.mapping(read_yaml(data, str(path)), ("workspace", "host_key", "escrow", "repositories"))
+    texts = {
+        name: reader.line(entries[name], name) for name in ("workspace", "host_key", "escrow") if name in entries
+    }
+    repositories = []
+    for name, node in reader.table(entries.get("repositories")).items():
+        fields = reader.mapping(node, ("url", "options", "verify"))
+        if "url" not in fields:
+            reader.fail(node, f"repository `{name}` has no `url`")
+        verify = reader.line(fields["verify"], "verify") if "verify" in fields else "hash"
+        if verify not in VERIFY:
+            reader.fail(fields["verify"], f"`verify` is one of {', '.join(VERIFY)}")
+        options = {key: reader.line(value, key) for key, value in reader.table(fields.get("options")).items()}
+        repositories.append(RepositoryConfig(name, reader.line(fields["url"], "url"), options, verify))
+    return AgentConfig(**texts, repositories=tuple(repositories))
+
+
+def write_agent(path: Path, config: AgentConfig) -> None:
+    """Replace the file of one agent."""
+    lines = ["# Written by antsmem; edit it as you like, but comments are not kept.\n"]
+    for name in ("workspace", "host_key", "escrow"):
+        if value := getattr(config, name):
+            lines.append(f"{name}: {_quoted(value)}\n")
+    if config.repositories:
+        lines.append("repositories:\n")
+    for repository in config.repositories:
+        lines += [f"  {repository.name}:\n", f"    url: {_quoted(repository.url)}\n"]
+        lines.append(f"    verify: {repository.verify}\n" if repository.verify != "hash" else "")
+        lines.append("    options:\n" if repository.options else "")
+        lines += [f"      {key}: {_quoted(value)}\n" for key, value in sorted(repository.options.items())]
+    make_private_dir(path.parent)
+    write_file(path, ["".join(lines).encode()])
+
+
+def resolve(reference: str, environment: Mapping[str, str]) -> str:
+    """The value that `env:NAME`, `file:/path` or `command:…` refers to; any other text is itself. Raises
+    `ConfigError` where there is nothing; never shows a value."""
+    kind, _, rest = reference.partition(":")
+    if kind == "env":
+        if rest not in environment:
+            raise ConfigError(f"environment variable `{rest}` is not set")
+        return environment[rest]
+    if kind == "file" and not rest.startswith("//"):
+        return read_file(rest, MAX_BYTES).decode(errors="replace").strip("\n")
+    if kind == "command":
+        return _output_of(rest)
+    return reference
+
+
+def _output_of(command: str) -> str:
+    import shlex
+    import subprocess
+
+    try:
+        done = subprocess.run(
+            shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True
+        )
+    except (OSError, ValueError, subprocess.SubprocessError):
+        raise ConfigError(f"command `{command.split(' ', maxsplit=1)[0]}` gave no value") from None
+    return done.stdout.decode(errors="replace").strip("\n")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+__all__ = [
+    "AgentConfig",
+    "Node",
+    "OperatorConfig",
+    "RepositoryConfig",
+    "agent_path",
+    "read_agent",
+    "read_operator",
+    "resolve",
+    "write_agent",
+]

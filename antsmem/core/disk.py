@@ -1,0 +1,149 @@
+"""The one place that writes files: a reader sees the old bytes or the new ones, never half of them.
+
+Writing is always: temporary file (0600) in the same directory → write all → fsync → rename → fsync of the
+directory. Locks are `flock`s, so a killed process leaves none behind.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import TypeAlias
+
+from antsmem.core.errors import DiskError, LockedError, NotFoundError, UsageError, WouldOverwriteError
+
+Buffer: TypeAlias = bytes | bytearray | memoryview
+AnyPath: TypeAlias = str | Path
+
+_TEMP_MARK = ".antsmem-tmp-"
+_DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
+
+
+def temp_name(name: str) -> str:
+    """A name for a half-written file, in the same directory as `name`; `is_temp` knows it again."""
+    return f"{_TEMP_MARK}{os.urandom(6).hex()}-{name[:100]}"
+
+
+def is_temp(name: str) -> bool:
+    """Whether `name` was made by `temp_name`: left by a run that was killed, safe to sweep when old."""
+    return name.startswith(_TEMP_MARK)
+
+
+def fsync_dir(path: AnyPath) -> None:
+    """Make the names in directory `path` durable."""
+    fd = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def write_all(fd: int, part: Buffer) -> None:
+    """Write every byte of `part`; a short write goes on, a full disk raises `OSError`."""
+    view = memoryview(part).cast("B")
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def write_file(
+    path: AnyPath, parts: Iterable[Buffer], *, mode: int = 0o600, new: bool = False, durable: bool = True
+) -> None:
+    """Put the bytes of `parts` at `path`, whole or not at all.
+
+    `new` refuses a path that exists (`WouldOverwriteError`), decided by the kernel. `durable` fsyncs file and
+    directory. A full, failing or read-only disk raises `DiskError`; the old file is then still there.
+    """
+    target = os.fspath(path)
+    parent, name = os.path.split(target)
+    temp = os.path.join(parent, temp_name(name))
+    try:
+        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
+        try:
+            try:
+                for part in parts:
+                    write_all(fd, part)
+                if durable:
+                    os.fsync(fd)
+            finally:
+                os.close(fd)
+            if new:
+                os.link(temp, target)
+                os.unlink(temp)
+            else:
+                os.rename(temp, target)
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(temp)
+            raise
+        if durable:
+            fsync_dir(parent or ".")
+    except FileExistsError:
+        raise WouldOverwriteError(f"`{target}` exists already: not written") from None
+    except OSError as error:
+        raise disk_error("write", target, error) from error
+
+
+def read_file(path: AnyPath, limit: int | None = None) -> bytes:
+    """All bytes of the regular file `path`, which must not be a symlink. More than `limit` bytes is refused."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError as error:
+        raise disk_error("read", path, error) from error
+    try:
+        with open(fd, "rb") as file:
+            data = file.read() if limit is None else file.read(limit + 1)
+    except OSError as error:
+        raise disk_error("read", path, error) from error
+    if limit is not None and len(data) > limit:
+        raise UsageError(f"`{os.fspath(path)}` is larger than {limit} bytes: not read")
+    return data
+
+
+def disk_error(verb: str, path: AnyPath, error: OSError) -> DiskError | NotFoundError | UsageError:
+    """Our error for what the operating system said while we tried to `verb` the file at `path`."""
+    shown = os.fspath(path)
+    why = (error.strerror or str(error)).lower()
+    if error.errno in {errno.ENOENT, errno.ENOTDIR}:
+        return NotFoundError(f"could not {verb} `{shown}`: {why}")
+    if error.errno in _DISK_TROUBLE:
+        return DiskError(f"could not {verb} `{shown}`: {why}")
+    return UsageError(f"could not {verb} `{shown}`: {why}", hint="look at its owner, mode and kind")
+
+
+def make_private_dir(path: AnyPath) -> None:
+    """Make directory `path` and its missing parents, all 0700."""
+    missing = []
+    place = Path(path)
+    while not place.exists():
+        missing.append(place)
+        place = place.parent
+    for place in reversed(missing):
+        try:
+            place.mkdir(mode=0o700, exist_ok=True)
+        except OSError as error:
+            raise disk_error("make", place, error) from error
+
+
+@contextmanager
+def locked(path: AnyPath, busy: str) -> Iterator[int]:
+    """Hold an exclusive lock on the file `path` (made if missing) and give its descriptor.
+
+    Raises `LockedError(busy)` at once when another process holds it.
+    """
+    make_private_dir(Path(path).parent)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise disk_error("lock", path, error) from error
+    try:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise LockedError(busy) from None
+        yield fd
+    finally:
+        os.close(fd)

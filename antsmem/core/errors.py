@@ -1,0 +1,116 @@
+"""Every failure that antsmem expects, as one tree.
+
+A class owns its slug (stable, for scripts), its exit code, whether waiting may help, and a hint: what to
+type next. A message is one line, lower case, with the thing in backticks: what happened to what.
+
+    AntsmemError
+    ├─ UsageError            2   a call or a configuration that cannot be meant
+    │  └─ ConfigError        2   a configuration file says something unknown
+    ├─ NotFoundError        10   no such workspace, repository, snapshot or path
+    ├─ WouldOverwriteError  11   the target holds something that would be lost
+    ├─ LockedError          12   somebody else is writing (transient)
+    │  └─ ConflictError     12   somebody else wrote in between (transient)
+    ├─ CannotUnlockError    20   no key opens this
+    ├─ LeakError            21   a secret would leave the host
+    ├─ IntegrityError       30   bytes are not what was written, or forged
+    ├─ RollbackError        31   a store shows an older or another history than was seen before
+    ├─ DiskError            40   the local disk is full or failing (transient)
+    ├─ BackendError         40   a store does not answer (transient)
+    ├─ RefusedError         41   a store answers no
+    └─ DriverMissingError   42   the library for this kind of store is not installed
+"""
+
+from __future__ import annotations
+
+
+class AntsmemError(Exception):
+    """Base of every expected failure. `hint` names the command that helps; an instance may sharpen it."""
+
+    slug = "error"
+    exit_code = 1
+    transient = False
+    hint = ""
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        if hint is not None:
+            self.hint = hint
+
+
+class UsageError(AntsmemError):
+    slug = "usage"
+    exit_code = 2
+    hint = "see `antsmem --help`"
+
+
+class ConfigError(UsageError):
+    slug = "config"
+    hint = "see `antsmem config show --origin`"
+
+
+class NotFoundError(AntsmemError):
+    slug = "not-found"
+    exit_code = 10
+
+
+class WouldOverwriteError(AntsmemError):
+    slug = "would-overwrite"
+    exit_code = 11
+
+
+class LockedError(AntsmemError):
+    slug = "locked"
+    exit_code = 12
+    transient = True
+    hint = "try again when the other run has ended"
+
+
+class ConflictError(LockedError):
+    slug = "conflict"
+    hint = "run the same command again"
+
+
+class CannotUnlockError(AntsmemError):
+    slug = "cannot-unlock"
+    exit_code = 20
+
+
+class LeakError(AntsmemError):
+    slug = "leak"
+    exit_code = 21
+
+
+class IntegrityError(AntsmemError):
+    slug = "integrity"
+    exit_code = 30
+    hint = "see `antsmem check --read-data`"
+
+
+class RollbackError(AntsmemError):
+    slug = "rollback"
+    exit_code = 31
+
+
+class DiskError(AntsmemError):
+    slug = "disk"
+    exit_code = 40
+    transient = True
+    hint = "free some space or choose another place, then run the same command again"
+
+
+class BackendError(AntsmemError):
+    slug = "backend-unreachable"
+    exit_code = 40
+    transient = True
+    hint = "see `antsmem repository test`"
+
+
+class RefusedError(AntsmemError):
+    slug = "backend-refused"
+    exit_code = 41
+    hint = "see `antsmem repository test`"
+
+
+class DriverMissingError(AntsmemError):
+    slug = "driver-missing"
+    exit_code = 42
