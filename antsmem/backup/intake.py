@@ -11,7 +11,6 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -70,38 +69,40 @@ class Intake(ABC):
     def take(self, task: Task) -> None:
         """Read the file of `task`; its record goes where the task says. The -wal and -journal of a database
         are read under the same hold."""
-        relative, records, fds = task.path, task.records, list[int]()
-        path = self.root + b"/" + relative
+        path, fds = self.root + b"/" + task.path, list[int]()
         try:
-            fd = self._open(relative, task.name, records, fds)
+            fd = self._open(task.path, task.name, task.records, fds)
             if fd is None:
                 return
-            header = os.pread(fd, HEADER_BYTES, 0)
-            database, why = header.startswith(MAGIC), ""
-            resting = database and rests(header, path)
-            if resting or not database:
-                self._read_group(task, fds)
-            if database and not (resting and rests(header, path)):  # live, or somebody opened it meanwhile
+            header, why = os.pread(fd, HEADER_BYTES, 0), ""
+            if not header.startswith(MAGIC):
+                self._read_group(task, fd, fds)
+            elif rests(header, path):
+                self._read_group(task, fd, fds)
+                if not rests(header, path):
+                    why = "it was opened meanwhile"
+            else:
                 with held(path) as why:
-                    self._read_group(task, fds)
+                    self._read_group(task, fd, fds)
             if why:
-                self.tally.warnings.append(f"`{shown(relative)}` was copied as it stood: {why}")
+                self.tally.warnings.append(f"database `{shown(task.path)}` was copied as it stood: {why}")
         finally:
             for each in fds:
                 os.close(each)
 
-    def _read_group(self, task: Task, fds: list[int]) -> None:
-        for name in (task.name, *task.companions):
-            self._read(joined(task.folder, name), name, task.records, fds)
+    def _read_group(self, task: Task, fd: int, fds: list[int]) -> None:
+        self._read(fd, task.path, task)
+        for name in task.companions:
+            relative = joined(task.folder, name)
+            other = self._open(relative, name, task.records, fds)
+            if other is not None:
+                self._read(other, relative, task._replace(name=name))
 
-    def _read(self, relative: bytes, name: bytes, records: dict[bytes, Record], fds: list[int]) -> None:
-        fd = self._open(relative, name, records, fds)
-        if fd is None:
-            return
+    def _read(self, fd: int, relative: bytes, task: Task) -> None:
         try:
-            records[name] = self.stable(fd, relative)
+            task.records[task.name] = self.stable(fd, relative)
         except OSError as error:
-            self._unreadable(relative, name, records, error)
+            self._unreadable(relative, task.name, task.records, error)
 
     def _open(self, relative: bytes, name: bytes, records: dict[bytes, Record], fds: list[int]) -> int | None:
         """A descriptor, also appended to `fds`: those stay open until the hold on a database has ended."""

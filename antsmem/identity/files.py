@@ -1,0 +1,76 @@
+"""Where the files of an identity lie on a host, and how several of them are written all or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from antsmem.core.disk import make_private_dir, read_file, write_file
+from antsmem.core.errors import AntsmemError, LockedError, NotFoundError, WouldOverwriteError
+
+
+@dataclass(frozen=True, slots=True)
+class IdentityFiles:
+    """The paths of one agent's identity on one host."""
+
+    log: Path
+    """`did.jsonl`."""
+    keystore: Path
+    """`keystore.age`; beside it `keystore.lock`."""
+    epochs: Path
+    """The directory of the epoch files."""
+    host_key: Path
+    """The file with the host's key: outside of `backed_up`."""
+    backed_up: tuple[Path, ...] = ()
+    """Directories that leave this host: workspaces, repositories."""
+
+
+class Placing:
+    """Files written so far, so that they can be taken back."""
+
+    def __init__(self) -> None:
+        self._before: dict[Path, bytes | None] = {}
+
+    def new(self, path: Path, data: bytes) -> None:
+        """Write `data` to `path`, which must not exist."""
+        self.track(path, lambda: write_file(path, [data], new=True))
+
+    def replace(self, path: Path, data: bytes) -> None:
+        """Write `data` to `path`, whatever was there."""
+        self.track(path, lambda: write_file(path, [data]))
+
+    def track(self, path: Path, write: Callable[[], object]) -> None:
+        """Call `write`, which makes or changes the file `path`, and remember what was there."""
+        make_private_dir(path.parent)
+        try:
+            self._before[path] = read_file(path)
+        except NotFoundError:
+            self._before[path] = None
+        try:
+            write()
+        except (WouldOverwriteError, LockedError):
+            # Somebody else's file: never ours to take back.
+            del self._before[path]
+            raise
+
+    def undo(self) -> None:
+        """Take everything back, newest first, as far as the disk allows."""
+        for path, data in reversed(self._before.items()):
+            with suppress(OSError, AntsmemError):
+                if data is None:
+                    path.unlink(missing_ok=True)
+                else:
+                    write_file(path, [data])
+
+
+@contextmanager
+def all_or_none() -> Iterator[Placing]:
+    """What is written through the `Placing` stays if the block ends well and is taken back if it raises."""
+    placing = Placing()
+    try:
+        yield placing
+    except BaseException:
+        placing.undo()
+        raise

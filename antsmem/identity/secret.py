@@ -1,0 +1,60 @@
+"""One secret of the agent, one version of it, as the keystore and the escrow hold it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from antsmem.identity.fields import Fields, to_base64
+
+STATES = ("pending", "active", "superseded", "revoked", "destroyed")
+CLASSES = ("static", "rotating", "leased", "derived", "identity")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Secret:
+    """Version `version` (from 1) of the secret `name`. `repr` never shows the value."""
+
+    name: str
+    version: int
+    state: str
+    """One of `STATES`."""
+    kind: str
+    """One of `CLASSES`: how it lives, and so whether a restore may bring it back."""
+    created: str
+    changed: str
+    """UTC times as text: of this version's making and of its last change of state."""
+    value: bytes
+    """Empty once destroyed."""
+
+    def __repr__(self) -> str:
+        return f"<Secret {self.name!r} version {self.version} {self.state}>"
+
+
+def secret_to_json(secret: Secret) -> dict[str, Any]:
+    """The JSON object of `secret`."""
+    return {
+        "name": secret.name,
+        "version": secret.version,
+        "state": secret.state,
+        "class": secret.kind,
+        "created": secret.created,
+        "changed": secret.changed,
+        "value": to_base64(secret.value),
+    }
+
+
+def secret_from_json(value: object) -> Secret:
+    """The secret in a JSON object, else `IntegrityError`."""
+    fields = Fields(value, "a secret")
+    secret = Secret(
+        name=fields.text("name"),
+        version=fields.number("version"),
+        state=fields.choice("state", STATES),
+        kind=fields.choice("class", CLASSES),
+        created=fields.text("created"),
+        changed=fields.text("changed"),
+        value=fields.data("value"),
+    )
+    fields.end()
+    return secret

@@ -1,0 +1,129 @@
+"""Goal: docs/spec says exactly what is written and read, so that another program can do both.
+
+Method: every vector of identity-v1.md and keystore-v1.md is taken from the page, read, and made again from the
+keys that the page names.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from antsmem.core.age import X25519Identity, parse_recipient, seal, unseal
+from antsmem.identity.document import op_keys_of
+from antsmem.identity.envelope import PAD_BYTES
+from antsmem.identity.epochs import Epoch, open_epoch, seal_epoch
+from antsmem.identity.escrow import open_escrow, seal_escrow
+from antsmem.identity.keystore import Keystore, keystore_from_bytes, keystore_to_bytes
+from antsmem.identity.log import IdentityLog, parse_log
+from antsmem.identity.multikey import key_hash, multikey
+from antsmem.identity.recovery import RecoveryKit
+from antsmem.identity.secret import Secret
+from antsmem.identity.signing import SigningKey
+
+SPEC = Path(__file__).parents[2] / "docs" / "spec"
+
+
+def vector(page: str, name: str) -> str:
+    """The block with the info string `vector:<name>` of docs/spec/`page`."""
+    text = (SPEC / page).read_text("utf-8")
+    (found,) = re.findall(rf"^```vector:{name}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL)
+    return str(found)
+
+
+def thirty_two(byte: int) -> bytes:
+    return bytes([byte]) * 32
+
+
+KIT = RecoveryKit(X25519Identity(thirty_two(0x33)))
+HOST = X25519Identity(thirty_two(0x22))
+OP_KEY = SigningKey(thirty_two(0x11))
+
+
+def the_log() -> IdentityLog:
+    return parse_log(vector("identity-v1.md", "log").encode())
+
+
+def the_keystore() -> Keystore:
+    first = parse_log(the_log().text.splitlines()[0])
+    now = "2026-11-20T15:23:31.000Z"
+    return Keystore(
+        agent="kevin",
+        scid=first.scid,
+        host="laptop",
+        log_head=first.head,
+        op_key=OP_KEY,
+        host_recipient=str(HOST.recipient),
+        recovery_recipients=(str(KIT.identity.recipient),),
+        recovery_hash=KIT.control_hash(0),
+        fingerprint_key=thirty_two(0x66),
+        epochs=(
+            Epoch("hot-20261116", str(X25519Identity(thirty_two(0x44)).recipient)),
+            Epoch("cold-20261116", str(X25519Identity(thirty_two(0x45)).recipient)),
+        ),
+        secrets=(Secret("example", 1, "active", "static", now, now, b"not a secret"),),
+        sequence=1,
+    )
+
+
+def padded(text: str) -> bytes:
+    data = text.encode()
+    return data + b" " * (-len(data) % PAD_BYTES)
+
+
+def test_the_key_vector_holds() -> None:
+    assert vector("identity-v1.md", "key").split() == [multikey(OP_KEY.public), key_hash(OP_KEY.public)]
+
+
+def test_the_log_vector_holds() -> None:
+    log = the_log()
+    desktop = SigningKey(thirty_two(0x12)).public
+    assert log.version == 2
+    assert op_keys_of(log.document) == {"desktop": desktop}
+    assert (log.op_key(OP_KEY.public).host, log.op_key(OP_KEY.public).until) == ("laptop", 2)
+    assert log.update_keys == (multikey(KIT.control_key(0).public),)
+    assert KIT.generation(log) == 1
+
+
+def test_the_recovery_vector_holds() -> None:
+    assert vector("identity-v1.md", "recovery").split() == [KIT.control_hash(0), KIT.control_hash(1)]
+    assert RecoveryKit.parse(f"# agent: kevin\n{KIT.identity.secret()}\n") == replace(KIT, agent="kevin")
+
+
+def test_the_keystore_vector_holds() -> None:
+    plain = padded(vector("keystore-v1.md", "keystore"))
+    assert unseal(keystore_to_bytes(the_keystore()), [HOST]) == plain
+    recipients = [parse_recipient(str(identity.recipient)) for identity in (HOST, KIT.identity)]
+    assert keystore_from_bytes(b"".join(seal([plain], recipients)), [KIT.identity]) == the_keystore()
+
+
+def test_the_escrow_vector_holds() -> None:
+    plain = padded(vector("keystore-v1.md", "escrow"))
+    next_key = SigningKey(thirty_two(0x51))
+    assert unseal(seal_escrow(the_keystore(), next_key), [KIT.identity]) == plain
+    escrow = open_escrow(b"".join(seal([plain], [KIT.identity.recipient])), [KIT.identity], the_log())
+    assert escrow.next_key == next_key
+    first = parse_log(the_log().text.splitlines()[0])
+    assert key_hash(next_key.public) in first.next_key_hashes
+
+
+@pytest.mark.parametrize("reader", [HOST, KIT.identity])
+def test_the_epoch_vector_holds(reader: X25519Identity) -> None:
+    key = X25519Identity(thirty_two(0x44))
+    plain = vector("keystore-v1.md", "epoch").replace("<secret>", key.secret()).encode()
+    sealed = seal_epoch("hot-20261116", key, str(HOST.recipient), [str(KIT.identity.recipient)])
+    assert unseal(sealed, [reader]) == plain
+    assert open_epoch("hot-20261116", b"".join(seal([plain], [reader.recipient])), [reader]) == key
+
+
+@pytest.mark.parametrize("page", ["identity-v1.md", "keystore-v1.md"])
+def test_every_vector_of_a_page_is_checked_here(page: str) -> None:
+    named = set(re.findall(r"^```vector:(\S+)$", (SPEC / page).read_text("utf-8"), re.MULTILINE))
+    checked = {
+        "identity-v1.md": {"key", "log", "recovery"},
+        "keystore-v1.md": {"keystore", "escrow", "epoch"},
+    }
+    assert named == checked[page]
