@@ -93,14 +93,18 @@ def read_file(path: AnyPath, limit: int | None = None) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise disk_error("read", path, error) from error
+    parts, wanted = [], limit + 1 if limit is not None else 1 << 62
     try:
-        with open(fd, "rb") as file:
-            data = file.read() if limit is None else file.read(limit + 1)
+        while wanted > 0 and (part := os.read(fd, min(wanted, 1 << 24))):
+            parts.append(part)
+            wanted -= len(part)
     except OSError as error:
         raise disk_error("read", path, error) from error
-    if limit is not None and len(data) > limit:
+    finally:
+        os.close(fd)
+    if not wanted:
         raise UsageError(f"`{os.fspath(path)}` is larger than {limit} bytes: not read")
-    return data
+    return b"".join(parts)
 
 
 def disk_error(verb: str, path: AnyPath, error: OSError) -> DiskError | NotFoundError | UsageError:

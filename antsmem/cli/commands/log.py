@@ -10,6 +10,7 @@ import typer
 from antsmem.cli.context import Context
 from antsmem.core.errors import UsageError
 from antsmem.workspace.dailylog import append_entry
+from antsmem.workspace.settings import name_from
 
 
 def log(
@@ -21,7 +22,7 @@ def log(
     said = " ".join(text) if text else "" if sys.stdin.isatty() else sys.stdin.read()
     if not said.strip():
         raise UsageError("nothing to log", hint='antsmem log "what happened", or pipe it in')
-    result = append_entry(ctx.layout, said, ctx.now_ns, ctx.settings.time_zone, ctx.host)
+    result = append_entry(ctx.layout, said, ctx.now_ns, ctx.settings.time_zone, name_from(ctx.host))
     if result.healed:
         ctx.output.warn(f"`{result.path}` ended in a torn line: closed")
     ctx.output.result("log", result, "" if ctx.options.quiet else f"{result.path}")

@@ -1,0 +1,48 @@
+"""The agent's day and clock: the one place that turns an instant into a calendar day."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta, tzinfo
+
+from antsmem.core.errors import ConfigError
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class HumanTime:
+    """An instant as people in one time zone read it: `2026-11-20`, `14:03:22`, `+01:00`."""
+
+    day: str
+    clock: str
+    offset: str
+
+
+def human_time(now_ns: int, time_zone: str) -> HumanTime:
+    """The instant `now_ns` in `time_zone` (an IANA name; `UTC` needs no database).
+
+    Raises `ConfigError` for a zone this host does not know.
+    """
+    # Counted from the epoch, because `fromtimestamp` goes through floating point and the C library.
+    instant = (_EPOCH + timedelta(seconds=now_ns // 1_000_000_000)).astimezone(_zone(time_zone))
+    offset = instant.strftime("%z")
+    return HumanTime(
+        day=f"{instant.year:04d}-{instant.month:02d}-{instant.day:02d}",
+        clock=f"{instant.hour:02d}:{instant.minute:02d}:{instant.second:02d}",
+        offset=f"{offset[:3]}:{offset[3:5]}",
+    )
+
+
+def _zone(name: str) -> tzinfo:
+    if name == "UTC":
+        return UTC
+    from zoneinfo import ZoneInfo
+
+    try:
+        return ZoneInfo(name)
+    except (KeyError, ValueError, OSError):
+        raise ConfigError(
+            f"time zone `{ascii(name[:64])[1:-1]}` is not known on this host",
+            hint="give an IANA name such as `Europe/Lisbon`; without a system database, `pip install tzdata`",
+        ) from None

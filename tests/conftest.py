@@ -1,0 +1,49 @@
+"""Real servers for the whole session, each started when the first test asks for it.
+
+One that is not installed skips its tests with the line that installs it; with ANTSMEM_REQUIRE_SERVERS=1 it fails
+them, so a machine that is meant to test everything does.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+
+import engines
+import pytest
+from hypothesis import settings
+
+settings.register_profile("antsmem", deadline=None)  # no property fails for being slow
+settings.load_profile("antsmem")
+
+
+def started(server: engines.Server) -> engines.Server:
+    """`server`, running; skips or fails the test if it is not installed."""
+    try:
+        return server.start()
+    except engines.UnavailableError as error:
+        server.close()
+        if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def moto() -> Iterator[engines.Server]:
+    server = started(engines.Moto())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def sshd() -> Iterator[engines.Server]:
+    server = started(engines.Sshd())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def rclone() -> Iterator[engines.Server]:
+    server = started(engines.Rclone())
+    yield server
+    server.close()

@@ -1,0 +1,240 @@
+"""Real servers for the tests, as plain child processes on loopback: no service manager, no containers.
+
+A class says how to start one server and when it answers. Data lies in a directory of its own under /tmp (socket
+paths must be short); ports are below the ephemeral range, so no client socket takes one first; a server dies with
+the process that started it, also when that is killed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Self
+
+
+class UnavailableError(Exception):
+    """The program of a server is not installed; the message says how to get it."""
+
+
+def program(name: str, install: str) -> str:
+    """The path of `name`; `UnavailableError` with the line that installs it."""
+    places = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", ""), "/usr/sbin"])
+    found = shutil.which(name, path=places)
+    if found is None:
+        raise UnavailableError(f"`{name}` is not installed: {install}")
+    return found
+
+
+def free_port() -> int:
+    """A port on loopback that nobody listens on."""
+    while True:
+        port = random.SystemRandom().randint(20000, 29999)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("127.0.0.1", port))
+            return port
+
+
+class Server:
+    """One server process. A subclass says its command, and when it is ready; `prepare` runs once before."""
+
+    name = "server"
+    ready_seconds = 30.0
+
+    def __init__(self) -> None:
+        self.dir = Path(tempfile.mkdtemp(prefix=f"antsmem-{self.name}-", dir="/tmp"))
+        self.port = 0
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def prepare(self) -> None:
+        """Make what the command needs in `self.dir`."""
+
+    def command(self) -> list[str]:
+        raise NotImplementedError
+
+    def ready(self) -> bool:
+        with contextlib.closing(socket.socket()) as probe:
+            probe.settimeout(0.5)
+            return probe.connect_ex(("127.0.0.1", self.port)) == 0
+
+    def start(self) -> Self:
+        """Start it and wait until it answers. A port that somebody took meanwhile is changed."""
+        self.prepare()
+        for _ in range(3):
+            self.port = free_port()
+            if self._start_once():
+                return self
+        raise RuntimeError(f"{self.name} did not come up:\n{self.log()[-2000:]}")
+
+    def log(self) -> str:
+        """What it wrote to its standard output and error."""
+        return (self.dir / "log").read_text(errors="replace")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process group."""
+        assert self._process is not None
+        os.killpg(self._process.pid, number)
+
+    def kill(self) -> None:
+        """End it without any warning."""
+        if self._process is not None and self._process.poll() is None:
+            self.signal(signal.SIGKILL)
+            self._process.wait(10)
+
+    def restart(self) -> None:
+        """Start again after `kill`, on the same port with the same data."""
+        if not self._start_once():
+            raise RuntimeError(f"{self.name} did not come back:\n{self.log()[-2000:]}")
+
+    def close(self) -> None:
+        self.kill()
+        shutil.rmtree(self.dir, ignore_errors=True)
+
+    def _start_once(self) -> bool:
+        argv = self.command()
+        setpriv = shutil.which("setpriv")
+        if setpriv:  # Linux: die with the tests
+            argv = [setpriv, "--pdeathsig", "KILL", *argv]
+        with (self.dir / "log").open("ab") as log:
+            self._process = subprocess.Popen(
+                argv, cwd=self.dir, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True
+            )
+        give_up = time.monotonic() + self.ready_seconds
+        while time.monotonic() < give_up and self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                if self.ready():
+                    return True
+            time.sleep(0.01)
+        self.kill()
+        return False
+
+
+_MOTO = """
+import io, sys, threading
+from moto.server import DomainDispatcherApplication, create_backend_app
+from werkzeug.serving import run_simple
+
+application = DomainDispatcherApplication(create_backend_app)
+turn = threading.Lock()
+
+def one_at_a_time(environ, start_response):
+    # moto looks at a condition and writes in two steps, which S3 does in one
+    body = environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0))
+    environ["wsgi.input"] = io.BytesIO(body)
+    with turn:
+        return list(application(environ, start_response))
+
+run_simple("127.0.0.1", int(sys.argv[1]), one_at_a_time, threaded=True)
+"""
+
+
+class Moto(Server):
+    """S3 as moto imitates it. It takes any credentials."""
+
+    name = "moto"
+
+    def prepare(self) -> None:
+        try:
+            import moto.server  # noqa: F401
+        except ImportError:
+            raise UnavailableError("`moto` is not installed: pip install 'moto[server,s3]'") from None
+
+    def command(self) -> list[str]:
+        return [sys.executable, "-c", _MOTO, str(self.port)]
+
+    def ready(self) -> bool:
+        try:
+            urllib.request.urlopen(f"http://127.0.0.1:{self.port}/", timeout=1).close()
+        except urllib.error.HTTPError:
+            return True
+        return True
+
+
+class Sshd(Server):
+    """OpenSSH's server for SFTP alone; `root` is a directory in it, `key_file` logs in, `known_hosts` knows it."""
+
+    name = "sshd"
+
+    def prepare(self) -> None:
+        keygen = program("ssh-keygen", "apt-get install openssh-client")
+        self.dir.chmod(0o755)
+        self.root = self.dir / "root"
+        self.root.mkdir()
+        self.key_file = self.dir / "id"
+        for key in (self.dir / "host", self.key_file):
+            subprocess.run([keygen, "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+        shutil.copy(self.dir / "id.pub", self.dir / "authorized")
+        if os.geteuid() == 0:
+            Path("/run/sshd").mkdir(exist_ok=True)
+
+    def command(self) -> list[str]:
+        sshd = program("sshd", "apt-get install openssh-server")
+        lines = {
+            "Port": self.port,
+            "ListenAddress": "127.0.0.1",
+            "HostKey": self.dir / "host",
+            "AuthorizedKeysFile": self.dir / "authorized",
+            "PidFile": "none",
+            "UsePAM": "no",
+            "StrictModes": "no",
+            "PasswordAuthentication": "no",
+            "PermitRootLogin": "prohibit-password",
+            "Subsystem": "sftp internal-sftp",
+            "ForceCommand": f"internal-sftp -d {self.root}",
+            "MaxStartups": 100,
+        }
+        (self.dir / "config").write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
+        self.write_known_hosts(self.port)
+        return [sshd, "-D", "-e", "-f", str(self.dir / "config")]
+
+    def kill(self) -> None:
+        """End it and the sessions, which are no children in its process group any more."""
+        if self._process is not None and self._process.poll() is None:
+            for session in _descendants(self._process.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(session, signal.SIGKILL)
+        super().kill()
+
+    def write_known_hosts(self, *ports: int) -> Path:
+        """Make this server's key known for `ports` of this host; the file."""
+        kind, key, *_ = (self.dir / "host.pub").read_text().split()
+        self.known_hosts = self.dir / "known_hosts"
+        self.known_hosts.write_text("".join(f"[127.0.0.1]:{port} {kind} {key}\n" for port in ports))
+        return self.known_hosts
+
+
+def _descendants(pid: int) -> list[int]:
+    """The processes that `pid` and they started, as `ps` shows them."""
+    table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+    pairs = [tuple(map(int, line.split())) for line in table.splitlines()]
+    found = [pid]
+    for parent in found:
+        found += [child for child, its_parent in pairs if its_parent == parent]
+    return found[1:]
+
+
+class Rclone(Server):
+    """WebDAV as rclone serves it, with a user `u` and a password made for the run; `root` is its folder."""
+
+    name = "rclone"
+
+    def prepare(self) -> None:
+        self.root = self.dir / "root"
+        self.root.mkdir()
+        self.password = os.urandom(8).hex()
+
+    def command(self) -> list[str]:
+        rclone = program("rclone", "apt-get install rclone")
+        where = [str(self.root), "--addr", f"127.0.0.1:{self.port}"]
+        login = ["--user", "u", "--pass", self.password]
+        return [rclone, "--config", "/dev/null", "serve", "webdav", *where, *login]
