@@ -38,8 +38,8 @@ _END: Final = rb"(?![0-9A-Za-z])"
 _ID_END: Final = rb"(?![0-9A-Za-z_-])"
 # A token begins at a word's border; a letter before it may be the end of a JSON or URL escape (`\n`, `%3D`).
 _EDGE: Final = (
-    rb"(?:(?<![0-9A-Za-z])|(?<=\\[bfnrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4}))"
-)  # fmt: skip
+    rb"(?:(?<![0-9A-Za-z\\])|(?<=\\)(?![bfnrtu])|(?<=\\[bfnrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4}))"
+)
 # `=`, `: ` or `": "` between a name and its value, also inside a JSON string.
 _IS: Final = rb"""[\\"']{0,4}\s{0,4}(?:=>|:=|[=:])\s{0,4}[\\"']{0,4}"""
 # Between the lines of a key: white space, also escaped, and what quoting or joining strings leaves.
@@ -88,7 +88,7 @@ _CODE: Final = (
 _CLOUDS: Final = (
     Rule("aws-access-key-id", "AWS access key id, long-term and session", (b"AKIA", b"ASIA"),
          _EDGE + rb"A[KS]IA[2-7A-Z]{16}" + _END),
-    Rule("aws-secret-access-key", "AWS secret access key beside its name", (b"ret_acc", b"RET_ACC", b"essKey"),
+    Rule("aws-secret-access-key", "AWS secret access key beside its name", (b"ret_", b"RET_ACC", b"essKey"),
          rb"(?:ret_access_key|RET_ACCESS_KEY|essKey)" + _IS + rb"(?P<s>[0-9A-Za-z/+]{40})(?![0-9A-Za-z/+=])",
          rb"(?:sec|SEC|[Ss]ecretAcc)", 9, "strict"),
     _plain("aws-bedrock-key", "Amazon Bedrock API key", b"ABSK", rb"[0-9A-Za-z+/]{100,200}={0,2}"),
@@ -153,8 +153,8 @@ _CHAT: Final = (
     Rule("discord-bot-token", "Discord bot token", (b"MTA", b"MTE", b"MTI", b"MTM", b"MTQ", b"MTU"),
          _EDGE + _DISCORD + _ID_END),
     Rule("discord-old-bot-token", "Discord bot token of 2022 or before, beside its name",
-         (b'iscord"', b"iscord_", b"ISCORD_"), rb"(?:(?i:iscord_[a-z_]{0,24})" + _IS
-         + rb'|iscord"\s{0,4}:\s{0,4}\{[^{}]{0,300}?"token"\s{0,4}:\s{0,4}")' + _DISCORD + _ID_END),
+         (b'iscord"', b"iscord\\", b"iscord_", b"ISCORD_"), rb"(?:(?i:iscord_[a-z_]{0,24})" + _IS
+         + rb'|iscord\\?"\s{0,4}:\s{0,4}\{[^{}]{0,300}?token\\?"\s{0,4}:\s{0,4}\\?")' + _DISCORD + _ID_END),
     Rule("discord-webhook", "Discord webhook address", (b"i/webhooks/",),
          rb"i/webhooks/[0-9]{17,20}/" + _ID + rb"{60,80}", rb"discord(?:app)?\.com/ap", 17),
     Rule("twilio-secret", "Twilio auth token or API secret beside its name", (b"LIO_", b"lio_", b"hToken"),
@@ -220,7 +220,7 @@ def plausible(check: Check, body: bytes) -> bool:
     """Whether `body`, the part of a match that the service draws by lot, looks so.
 
     `token`: no filler word, enough different letters. `strict`, where only a name beside it says what it is: also
-    digits and both cases, or hex of 32 digits and more. `password`: no template, no easy word however spelt, not
+    both cases and digits, or hex of 32 digits and more. `password`: no template, no easy word however spelt, not
     letters of one case alone. `block`: the first lines of a key.
     """
     body = body[-_CHECKED_BYTES:] if check != "block" else body[:64]
@@ -235,7 +235,8 @@ def plausible(check: Check, body: bytes) -> bool:
     if check == "strict" and is_hex:
         return kinds >= 8 and len(body) >= 32
     if check == "strict":
-        return kinds >= 12 and not body.islower() and not body.isupper() and any(48 <= byte < 58 for byte in body)
+        mixed = not body.islower() and not body.isupper()
+        return mixed and (kinds >= 22 or (kinds >= 12 and any(48 <= byte < 58 for byte in body)))
     return kinds >= (8 if len(body) >= 20 else 6)
 
 

@@ -63,7 +63,7 @@ def either(*makers: Maker) -> Maker:
 
 def key_block(kind: str, header: str = "") -> Maker:
     def make(rng: random.Random) -> tuple[str, str]:
-        code = base64.b64encode(rng.randbytes(rng.choice((48, 121, 1190, 2350)))).decode()
+        code = base64.b64encode(b"0" + rng.randbytes(rng.choice((48, 121, 1190, 2350)))).decode()
         body = "\n".join(code[at : at + 64] for at in range(0, len(code), 64))
         return f"-----BEGIN {kind}-----\n{header}{body}\n-----END {kind}-----", body + "\n"
 
