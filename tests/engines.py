@@ -194,7 +194,7 @@ class Sshd(Server):
             "MaxStartups": 100,
         }
         (self.dir / "config").write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
-        self.write_known_hosts(self.port)
+        self.know_port(self.port)
         return [sshd, "-D", "-e", "-f", str(self.dir / "config")]
 
     def kill(self) -> None:
@@ -205,12 +205,12 @@ class Sshd(Server):
                     os.kill(session, signal.SIGKILL)
         super().kill()
 
-    def write_known_hosts(self, *ports: int) -> Path:
-        """Make this server's key known for `ports` of this host; the file."""
+    def know_port(self, port: int) -> None:
+        """Make this server's key known for `port` of this host, where a proxy may listen."""
         kind, key, *_ = (self.dir / "host.pub").read_text().split()
         self.known_hosts = self.dir / "known_hosts"
-        self.known_hosts.write_text("".join(f"[127.0.0.1]:{port} {kind} {key}\n" for port in ports))
-        return self.known_hosts
+        with self.known_hosts.open("a") as file:
+            file.write(f"[127.0.0.1]:{port} {kind} {key}\n")
 
 
 def _descendants(pid: int) -> list[int]:

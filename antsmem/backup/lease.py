@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.core import canonical, clock
-from antsmem.core.errors import AntsmemError, ConflictError, IntegrityError, LockedError
+from antsmem.core.errors import AntsmemError, ConflictError, IntegrityError, LockedError, WouldOverwriteError
 
 if TYPE_CHECKING:
     from antsmem.backup.store import Store
@@ -51,7 +51,13 @@ class Lease:
             "expires_ns": str(self.expires_ns),
             "token": self.token,
         }
-        self.store.swap(LEASE, canonical.dumps(content), expected)
+        if expected is not None:
+            self.store.swap(LEASE, canonical.dumps(content), expected)
+            return
+        try:
+            self.store.put(LEASE, [canonical.dumps(content)], new=True, durable=False)
+        except WouldOverwriteError:
+            raise ConflictError(f"`{LEASE}` was written by somebody else") from None
 
     def _take(self) -> None:
         found = self.store.read(LEASE)

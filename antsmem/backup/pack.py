@@ -8,6 +8,7 @@ looks for one object decrypts the first 64 KiB only. Both tar parts are plain us
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -55,7 +56,7 @@ class Draft:
     """
 
     def __init__(self) -> None:
-        self.buffer = bytearray(PACK_BYTES + OBJECT_BYTES + (64 << 10))
+        self.buffer = mmap.mmap(-1, PACK_BYTES + OBJECT_BYTES + (64 << 10))  # pages cost nothing until written
         self.view = memoryview(self.buffer)
         self.end = 0
         self.contents: list[tuple[bytes, int]] = []

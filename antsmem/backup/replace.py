@@ -118,6 +118,7 @@ def finish_replacement(root: Path) -> bool:
     if not os.path.lexists(staged):
         return False
     if not (staged / _PLAN).exists():
+        remove_tree(staged)
         return False
     plan = canonical.loads(read_file(staged / _PLAN, _LIMIT), _LIMIT)
     if not isinstance(plan, dict) or plan.get("schema") != "antsmem.replace/1":

@@ -12,20 +12,18 @@ from __future__ import annotations
 
 import os
 import re
-from calendar import timegm
 from collections.abc import Iterable
 from dataclasses import dataclass
-from time import strptime
 from typing import Any, Final
 
-from antsmem.core.clock import file_stamp
+from antsmem.core.clock import file_stamp, parse_file_stamp
 from antsmem.core.errors import IntegrityError, UsageError
 
 HOT: Final = "hot"
 COLD: Final = "cold"
 TIERS: Final = (HOT, COLD)
 
-_ID = re.compile(r"(\d{8}T\d{6})\.(\d{3})Z-[0-9a-f]{8}")
+_ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[0-9a-f]{8}")
 _PACKS_LINE = re.compile(r"([0-9a-f]{64})  packs/\1\.age")
 
 
@@ -95,10 +93,12 @@ def new_id(now_ns: int) -> str:
 
 def time_of(snapshot_id: str) -> int:
     """The instant in an id, nanoseconds since 1970 UTC, to the millisecond."""
-    found = _ID.fullmatch(snapshot_id)
-    if not found:
-        raise UsageError(f"`{snapshot_id}` is not a snapshot id", hint="see `antsmem snapshots`")
-    return (timegm(strptime(found[1], "%Y%m%dT%H%M%S")) * 1000 + int(found[2])) * 1_000_000
+    try:
+        if _ID.fullmatch(snapshot_id):
+            return parse_file_stamp(snapshot_id)
+    except ValueError:
+        pass
+    raise UsageError(f"`{snapshot_id}` is not a snapshot id", hint="see `antsmem snapshots`")
 
 
 def is_id(text: str) -> bool:

@@ -6,7 +6,6 @@ Everything is lazy: a command pays for the workspace, the keys or a store only w
 from __future__ import annotations
 
 import os
-import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -75,7 +74,7 @@ class Context:
     @cached_property
     def host(self) -> str:
         """This machine's name."""
-        return socket.gethostname().split(".")[0] or "host"
+        return os.uname().nodename.split(".")[0] or "host"
 
     def _home(self, variable: str, default: str) -> Path:
         base = self.environment.get(variable) or os.path.join(self.environment.get("HOME", "~"), default)
@@ -182,11 +181,9 @@ class Context:
     @contextmanager
     def working(self) -> Iterator[None]:
         """Hold the workspace's lock; an in-place restore that was cut off is finished first."""
-        from antsmem.backup.replace import STAGING
-
         busy = f"another antsmem is working on `{self.layout.root}`"
         with locked(self.agent_state / "workspace.lock", busy):
-            if os.path.lexists(self.layout.root / STAGING):
+            if os.path.lexists(self.layout.restoring):
                 from antsmem.backup.replace import finish_replacement
 
                 if finish_replacement(self.layout.root):

@@ -36,6 +36,7 @@ _ID: Final = rb"[0-9A-Za-z_-]"
 _HEX: Final = rb"[0-9a-f]"
 _END: Final = rb"(?![0-9A-Za-z])"
 _ID_END: Final = rb"(?![0-9A-Za-z_-])"
+_B64_END: Final = rb"(?![0-9A-Za-z_+/=-])"
 # A token begins at a word's border; a letter before it may be the end of a JSON or URL escape (`\n`, `%3D`).
 _EDGE: Final = (
     rb"(?:(?<![0-9A-Za-z\\])|(?<=\\)(?![bfnrtu])|(?<=\\[bfnrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4}))"
@@ -52,7 +53,7 @@ _DISCORD: Final = (
     rb"(?P<s>(?:[MNO][DTjz][AEIMQUYcgk][w-z0-5]){5}" + _ID + rb"{3,9}\." + _ID + rb"{6}\." + _ID + rb"{27,40})"
 )
 _USER: Final = rb"""[^\x00-\x20/?#:@"'<>`\\]{0,64}+"""
-_PASSWORD: Final = rb"""[^\x00-\x20/@"'<>`\\]{8,128}"""
+_PASSWORD: Final = rb"""[^\x00-\x20/,@"'<>`\\]{8,128}"""
 
 
 def _plain(name: str, what: str, keyword: bytes, rest: bytes) -> Rule:
@@ -137,7 +138,7 @@ _MODELS: Final = (
     Rule("pinecone-key", "Pinecone key", (b"csk_",), rb"csk_[0-9A-Za-z_]{60,80}", _EDGE + rb"p", 1),
     _plain("langsmith-key", "LangSmith key", b"lsv2_", rb"[ps][kt]_" + _HEX + rb"{32}_" + _HEX + rb"{10}"),
     Rule("tavily-key", "Tavily key", (b"vly-",), rb"vly-(?:[a-z]{3,5}-)?" + _ID + rb"{28,60}", _EDGE + rb"t", 1),
-    _plain("brave-search-key", "Brave Search key", b"BSA", _ID + rb"{28}" + _ID_END),
+    _plain("brave-search-key", "Brave Search key", b"BSA", rb"(?<![/+]BSA)" + _ID + rb"{28}" + _B64_END),
     _plain("firecrawl-key", "Firecrawl key", b"fc-", _HEX + rb"{32}" + _END),
 )  # fmt: skip
 
@@ -171,7 +172,8 @@ _WORK: Final = (
          rb"hsec_[0-9A-Za-z+/]{32,80}={0,2}", _EDGE + rb"w", 1),
     _plain("square-token", "Square personal token or OAuth secret", b"sq0",
            rb"(?:atp-" + _ID + rb"{22}|csp-" + _ID + rb"{43})" + _ID_END),
-    _plain("square-access-token", "Square access token", b"EAAA", _ID + rb"{60}" + _ID_END),
+    _plain("square-access-token", "Square access token", b"EAAA",
+           rb"(?<![/+]EAAA)[El]" + _ID + rb"{59}" + _B64_END),
     _plain("shopify-token", "Shopify token: app, custom, private, shared secret", b"shp",
            rb"(?:at|ca|pa|ss)_[0-9a-fA-F]{32}" + _END),
     _plain("linear-key", "Linear key: API, OAuth", b"lin_", rb"(?:api|oauth)_" + _WORD + rb"{40,64}"),
@@ -184,7 +186,7 @@ _WORK: Final = (
 
 _PLACES: Final = (
     Rule("agent-platform-key", "Key of an agents' platform: `name_sk_…`", (b"sk_",),
-         rb"sk_" + _ID + rb"{20,200}", _EDGE + rb"[a-z][0-9a-z]{2,23}_", 25, "strict"),
+         rb"sk_" + _WORD + rb"{20,200}(?!_)", _EDGE + rb"[a-z][0-9a-z]{2,23}_", 25, "strict"),
     Rule("moltbook-key", "Moltbook key", (b"moltbook",),
          _EDGE + rb"moltbook_" + _ID + rb"{20,200}", check="strict"),
     Rule("gateway-token", "Access token of an agent's gateway", (b"WAY_TOKEN",),
@@ -192,7 +194,7 @@ _PLACES: Final = (
     Rule("jwt", "JSON Web Token with its signature", (b".eyJ",),
          rb"\.eyJ" + _ID + rb"{8,5000}\." + _ID + rb"{20,800}", _EDGE + rb"eyJ" + _ID + rb"{8,1000}", 1003),
     Rule("bearer-token", "Token in an Authorization header", (b"Bearer ",),
-         rb"Bearer (?P<s>[0-9A-Za-z._~+/-]{24,800}={0,2})", check="strict"),
+         rb"Bearer (?P<s>[0-9A-Za-z_~+/-]{24,800}={0,2})", check="strict"),
     Rule("url-password", "URL with a password: databases, brokers, git, proxies", (b"://",),
          rb"://(?P<u>" + _USER + rb"):(?!(?P=u)@)(?P<s>" + _PASSWORD + rb")@[0-9A-Za-z\[]", check="password"),
 )  # fmt: skip
@@ -210,7 +212,7 @@ _TEMPLATE: Final = rb"[${}<>*\[\]|(]|%[^0-9A-Fa-f]|\.\.\."
 _EASY: Final = (
     rb"(?:my|the|some|super|db|your|user|top)*(?:passw?or[dt]|passwd|passphrase|pass|pwd|secret|admin|root|guest"
     rb"|user|letmein|changeme|changeit|postgres|mysql|redis|rabbit|mongo|welcome|hunter|token|apikey|key|test|foobar"
-    rb"|example|qwerty)+"
+    rb"|example|qwerty|[ :])+"
 )
 _UNLEET: Final = bytes.maketrans(b"013457@$!", b"oleastasi")
 _CHECKED_BYTES: Final = 160
@@ -220,17 +222,17 @@ def plausible(check: Check, body: bytes) -> bool:
     """Whether `body`, the part of a match that the service draws by lot, looks so.
 
     `token`: no filler word, enough different letters. `strict`, where only a name beside it says what it is: also
-    both cases and digits, or hex of 32 digits and more. `password`: no template, no easy word however spelt, not
-    letters of one case alone. `block`: the first lines of a key.
+    both cases and digits, or hex of 32 digits and more. `password`: no template; of capitals, small letters and
+    digits two, and no easy word unless all three and a sign are in it. `block`: the first lines of a key.
     """
     body = body[-_CHECKED_BYTES:] if check != "block" else body[:64]
     kinds = len(set(body))
     if check == "block":
         return kinds >= 14
-    if re.search(_FILLER, body):
-        return False
     if check == "password":
         return kinds >= 5 and _is_hard(body)
+    if re.search(_FILLER, body):
+        return False
     is_hex = not body.strip(b"0123456789abcdef-")
     if check == "strict" and is_hex:
         return kinds >= 8 and len(body) >= 32
@@ -240,12 +242,11 @@ def plausible(check: Check, body: bytes) -> bool:
     return kinds >= (8 if len(body) >= 20 else 6)
 
 
-def _is_hard(password: bytes) -> bool:
-    if re.search(_TEMPLATE, password) or (password.isalpha() and password in {password.lower(), password.upper()}):
+def _is_hard(quoted: bytes) -> bool:
+    password = re.sub(rb"%([0-9A-Fa-f]{2})", lambda code: bytes((int(code[1], 16),)), quoted)
+    kinds = [re.search(kind, password) is not None for kind in (rb"[a-z]", rb"[A-Z]", rb"[0-9]", rb"[^0-9A-Za-z]")]
+    if len(password) < 8 or sum(kinds[:3]) < 2 or re.search(_TEMPLATE, quoted):
         return False
-    ends = b"0123456789.,!?_-"
-    spelt = password.lower()
-    return not any(
-        re.fullmatch(_EASY, plain)
-        for plain in (spelt.translate(_UNLEET).strip(ends), spelt.strip(ends).translate(_UNLEET))
-    )
+    spelt, ends = password.lower(), b"0123456789.,!?_-"
+    plain = (spelt.translate(_UNLEET).strip(ends), spelt.strip(ends).translate(_UNLEET))
+    return all(kinds) or not (re.search(_FILLER, password) or any(re.fullmatch(_EASY, each) for each in plain))

@@ -65,6 +65,11 @@ class Layout:
         return self.home / "replaced"
 
     @property
+    def restoring(self) -> Path:
+        """Where an in-place restore is staged; it is there only while one is under way or was cut off."""
+        return self.home / "restoring"
+
+    @property
     def memory(self) -> Path:
         """The directory of the daily logs."""
         return self.root / "memory"

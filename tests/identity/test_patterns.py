@@ -180,7 +180,7 @@ MAKERS: dict[str, Maker] = {
     "stripe-key": either(token("sk_live_", drawn(WORD, 99)), token("rk_live_", drawn(WORD, 24))),
     "webhook-signing-secret": token("whsec_", drawn(B64, 32)),
     "square-token": either(token("sq0atp-", drawn(ID, 22)), token("sq0csp-", drawn(ID, 43))),
-    "square-access-token": token("EAAA", drawn(ID, 60)),
+    "square-access-token": token("EAAA", drawn("El", 1), drawn(ID, 59)),
     "shopify-token": lambda rng: token(f"shp{rng.choice(('at', 'ca', 'pa', 'ss'))}_", drawn(HEX, 32))(rng),
     "linear-key": token("lin_api_", drawn(WORD, 40)),
     "notion-token": token("ntn_", drawn(DIGITS, 11), drawn(WORD, 35)),
