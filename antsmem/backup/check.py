@@ -20,7 +20,8 @@ from antsmem.backup import repository as repo
 from antsmem.backup.index import load_index, read_index_file
 from antsmem.backup.pack import open_pack
 from antsmem.backup.reach import Reach
-from antsmem.backup.repository import README, Anchor, Pin, Repository, list_ids, read_signature
+from antsmem.backup.readme import README
+from antsmem.backup.repository import Anchor, Pin, Repository, list_ids, read_signature
 from antsmem.backup.snapshot import COLD, parse_pack_lines
 from antsmem.backup.thaw import read_archive, require_signed
 from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, RollbackError

@@ -19,7 +19,8 @@ from antsmem.backup.lease import leased
 from antsmem.backup.manifest import parse_object_list, read_manifest, shown
 from antsmem.backup.packer import Kind, Packer
 from antsmem.backup.reader import ObjectReader, read_pack
-from antsmem.backup.repository import README, Anchor, Repository, list_ids, read_head, read_signature
+from antsmem.backup.readme import README
+from antsmem.backup.repository import Anchor, Repository, list_ids, read_head, read_signature
 from antsmem.backup.snapshot import COLD, HOT, pack_lines
 from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.backup.pack import compress, decompress
+from antsmem.backup.readme import README
 from antsmem.backup.snapshot import HOT, Head, is_id, new_id
 from antsmem.backup.statement import Signer, open_statement, sign_statement
 from antsmem.core import canonical
@@ -26,18 +27,6 @@ if TYPE_CHECKING:
 ANCHOR: Final = "anchors/snapshots.json"
 IDENTITY_LOG: Final = "keys/identity.jsonl"
 COLD_SUFFIX: Final = ".tar.zst.age"
-
-README: Final = b"""This is an antsmem repository: an AI agent's files, encrypted and signed.
-
-Everything comes back without antsmem, with the stock age, zstd and tar (KIT = the recovery kit's file):
-
-  age -d -i KIT keys/cold-DATE.age > epoch.key                                 # the period's key
-  age -d -i epoch.key cold/NEWEST.tar.zst.age | zstd -d | tar -x               # a cold backup: done
-  for p in packs/*.age; do age -d -i epoch.key $p | zstd -d | tar -xi; done    # hot (keys/hot-DATE.age): objects
-
-The shell loop that puts hot objects back in their places: docs/how-to/recover-without-antsmem.md
-`sha256sum -c snapshots/ID.packs` checks a snapshot's packs without any key.
-"""
 
 
 @dataclass(frozen=True, slots=True)

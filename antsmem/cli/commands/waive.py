@@ -1,3 +1,71 @@
 """`antsmem waive`: record that a secret may stay where it stands."""
 
 from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from antsmem.backup.manifest import shown
+from antsmem.cli.context import Context
+from antsmem.core.clock import utc_text
+from antsmem.core.disk import read_file
+from antsmem.core.errors import NotFoundError, UsageError
+from antsmem.identity.scanner import line_of, masked
+from antsmem.identity.waivers import Waiver, add_waiver
+
+_DAY_NS = 86400 * 1_000_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Waived:
+    """A permission that is recorded now."""
+
+    path: str
+    line: int
+    rule: str
+    shown: str
+    reason: str
+    expires: str
+
+
+def waive(
+    context: typer.Context,
+    place: Annotated[str, typer.Argument(help="PATH:LINE as the refused backup named it; PATH alone: all in it.")],
+    reason: Annotated[str, typer.Option(help="Why it may stay: recorded and signed.")],
+    days: Annotated[int, typer.Option(help="For how long.", min=1, max=366)] = 90,
+) -> None:
+    """Let a backup store a secret that stands in a file, until the permission ends."""
+    ctx: Context = context.obj
+    path, _, row = place.rpartition(":")
+    if not path or not row.isdecimal():
+        path, row = place, ""
+    relative = os.fsencode(_relative(ctx, path))
+    data = read_file(ctx.layout.root / path)
+    findings = [item for item in ctx.scanner().scan(data) if not row or line_of(data, item.start) == int(row)]
+    if not findings:
+        raise NotFoundError(f"no secret stands in `{place}`", hint="antsmem backup names file and line")
+    expires_ns = ctx.now_ns + days * _DAY_NS
+    done = []
+    with ctx.working():
+        for item in findings:
+            waiver = Waiver(relative, item.rule, item.fingerprint, reason, ctx.now_ns, expires_ns)
+            add_waiver(ctx.waiver_file, waiver, ctx.keystore.op_key, ctx.log.operational_keys)
+            secret = masked(data[item.start : item.end])
+            line = line_of(data, item.start)
+            done.append(Waived(shown(relative), line, item.rule, secret, reason, utc_text(expires_ns)))
+    text = "\n".join(
+        f"{each.path}:{each.line} {each.rule} {each.shown} may stay until {each.expires[:10]}" for each in done
+    )
+    ctx.output.result("waive", {"waived": done}, text)
+
+
+def _relative(ctx: Context, path: str) -> str:
+    """`path` relative to the workspace, from which it is meant."""
+    inside = Path(os.path.normpath(ctx.layout.root / path))
+    if not inside.is_relative_to(ctx.layout.root):
+        raise UsageError(f"`{path}` is not in the workspace")
+    return str(inside.relative_to(ctx.layout.root))

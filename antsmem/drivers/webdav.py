@@ -1,0 +1,313 @@
+"""A repository on a WebDAV server (RFC 4918): a NAS, Nextcloud, Apache, rclone."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Generator, Iterator, Mapping, Sequence
+from contextlib import suppress
+from functools import partial
+from typing import Final, Self, TypeAlias
+from urllib.parse import quote, unquote, urlsplit
+
+from antsmem.backup.store import Capabilities, Stored, check_name, check_options, is_part, yes_or_no
+from antsmem.core.disk import Buffer, is_temp, temp_name
+from antsmem.core.errors import (
+    AntsmemError,
+    BackendError,
+    ConfigError,
+    ConflictError,
+    NotFoundError,
+    RefusedError,
+    WouldOverwriteError,
+)
+from antsmem.core.retry import timeout_seconds
+from antsmem.drivers.webdav_client import WebdavClient, moment_ns
+
+Listing: TypeAlias = list[Stored]
+
+_OPTIONS: Final = ("ca_file", "password", "timeout_seconds", "tls", "username")
+_FIRST_OBJECT: Final = "repository.json"
+_CHUNK_BYTES: Final = 1 << 20
+_SECOND_LOOK_SECONDS: Final = 0.1
+
+
+class WebdavStore:
+    """A collection on a WebDAV server as a store. A version token is the SHA-256 of the bytes.
+
+    Everything is written under a temporary name and moved. Servers check conditions (Overwrite, If-Match)
+    before they act and not while they act, if at all, and a client cannot tell: hence `conditional` is False.
+    Many remove the old object before they move the new one over it, so a reader may find none for a moment.
+    """
+
+    capabilities = Capabilities(conditional=False)
+
+    def __init__(self, client: WebdavClient) -> None:
+        self.url = client.url
+        self._client = client
+
+    @classmethod
+    def open(cls, url: str, options: Mapping[str, str]) -> Self:
+        """The store at `webdav://host[:port]/path`, over TLS unless option `tls` is `no`. Does not connect yet."""
+        check_options("webdav", options, _OPTIONS)
+        parts = urlsplit(url)
+        try:
+            host = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+        except ValueError:
+            raise ConfigError(f"`{url}` has no valid port") from None
+        if "@" in parts.netloc:
+            raise ConfigError("a user or password does not belong in a URL", hint="set `username` and `password`")
+        if not parts.hostname or parts.query or parts.fragment:
+            raise ConfigError(f"`{url}` is not of the form `webdav://host/path`")
+        if ("username" in options) != ("password" in options):
+            raise ConfigError("options `username` and `password` go together")
+        scheme = "https" if yes_or_no(options, "tls", default=True) else "http"
+        path = quote(unquote(parts.path).rstrip("/"))
+        client = WebdavClient(
+            f"webdav://{host}{path}", f"{scheme}://{host}{path}", options, timeout_seconds(options)
+        )
+        return cls(client)
+
+    def put(self, name: str, parts: Sequence[Buffer], *, new: bool = False, durable: bool = True) -> None:
+        """Write `parts` to `name`, see `Store.put`. Durable as far as the server is."""
+        del durable
+        check_name(name)
+        data = b"".join(parts)
+        if new and self.stat(name) is not None:  # some servers do not look
+            raise self._exists(name)
+
+        def stage() -> str:
+            temp = _sibling(name)
+            if self._client.send("PUT", temp, data, passes={404, 409}).status_code in {404, 409}:
+                self._make_folder(name)
+                self._client.send("PUT", temp, data)
+            return temp
+
+        temp = self._client.run(stage)
+        self._commit(temp, name, len(data), data if new else None)
+
+    def upload(self, name: str, chunks: Iterator[Buffer]) -> None:
+        """Write a stream to `name`, see `Store.upload`. A connection that is lost ends it."""
+        temp = _sibling(check_name(name))
+        size = 0
+
+        def counted() -> Iterator[bytes]:
+            nonlocal size
+            for chunk in chunks:
+                size += len(chunk)
+                yield bytes(chunk)
+
+        self._client.run(lambda: self._make_folder(name))
+        try:
+            self._client.send("PUT", temp, counted())
+        except BaseException:
+            self._drop(temp)
+            raise
+        self._commit(temp, name, size, None)
+
+    def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+        """Bytes of `name`, see `Store.get`."""
+        check_name(name)
+        try:
+            return self._client.run(lambda: self._fetch(name, start, length))
+        except NotFoundError:
+            time.sleep(_SECOND_LOOK_SECONDS)  # it may just be being replaced
+            return self._client.run(lambda: self._fetch(name, start, length))
+
+    def download(self, name: str) -> Iterator[bytes]:
+        """Bytes of `name` in chunks, see `Store.download`; goes on after a lost connection."""
+        path = "/" + check_name(name)
+        at = size = 0
+        version = ""
+
+        def begin() -> Generator[bytes]:
+            nonlocal size, version
+            head = {"Range": f"bytes={at}-"} if version else {}
+            with self._client.stream("GET", path, headers=head) as answer:
+                found = _version(answer.headers, self.url)
+                if version not in {"", found}:
+                    raise ConflictError(f"`{name}` in `{self.url}` was replaced while it was read")
+                if version and not answer.headers.get("content-range", "").startswith(f"bytes {at}-"):
+                    raise RefusedError(f"`{self.url}` cannot go on in the middle of `{name}`")
+                version, size = found, size or int(answer.headers.get("content-length", 0))
+                yield from self._client.chunks(answer, path, _CHUNK_BYTES)
+
+        flow = begin()
+
+        def step() -> bytes:
+            nonlocal flow
+            if version and at == size:
+                return b""
+            try:
+                return next(flow, b"")
+            except BackendError:
+                flow = begin()
+                raise
+
+        try:
+            while data := self._client.run(step):
+                at += len(data)
+                yield data
+            if at < size:
+                raise BackendError(f"`{name}` in `{self.url}` was cut while it was read")
+            if self._client.run(lambda: self._version_now(name)) != version:
+                raise ConflictError(f"`{name}` in `{self.url}` was replaced while it was read")
+        finally:
+            flow.close()
+
+    def stat(self, name: str) -> Stored | None:
+        """Size and time (whole seconds) of `name`, None if there is none."""
+        path = "/" + check_name(name)
+        answer = self._client.run(lambda: self._client.send("HEAD", path, passes={404}))
+        if answer.status_code == 404:
+            return None
+        _version(answer.headers, self.url)
+        size = answer.headers.get("content-length", "")
+        if not size.isdecimal():
+            raise BackendError(f"`{self.url}` does not tell the size of `{name}`")
+        return Stored(name, int(size), moment_ns(answer.headers.get("last-modified", "")))
+
+    def list(self, folder: str) -> Listing:
+        """The objects in `folder`, see `Store.list`."""
+        prefix = check_name(folder) + "/" if folder else ""
+        members = self._client.run(lambda: self._client.members("/" + folder))
+        if members is None:
+            self._require_root()
+        return [
+            Stored(prefix + found.name, found.size_bytes, found.modified_ns)
+            for found in members or ()
+            if is_part(found.name) and not found.is_folder
+        ]
+
+    def delete(self, name: str) -> None:
+        """Remove `name` if it is there."""
+        path = "/" + check_name(name)
+        self._client.run(lambda: self._client.send("DELETE", path, passes={404}))
+
+    def read(self, name: str) -> tuple[bytes, str] | None:
+        """Bytes and version token of `name`, None if there is none."""
+        try:
+            data = self.get(name)
+        except NotFoundError:
+            return None
+        return data, hashlib.sha256(data).hexdigest()
+
+    def swap(self, name: str, data: Buffer, expected: str | None) -> None:
+        """Replace `name` if its token is `expected`: looked at first, then written."""
+        if expected is None:
+            try:
+                self.put(name, [data], new=True)
+            except WouldOverwriteError:
+                raise ConflictError(f"`{name}` in `{self.url}` exists already") from None
+            return
+        found = self.read(name)
+        if found is None or found[1] != expected:
+            raise ConflictError(f"`{name}` in `{self.url}` was changed by somebody else")
+        self.put(name, [data])
+
+    def sweep(self, older_than_ns: int) -> int:
+        """Remove half-written files last touched before `older_than_ns` by the server's clock; how many."""
+        top = self._client.run(lambda: self._client.members("/"))
+        if top is None:
+            self._require_root()
+        count = 0
+        for folder in ("", *(found.name + "/" for found in top or () if found.is_folder and is_part(found.name))):
+            for found in self._client.run(partial(self._client.members, "/" + folder)) or ():
+                if is_temp(found.name) and found.modified_ns < older_than_ns:
+                    path = f"/{folder}{found.name}"
+                    self._client.run(partial(self._client.send, "DELETE", path, passes={404}))
+                    count += 1
+        return count
+
+    def close(self) -> None:
+        """End the connections."""
+        self._client.close()
+
+    def _fetch(self, name: str, start: int, length: int | None) -> bytes:
+        if length == 0:
+            if self.stat(name) is None:
+                raise NotFoundError(f"`{self.url}` holds no `{name}`")
+            return b""
+        ranged = start > 0 or length is not None
+        head = {"Range": f"bytes={start}-{'' if length is None else start + length - 1}"} if ranged else {}
+        answer = self._client.send("GET", "/" + name, headers=head, passes={416} if ranged else ())
+        if answer.status_code == 416:  # nothing there from `start` on
+            return b""
+        version = _version(answer.headers, self.url)
+        data = answer.content
+        span = f"bytes {start}-{start + len(data) - 1}/"
+        if ranged and not answer.headers.get("content-range", "").startswith(span):
+            raise BackendError(f"`{self.url}` answered with other bytes of `{name}` than it was asked for")
+        if self._version_now(name) != version:
+            raise BackendError(f"`{name}` in `{self.url}` was replaced while it was read")
+        return data
+
+    def _version_now(self, name: str) -> str:
+        """The version of `name`, "" if there is none. Asked after reading: some servers (rclone is one) send
+        the head of an old file with the bytes of the new one if it is replaced in between."""
+        answer = self._client.send("HEAD", "/" + name, passes={404})
+        return "" if answer.status_code == 404 else _version(answer.headers, self.url)
+
+    def _commit(self, temp: str, name: str, size: int, new: bytes | None) -> None:
+        """Give what is at `temp` the name `name`; with `new`, its bytes, only if nothing has that name.
+
+        The size is looked at then: a proxy or a server without space may say yes and do nothing.
+        """
+        head = {"Destination": self._client.address("/" + name), "Overwrite": "T" if new is None else "F"}
+        unsure = False  # whether an earlier try may have done it, its answer lost
+
+        def once() -> None:
+            nonlocal unsure
+            try:
+                status = self._client.send("MOVE", temp, headers=head, passes={404, 412}).status_code
+            except BackendError:
+                unsure = True
+                raise
+            if status == 412 and not (unsure and self._fetch(name, 0, None) == new):
+                raise self._exists(name)
+            found = self.stat(name)
+            if (status == 404 and not unsure) or found is None or found.size_bytes != size:
+                raise RefusedError(f"`{self.url}` did not keep what it had taken for `{name}`")
+
+        try:
+            self._client.run(once)
+        except BaseException:
+            self._drop(temp)
+            raise
+
+    def _exists(self, name: str) -> WouldOverwriteError:
+        return WouldOverwriteError(f"`{name}` in `{self.url}` exists already: not written")
+
+    def _make_folder(self, name: str) -> None:
+        """Make the collection that `name` goes to, for the first object of a repository all that lead there."""
+        folder, slash, _ = name.rpartition("/")
+        if slash:
+            answer = self._client.send("MKCOL", "/" + folder, passes={404, 405, 409})
+            if answer.status_code in {404, 409}:
+                self._require_root()
+        elif name == _FIRST_OBJECT:
+            self._client.make_base()
+        else:
+            self._require_root()
+
+    def _require_root(self) -> None:
+        if self._client.run(lambda: self._client.members("/")) is None:
+            raise NotFoundError(f"no repository at `{self.url}`", hint="`antsmem repository init NAME` makes one")
+
+    def _drop(self, temp: str) -> None:
+        with suppress(AntsmemError):
+            self._client.run(lambda: self._client.send("DELETE", temp, passes={404}))
+
+
+def _sibling(name: str) -> str:
+    """The path of a new half-written file beside `name`."""
+    folder, slash, last = name.rpartition("/")
+    return f"/{folder}{slash}{temp_name(last)}"
+
+
+def _version(headers: Mapping[str, str], url: str) -> str:
+    """What tells one content of a file from another; a server that says nothing of the kind is none of ours."""
+    version = headers.get("etag") or headers.get("last-modified")
+    if not version:
+        raise BackendError(f"what answers at `{url}` is no WebDAV server: no ETag, no date")
+    return version
