@@ -9,7 +9,6 @@ a pack of its list; with `read_percent` every object has the BLAKE3 it is named 
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -17,13 +16,14 @@ from typing import Any, Final
 from blake3 import blake3
 
 from antsmem.backup import repository as repo
-from antsmem.backup.index import load_index, read_index_file
+from antsmem.backup.index import flattened, load_contents, read_index_file
 from antsmem.backup.pack import open_pack
 from antsmem.backup.reach import Reach
 from antsmem.backup.readme import README
 from antsmem.backup.repository import Anchor, Pin, Repository, list_ids, read_signature
 from antsmem.backup.snapshot import COLD, parse_pack_lines
 from antsmem.backup.thaw import read_archive, require_signed
+from antsmem.core.crew import Crew
 from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, RollbackError
 
 _THREADS: Final = 2
@@ -67,6 +67,8 @@ class _Check:
         self.job = job
         self.result = CheckResult(repository.store.url)
         self.sizes = {item.name[6:-4]: item.size_bytes for item in repository.store.list("packs")}
+        self.opened: dict[str, set[bytes]] = {}
+        self.indexed: list[tuple[str, str, list[bytes]]] = []
 
     def run(self) -> CheckResult:
         result = self.result
@@ -75,13 +77,19 @@ class _Check:
         anchor = self._anchor(hot, cold)
         live = [i for i in hot if i in anchor.snapshots or i > anchor.head] if anchor else hot
         result.snapshots, result.cold = len(live), len(cold)
+        hashing = self._every_pack()  # while the rest is looked at here
         self._plain_files(anchor)
-        self._every_pack()
         listed = self._pack_lists(live)
         self._signatures(live)
+        found: list[str] = []
         if self.repository.keys.identities:
-            self._objects(live, listed)
-        else:
+            found = self._objects(live, listed)
+        hashing.wait()
+        if self.result.damaged and self.repository.keys.identities:
+            found = self._objects(live, listed)
+        self._index_is_true()
+        result.problems += found
+        if not self.repository.keys.identities:
             result.notes.append("no key: heads, manifests and objects were not opened")
         self._cold(cold, anchor)
         return result
@@ -114,7 +122,7 @@ class _Check:
         for tier, there in ((anchor.snapshots, hot), (anchor.cold, cold)):
             self.result.problems += [f"snapshot `{i}` is listed and gone" for i in sorted(set(tier) - set(there))]
         pin = self.job.pin
-        if pin is not None and pin.head not in hot and (anchor.sequence < pin.sequence or not hot):
+        if pin is not None and pin.missing(hot, anchor.sequence):
             self.result.rolled_back = f"the repository is older than what this host saw: `{pin.head}` is gone"
             self.result.problems.append(self.result.rolled_back)
         return anchor
@@ -131,27 +139,20 @@ class _Check:
         for name, digest in sorted(anchor.epochs.items()) if anchor else ():
             self._attempt(same, f"keys/{name}", digest)
 
-    def _every_pack(self) -> None:
+    def _every_pack(self) -> Crew:
         """SHA-256 of every pack against its name; with `read_percent`, its objects against theirs."""
         todo = sorted(self.sizes, reverse=True)
-        failed: list[BaseException] = []
 
-        def work() -> None:
-            try:
-                while todo and not failed:
-                    self._one_pack(todo.pop())
-                    self.job.progress("packs", len(self.sizes) - len(todo), len(self.sizes))
-            except BaseException as error:  # noqa: BLE001 - carried over to the thread that asked
-                failed.append(error)
+        def work(crew: Crew) -> None:
+            while not crew.failed:
+                try:
+                    pack = todo.pop()
+                except IndexError:
+                    return
+                self._one_pack(pack)
+                self.job.progress("packs", len(self.sizes) - len(todo), len(self.sizes))
 
-        threads = [threading.Thread(target=work, daemon=True) for _ in range(_THREADS - 1)]
-        for thread in threads:
-            thread.start()
-        work()
-        for thread in threads:
-            thread.join()
-        if failed:
-            raise failed[0]
+        return Crew(work, _THREADS)
 
     def _one_pack(self, pack: str) -> None:
         try:
@@ -160,7 +161,9 @@ class _Check:
             if hashlib.sha256(sealed).hexdigest() != pack:
                 raise IntegrityError(f"pack `{pack}` is not what its name says")
             if self.repository.keys.identities and int(pack[:8], 16) % 100 < self.job.read_percent:
+                held = self.opened[pack] = set()
                 for digest, data in open_pack(sealed, self.repository.keys.identities, pack):
+                    held.add(digest)
                     self.result.objects += 1
                     if blake3(data).digest() != digest:
                         raise IntegrityError(f"object {digest.hex()} in pack `{pack}` is not what its name says")
@@ -201,28 +204,43 @@ class _Check:
             last = statement["sequence"]
         if self.repository.keys.identities:
             for item in self.repository.store.list("index"):
-                self._attempt(read_index_file, self.repository, item.name)
+                self._attempt(self._index_file, item.name)
 
-    def _objects(self, live: Sequence[str], listed: dict[str, list[str]]) -> None:
-        """Every object that a snapshot needs is in a pack that its list names and that is sound."""
+    def _index_file(self, name: str) -> None:
+        for pack, digests in read_index_file(self.repository, name).items():
+            if pack in self.sizes:
+                self.indexed.append((name, pack, digests))
+
+    def _index_is_true(self) -> None:
+        """What the index says of the packs that were opened is what they hold."""
+        for name, pack, digests in self.indexed:
+            if pack in self.opened and self.opened[pack] != set(digests):
+                self.result.problems.append(f"`{name}` says that pack `{pack}` holds what it does not")
+
+    def _objects(self, live: Sequence[str], listed: dict[str, list[str]]) -> list[str]:
+        """Is every object that a snapshot needs in a sound pack that its list names? The problems found."""
         sound = {pack for pack in self.sizes if pack not in self.result.damaged}
-        where: dict[bytes, str] = {}
-        if not self._attempt(lambda: where.update(load_index(self.repository, sound))):
-            return
+        try:
+            held = load_contents(self.repository, sound)
+        except (IntegrityError, CannotUnlockError) as error:
+            return [str(error)]
+        where = flattened(held)
         reach = Reach(self.repository, where)
-
-        def whole(snapshot_id: str) -> None:
-            needed = reach.needed(snapshot_id)
-            missing = sum(digest not in where for digest in needed)
-            if missing:
-                raise IntegrityError(f"snapshot `{snapshot_id}` has lost {missing} objects")
-            packs = {where[digest] for digest in needed}
-            unlisted = packs - set(listed.get(snapshot_id, packs))
-            if unlisted:
-                raise IntegrityError(f"the pack list of snapshot `{snapshot_id}` lacks {len(unlisted)} packs")
-
+        problems = []
         for snapshot_id in live:
-            self._attempt(whole, snapshot_id)
+            try:
+                needed = reach.needed(snapshot_id)
+            except (IntegrityError, NotFoundError, CannotUnlockError) as error:
+                problems.append(f"snapshot `{snapshot_id}`: {error}")
+                continue
+            if missing := sum(digest not in where for digest in needed):
+                problems.append(f"snapshot `{snapshot_id}` has lost {missing} objects")
+                continue
+            for pack in listed.get(snapshot_id, held):  # several packs may hold an object: one of the list will do
+                needed.difference_update(held.get(pack, ()))
+            if unlisted := {where[digest] for digest in needed}:
+                problems.append(f"the pack list of snapshot `{snapshot_id}` lacks {len(unlisted)} packs")
+        return problems
 
     def _cold(self, cold: Sequence[str], anchor: Anchor | None) -> None:
         for snapshot_id in cold:
@@ -236,4 +254,10 @@ class _Check:
             if not self._attempt(require_signed, self.repository, snapshot_id, self.job.progress):
                 continue
             if self.job.read_percent == 100:
-                self._attempt(read_archive, self.repository, snapshot_id, None, self.job.progress)
+                self._attempt(self._read_cold, snapshot_id)
+
+    def _read_cold(self, snapshot_id: str) -> None:
+        try:
+            read_archive(self.repository, snapshot_id, None, self.job.progress)
+        except CannotUnlockError:
+            self.result.notes.append("cold archives are as they were signed; only the recovery kit opens them")

@@ -69,7 +69,9 @@ def back_up_cold(repository: Repository, job: Job) -> BackupResult:
                 raise refusal(intake.tally.leaks)
             _write_links(found, archive)
             warnings = (*clock_warning(sorted(ids), job.now_ns), *found.warnings, *intake.tally.warnings)
-            head = _head(repository, state, job, found, snapshot_id, len(warnings), archive)
+            head, manifest = _head(repository, state, job, found, snapshot_id, len(warnings))
+            archive.add(MANIFEST, manifest, job.now_ns)
+            archive.add(SNAPSHOT, canonical.dumps(head.as_json()), job.now_ns)
         statement = {**repo.signed_part(head, archive.sha256.hexdigest()), "size_bytes": archive.size_bytes}
         epochs = repo.carry_keys(repository, state.anchor.epochs)
         repository.store.put(f"cold/{snapshot_id}.sig", [sign_statement(statement, repository.keys.must_sign())])
@@ -127,8 +129,8 @@ class _Archive:
 
     def add(self, name: bytes, data: bytes, mtime_ns: int) -> None:
         """A whole member beside the workspace."""
-        self.write(tarstream.member(name, tarstream.FILE, mode=0o644, mtime_ns=mtime_ns, size_bytes=len(data)))
-        self.write(data + tarstream.padding(len(data)))
+        member = tarstream.Member(name, tarstream.FILE, mtime_ns=mtime_ns, size_bytes=len(data))
+        self.write(tarstream.headers(member) + data + tarstream.padding(len(data)))
 
     def _push(self, data: bytes) -> None:
         if self._failed:
@@ -176,7 +178,7 @@ class _ArchiveIntake(Intake):
         """See `Intake.content`; one digest, that of the whole file, whatever its size."""
         if self.repeatable(status):
             self._small = os.pread(fd, WINDOW + 1, 0)
-            self.inspect(memoryview(self._small), relative, 0)
+            self.inspect(memoryview(self._small), relative)
             return b"f", len(self._small), blake3(self._small).digest()
         sparse, size = is_sparse(status), status.st_size
         owner, attributes = (status.st_uid, status.st_gid), self.attributes(fd, sparse, relative)
@@ -212,10 +214,18 @@ def member_of(entry: Entry, kind: bytes) -> bytes:
     found = attributes_of(entry).get("xattr", {})
     xattrs = {name: base64.b64decode(value) for name, value in found.items()} if isinstance(found, dict) else {}
     link = PREFIX + entry.link if kind == tarstream.HARD_LINK else entry.link
-    return tarstream.member(
-        PREFIX if entry.path == ROOT else PREFIX + entry.path, kind, mode=entry.mode, owner=entry.owner,
-        mtime_ns=entry.mtime_ns, size_bytes=entry.size_bytes, link=link, xattrs=xattrs,
-    )  # fmt: skip
+    return tarstream.headers(
+        tarstream.Member(
+            name=PREFIX if entry.path == ROOT else PREFIX + entry.path,
+            kind=kind,
+            mode=entry.mode,
+            owner=entry.owner,
+            mtime_ns=entry.mtime_ns,
+            size_bytes=entry.size_bytes,
+            link=link,
+            xattrs=xattrs,
+        )
+    )
 
 
 def _zeros(count: int) -> Iterator[bytes]:
@@ -236,10 +246,10 @@ def _write_links(found: Walk, archive: _Archive) -> None:
             archive.write(member_of(parse_line(text[:-1]), _LINKS[text[:1]]))
 
 
-def _head(  # noqa: PLR0913, PLR0917
-    repository: Repository, state: State, job: Job, found: Walk, snapshot_id: str, warnings: int, archive: _Archive
-) -> Head:
-    """Write the manifest and the head as the archive's last members."""
+def _head(
+    repository: Repository, state: State, job: Job, found: Walk, snapshot_id: str, warnings: int
+) -> tuple[Head, bytes]:
+    """The head and the manifest, the archive's last members."""
     lines = [text for _, text in manifest_lines(found.folders)]
     manifest = b"".join(lines)
     files = [record for _, records in found.folders.values() for record in records.values() if record[2]]
@@ -262,6 +272,4 @@ def _head(  # noqa: PLR0913, PLR0917
         left_out=found.left_out,
         warnings=warnings,
     )
-    archive.add(MANIFEST, manifest, job.now_ns)
-    archive.add(SNAPSHOT, canonical.dumps(head.as_json()), job.now_ns)
-    return head
+    return head, manifest

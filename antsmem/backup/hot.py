@@ -159,6 +159,7 @@ class _Run:
         small = {index for index in cache.used if self.sizes.get(cache.packs[index], 0) < _SMALL_PACK}
         if len(small) <= _MANY_SMALL:
             return
+        extend_index(self.repository, cache, 1)  # while the cache still knows what the small packs hold
         cache.objects = {digest: index for digest, index in cache.objects.items() if index not in small}
         self._drop_stale(cache)
 

@@ -8,36 +8,48 @@ Lost or stale costs time only: packs that no index file covers are asked for the
 from __future__ import annotations
 
 import hashlib
-import threading
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from antsmem.backup.pack import compress, decompress, read_toc
 from antsmem.backup.snapshot import HOT
-from antsmem.core.errors import AntsmemError, IntegrityError
+from antsmem.core.crew import Crew
+from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError
 
 if TYPE_CHECKING:
     from antsmem.backup.cache import Cache
     from antsmem.backup.repository import Repository
 
-_EVERY: Final = 64
+_EVERY: Final = 16
 _TOC_BYTES: Final = 96 << 10
 _THREADS: Final = 8
 _LIMIT: Final = 1 << 30
 
 
 def load_index(repository: Repository, packs: Collection[str]) -> dict[bytes, str]:
-    """Digest → the pack that holds it, for the packs named. Raises `CannotUnlockError`, `IntegrityError`."""
-    where: dict[bytes, str] = {}
-    wanted, covered = set(packs), set[str]()
+    """Digest → a pack that holds it, for the packs named. Raises `CannotUnlockError`, `IntegrityError`."""
+    return flattened(load_contents(repository, packs))
+
+
+def load_contents(repository: Repository, packs: Collection[str]) -> dict[str, list[bytes]]:
+    """Pack → the digests of its objects, for the packs named; two packs may hold the same object. An index file
+    that cannot be read is passed over. Raises `CannotUnlockError`, `IntegrityError`."""
+    wanted = set(packs)
+    found: dict[str, list[bytes]] = {}
     for item in repository.store.list("index"):
-        for pack, digests in read_index_file(repository, item.name).items():
-            if pack in wanted:
-                covered.add(pack)
-                where.update(dict.fromkeys(digests, pack))
-    uncovered = [pack for pack in packs if pack not in covered]
-    for pack, toc in zip(uncovered, _tocs(repository, uncovered), strict=True):
-        where.update({digest: pack for digest, _ in toc})
+        with suppress(CannotUnlockError, IntegrityError, NotFoundError):  # derived: `check` names it
+            contents = read_index_file(repository, item.name)
+            found.update({pack: digests for pack, digests in contents.items() if pack in wanted})
+    tocs = _tocs(repository, [pack for pack in packs if pack not in found])
+    return found | {pack: [digest for digest, _ in toc] for pack, toc in tocs.items()}
+
+
+def flattened(contents: Mapping[str, Iterable[bytes]]) -> dict[bytes, str]:
+    """Digest → a pack that holds it."""
+    where: dict[bytes, str] = {}
+    for pack, digests in contents.items():
+        where.update(dict.fromkeys(digests, pack))
     return where
 
 
@@ -81,9 +93,9 @@ def put_index(repository: Repository, contents: Mapping[str, Iterable[bytes]]) -
     return name
 
 
-def extend_index(repository: Repository, cache: Cache) -> bool:
+def extend_index(repository: Repository, cache: Cache, at_least: int = _EVERY) -> bool:
     """Cover the packs that `cache` knows and no index file does, once there are many; whether it did."""
-    if len(cache.packs) - cache.indexed < _EVERY:
+    if len(cache.packs) - cache.indexed < at_least:
         return False
     contents: dict[str, list[bytes]] = {name: [] for name in cache.packs[cache.indexed :]}
     for digest, index in cache.objects.items():
@@ -94,34 +106,33 @@ def extend_index(repository: Repository, cache: Cache) -> bool:
     return True
 
 
-def _tocs(repository: Repository, packs: Sequence[str]) -> list[list[tuple[bytes, int]]]:
+def _tocs(repository: Repository, packs: Sequence[str]) -> dict[str, list[tuple[bytes, int]]]:
     """The table of contents of each pack, several asked for at once."""
-    found: list[list[tuple[bytes, int]]] = [[] for _ in packs]
-    failed: list[AntsmemError] = []
+    found: dict[str, list[tuple[bytes, int]]] = {}
+    todo = list(packs)
 
-    def work(first: int) -> None:
-        try:
-            for at in range(first, len(packs), _THREADS):
-                found[at] = pack_toc(repository, packs[at])
-        except AntsmemError as error:
-            failed.append(error)
+    def work(crew: Crew | None) -> None:
+        while not (crew and crew.failed):
+            try:
+                pack = todo.pop()
+            except IndexError:
+                return
+            found[pack] = pack_toc(repository, pack)
 
     if len(packs) < _THREADS:
-        return [pack_toc(repository, pack) for pack in packs]
-    threads = [threading.Thread(target=work, args=(first,), daemon=True) for first in range(_THREADS)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failed:
-        raise failed[0]
+        work(None)
+    else:
+        Crew(work, _THREADS).wait()
     return found
 
 
 def pack_toc(repository: Repository, pack: str) -> list[tuple[bytes, int]]:
     """(digest, size) of the objects in one pack, from its first bytes where they suffice."""
     store, name = repository.store, f"packs/{pack}.age"
-    first = store.get(name, 0, _TOC_BYTES)
+    try:
+        first = store.get(name, 0, _TOC_BYTES)
+    except NotFoundError:
+        raise pack_lost(repository, pack, "gone") from None
 
     def chunks() -> Iterable[bytes]:
         yield first
@@ -130,4 +141,15 @@ def pack_toc(repository: Repository, pack: str) -> list[tuple[bytes, int]]:
             yield more
             at += len(more)
 
-    return read_toc(chunks(), repository.keys.identities, pack)
+    try:
+        return read_toc(chunks(), repository.keys.identities, pack)
+    except IntegrityError as error:
+        raise pack_lost(repository, pack, f"damaged: {error}") from error
+
+
+def pack_lost(repository: Repository, pack: str, how: str) -> IntegrityError:
+    """The error for a pack that is needed and cannot be had."""
+    return IntegrityError(
+        f"pack `{pack[:16]}…` in `{repository.store.url}` is {how}",
+        hint="antsmem check --repair names the files hit; another repository may hold them",
+    )

@@ -17,7 +17,7 @@ from typing import Final
 from antsmem.backup.cache import Record
 from antsmem.backup.manifest import Entry, line, shown
 from antsmem.backup.pack import OBJECT_BYTES
-from antsmem.backup.sqlite import HEADER_BYTES, MAGIC, held, rests
+from antsmem.backup.sqlite import HEADER_BYTES, MAGIC, held, may_be_database, rests
 from antsmem.backup.walk import Task, joined, left_out_line, record_key
 from antsmem.core import canonical
 from antsmem.identity.scanner import Finding, Scanner, line_of, masked
@@ -74,7 +74,9 @@ class Intake(ABC):
             fd = self._open(task.path, task.name, task.records, fds)
             if fd is None:
                 return
-            header, why = os.pread(fd, HEADER_BYTES, 0), ""
+            why, header = "", b""
+            if task.companions or may_be_database(task.status.st_size):
+                header = os.pread(fd, HEADER_BYTES, 0)
             if not header.startswith(MAGIC):
                 self._read_group(task, fd, fds)
             elif rests(header, path):
@@ -96,11 +98,11 @@ class Intake(ABC):
             relative = joined(task.folder, name)
             other = self._open(relative, name, task.records, fds)
             if other is not None:
-                self._read(other, relative, task._replace(name=name))
+                self._read(other, relative, task._replace(name=name, status=os.fstat(other)))
 
     def _read(self, fd: int, relative: bytes, task: Task) -> None:
         try:
-            task.records[task.name] = self.stable(fd, relative)
+            task.records[task.name] = self.stable(fd, relative, task.status)
         except OSError as error:
             self._unreadable(relative, task.name, task.records, error)
 
@@ -128,11 +130,10 @@ class Intake(ABC):
         """The file of `entry` was read to the end for the last time."""
         return
 
-    def stable(self, fd: int, relative: bytes) -> Record:
-        """Take the file open at `fd`, again while it changes; its record."""
+    def stable(self, fd: int, relative: bytes, before: os.stat_result) -> Record:
+        """Take the file open at `fd`, last seen as `before`, again while it changes; its record."""
         known_waived = len(self.tally.waived)
         for attempt in range(_ATTEMPTS):
-            before = os.fstat(fd)
             kind, size, digests = self.content(fd, before, relative)
             after = os.fstat(fd)
             same = (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
@@ -141,6 +142,7 @@ class Intake(ABC):
             if attempt == _ATTEMPTS - 1 or not self.repeatable(before):
                 self.tally.warnings.append(f"`{shown(relative)}` kept changing while it was read: stored as read")
                 break
+            before = after
         self.tally.read_bytes += size
         owner, mode = (after.st_uid, after.st_gid), stat.S_IMODE(after.st_mode)
         attributes = self.attributes(fd, is_sparse(after) and size >= OBJECT_BYTES, relative)
@@ -157,16 +159,16 @@ class Intake(ABC):
             self._window = bytearray(overlap + WINDOW)
         view, at, kept = memoryview(self._window), 0, 0
         while True:
-            if sparse:
-                data = _next_data(fd, at)
-                if data >= at + chunk:
-                    at, kept = data - data % chunk, 0
+            data = _next_data(fd, at) if sparse else at
+            if data >= at + chunk:
+                self._scan_part(view[overlap - kept : overlap], (at - kept, kept, False), relative, fd)
+                at, kept = data - data % chunk, 0
             count = _read_full(fd, view[overlap:], at)
-            if not count:
-                return
-            self.inspect(view[overlap - kept : overlap + count], relative, at - kept, fd)
-            yield at, view[overlap : overlap + count]
-            if count < WINDOW:
+            more = count == WINDOW
+            self._scan_part(view[overlap - kept : overlap + count], (at - kept, kept, more), relative, fd)
+            if count:
+                yield at, view[overlap : overlap + count]
+            if not more:
                 return
             view[:overlap] = view[WINDOW : WINDOW + overlap]
             at, kept = at + count, overlap
@@ -184,16 +186,19 @@ class Intake(ABC):
             found["xattr"] = {name: base64.b64encode(value).decode() for name, value in sorted(xattrs.items())}
         return base64.b64encode(canonical.dumps(found)) if found else b""
 
-    def inspect(self, view: memoryview, relative: bytes, offset: int, fd: int | None = None) -> None:
-        """Scan bytes that stand at `offset` of a file; findings are tallied as leaks or as waived."""
-        findings = self.scanner.scan(view)
-        for finding in findings:
-            self._found(finding, view, relative, offset, fd)
+    def inspect(self, view: memoryview, relative: bytes) -> None:
+        """Scan the whole content of a file; findings are tallied as leaks or as waived."""
+        for finding in self.scanner.scan(view):
+            self._found(finding, line_of(view, finding.start), view, relative)
 
-    def _found(self, finding: Finding, view: memoryview, relative: bytes, offset: int, fd: int | None) -> None:
-        row = line_of(view, finding.start)
-        if fd is not None and offset:
-            row += _lines_before(fd, offset)
+    def _scan_part(self, view: memoryview, place: tuple[int, int, bool], relative: bytes, fd: int) -> None:
+        """Scan a window: `place` is its offset in the file, how much of it was scanned, whether more follows."""
+        offset, seen, more = place
+        for finding in self.scanner.scan(view, seen=seen, more=more):
+            row = line_of(view, finding.start) + _lines_before(fd, offset)
+            self._found(finding, row, view, relative)
+
+    def _found(self, finding: Finding, row: int, view: memoryview, relative: bytes) -> None:
         leak = Leak(shown(relative), row, finding.rule, masked(bytes(view[finding.start : finding.end])))
         heap = self.tally.waived if self.waivers.allows(relative, finding) else self.tally.leaks
         if leak not in heap:

@@ -47,7 +47,7 @@ class ObjectIntake(Intake):
         """Store `data`, made for `path`, as an object unless it is there; returns its digest."""
         digest = blake3(data).digest()
         if digest not in self.have and digest not in self.new:
-            self.inspect(memoryview(data), path, 0)
+            self.inspect(memoryview(data), path)
             self._add(kind, digest, data)
         return digest
 
@@ -65,7 +65,7 @@ class ObjectIntake(Intake):
         view = room[:count]
         digest = blake3(view).digest()
         if digest not in self.have and digest not in self.new:
-            self.inspect(view, relative, 0)
+            self.inspect(view, relative)
             if not self.tally.leaks:
                 self.new.add(digest)
                 draft.add(digest, count)

@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from antsmem.core.age import Identity, Recipient
 
 BLOCK: Final = 512
-PACK_BYTES: Final = 16 << 20
+PACK_BYTES: Final = 12 << 20
 OBJECT_BYTES: Final = 1 << 20
 MAX_PACK_BYTES: Final = 64 << 20
-"""What a reader accepts, sealed or not: four times what a writer makes."""
+"""What a reader accepts, sealed or not: far more than a writer makes."""
 
 _ZEROS: Final = bytes(BLOCK)
 _TAIL: Final = _ZEROS[:100] + b"ustar\00000" + _ZEROS[:247]

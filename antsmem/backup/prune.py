@@ -1,20 +1,21 @@
 """Prune: forget snapshots that no tier keeps, then free what only they held.
 
-The order makes every kill harmless: plan → rewrite packs that are mostly garbage, and verify them → point the
-kept snapshots at the new packs → publish the anchor without the forgotten snapshots → remove their files →
-tombstone the packs that nothing needs → delete them a grace period later, when no reader can be at them.
+The order makes every kill harmless: plan → publish new epoch keys → rewrite packs that are mostly garbage, and
+verify them → point the kept snapshots at the new packs → publish the anchor without the forgotten snapshots →
+remove their files → tombstone the packs that nothing needs → delete them a grace period later, when no reader
+can be at them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
 
 from antsmem.backup import repository as repo
 from antsmem.backup.lease import leased
 from antsmem.backup.repack import Repacked, repack
-from antsmem.backup.repository import COLD_SUFFIX, Repository, State
+from antsmem.backup.repository import COLD_SUFFIX, Anchor, Repository, State
 from antsmem.backup.retention import kept
 from antsmem.backup.snapshot import COLD, HOT, is_id, pack_lines, parse_pack_lines, time_of
 from antsmem.core import canonical
@@ -107,6 +108,7 @@ def _apply(
     store = repository.store
     lists = {snapshot_id: _pack_list(repository, snapshot_id) for snapshot_id in keep[HOT]}
     sizes = {item.name[6:-4]: item.size_bytes for item in store.list("packs")}
+    epochs = repo.carry_keys(repository, state.anchor.epochs)  # before anything is sealed to a new one
     note = ""
     done = Repacked({}, frozenset())
     try:
@@ -118,7 +120,13 @@ def _apply(
             lists[snapshot_id] = done.applied(packs)
             store.put(f"snapshots/{snapshot_id}.packs", [pack_lines(lists[snapshot_id])])
     renew()
-    anchor = replace(state.anchor, snapshots=tuple(keep[HOT]), cold=tuple(keep[COLD]))
+    anchor = Anchor(
+        sequence=state.next_sequence - 1,  # what a killed backup did not list counts as listed from now on
+        head=state.ids[-1] if state.ids else "",
+        snapshots=tuple(keep[HOT]),
+        cold=tuple(keep[COLD]),
+        epochs=epochs,
+    )
     if anchor != state.anchor:
         repo.write_anchor(repository, anchor, state.token)
     _remove_forgotten(repository, keep, job.now_ns)

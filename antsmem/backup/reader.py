@@ -8,7 +8,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from antsmem.backup.index import load_index
+from antsmem.backup.index import load_index, pack_lost
 from antsmem.backup.manifest import Entry, parse_object_list, read_manifest
 from antsmem.backup.pack import open_pack
 from antsmem.backup.repository import Repository, read_head
@@ -78,11 +78,11 @@ def read_pack(repository: Repository, pack: str) -> Iterator[tuple[bytes, memory
     try:
         sealed = repository.store.get(f"packs/{pack}.age")
     except NotFoundError:
-        raise IntegrityError(
-            f"pack `{pack[:16]}…` is gone from `{repository.store.url}`",
-            hint="antsmem check --repair names the files hit; another repository may hold it",
-        ) from None
-    return open_pack(sealed, repository.keys.identities, pack)
+        raise pack_lost(repository, pack, "gone") from None
+    try:
+        return open_pack(sealed, repository.keys.identities, pack)
+    except IntegrityError as error:
+        raise pack_lost(repository, pack, f"damaged: {error}") from error
 
 
 def packs_of(where: dict[bytes, str], digests: Iterable[bytes]) -> dict[str, int]:

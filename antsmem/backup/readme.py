@@ -16,7 +16,7 @@ file). Whoever keeps this repository could have changed this text: read a comman
 A cold backup, all of it:
 
   for k in keys/cold-*.age; do age -d -i KIT $k; done > epoch.keys
-  age -d -i epoch.keys cold/ID.tar.zst.age | zstd -d | tar -xp
+  age -d -i epoch.keys cold/ID.tar.zst.age | zstd -d | tar -xp --delay-directory-restore
 
 A hot snapshot: save the lines between the marks as recover.sh, then `sh recover.sh KIT . ID DIR` puts all its
 files into the new directory DIR. `sha256sum -c snapshots/ID.packs` checks its packs, without any key.

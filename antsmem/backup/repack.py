@@ -8,7 +8,7 @@ from typing import Final
 
 from blake3 import blake3
 
-from antsmem.backup.index import load_index, put_index
+from antsmem.backup.index import flattened, load_contents, put_index
 from antsmem.backup.packer import Kind, Packer
 from antsmem.backup.reach import Reach
 from antsmem.backup.reader import read_pack
@@ -43,12 +43,9 @@ def repack(
     """Rewrite what is worth rewriting of the packs that the snapshots in `lists` need, and consolidate the
     index. The new packs are durable and verified on return; nothing refers to them yet."""
     needed = {pack for packs in lists.values() for pack in packs if pack in sizes}
-    where = load_index(repository, needed)
-    reach = Reach(repository, where)
+    held = load_contents(repository, needed)
+    reach = Reach(repository, flattened(held))
     live = set[bytes]().union(*map(reach.needed, lists))
-    held: dict[str, list[bytes]] = {}
-    for digest, pack in where.items():
-        held.setdefault(pack, []).append(digest)
     small = [pack for pack in held if sizes[pack] < _SMALL]
     poor = {pack for pack, digests in held.items() if sum(d in live for d in digests) < _WORTH * len(digests)}
     old = sorted(poor | set(small if len(small) > _MANY_SMALL else ()))
@@ -56,13 +53,15 @@ def repack(
         _write_index(repository, held)
         return Repacked({}, frozenset())
     _, recipient = repository.keys.sealing[HOT]
+    rewritten = {pack: held.pop(pack) for pack in old}
+    staying = flattened(held)  # two packs may hold the same object: one that stays need not be copied
     moved: dict[bytes, str] = {}
     with Packer(repository.store, [recipient]) as packer:
         for done, pack in enumerate(old):
             renew()
             progress("packs", done, len(old))
             for digest, data in read_pack(repository, pack):
-                if digest in live and digest not in moved:
+                if digest in live and digest not in moved and digest not in staying:
                     if blake3(data).digest() != digest:
                         raise IntegrityError(f"pack `{pack[:16]}…` is damaged: nothing pruned")
                     moved[digest] = ""
@@ -71,11 +70,10 @@ def repack(
             moved.update(dict.fromkeys(written.digests, written.name))
     new = frozenset(moved.values())
     _verify(repository, new, moved)
-    for pack in old:
-        del held[pack]
     for digest, pack in moved.items():
         held.setdefault(pack, []).append(digest)
-    replaced = {pack: frozenset(moved[d] for d in digests if d in moved) for pack, digests in _by_pack(where, old)}
+    where = flattened(held)
+    replaced = {pack: frozenset(where[d] for d in digests if d in live) for pack, digests in rewritten.items()}
     _write_index(repository, held)
     return Repacked(replaced, new)
 
@@ -89,14 +87,6 @@ def _verify(repository: Repository, packs: Iterable[str], moved: Mapping[bytes, 
                 missing.discard(digest)
     if missing:
         raise IntegrityError(f"the store did not keep {len(missing)} rewritten objects: nothing pruned")
-
-
-def _by_pack(where: Mapping[bytes, str], packs: Sequence[str]) -> Iterable[tuple[str, list[bytes]]]:
-    found: dict[str, list[bytes]] = {pack: [] for pack in packs}
-    for digest, pack in where.items():
-        if pack in found:
-            found[pack].append(digest)
-    return found.items()
 
 
 def _write_index(repository: Repository, held: Mapping[str, list[bytes]]) -> None:

@@ -56,6 +56,7 @@ def repair(repository: Repository, others: Sequence[Store], now_ns: int) -> Repa
         raise CannotUnlockError("a repair needs the keys that open the packs", hint="run it on the agent's host")
     result = RepairResult()
     with leased(repository.store, repository.keys.host):
+        repo.carry_keys(repository, {})  # before anything is sealed to a new epoch
         where = _sound_packs(repository, others, result)
         _rebuild_index(repository, where)
         live = _snapshots(repository, where, result)

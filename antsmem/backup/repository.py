@@ -81,6 +81,11 @@ class Pin:
     sequence: int
     head: str
 
+    def missing(self, ids: Collection[str], sequence: int) -> bool:
+        """Whether a repository with the snapshots `ids` and an anchor numbered `sequence` is older than this. A
+        head that is gone was forgotten by a prune if the anchor is not older and other snapshots are left."""
+        return self.head not in ids and (sequence < self.sequence or bool(self.head and not ids))
+
 
 def create_repository(store: Store, keys: Keyring, now_ns: int) -> Repository:
     """Make an empty repository. Raises `WouldOverwriteError` where the store already holds anything."""
@@ -269,7 +274,7 @@ def read_state(repository: Repository, pin: Pin | None) -> State:
         )
     late = [snapshot_id for snapshot_id in there if snapshot_id > anchor.head]
     ids = (*anchor.snapshots, *late)
-    if pin is not None and pin.head not in ids and (anchor.sequence < pin.sequence or not ids):
+    if pin is not None and pin.missing(ids, anchor.sequence):
         raise RollbackError(
             f"the repository at `{repository.store.url}` is older than what this host saw: `{pin.head}` is gone",
             hint="was an old copy put back? antsmem check --accept-older trusts what is there from now on",

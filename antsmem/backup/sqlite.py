@@ -18,7 +18,13 @@ from typing import Final
 MAGIC: Final = b"SQLite format 3\0"
 HEADER_BYTES: Final = 20
 _WAL: Final = 2
+_LEAST_PAGE: Final = 512
 _WAIT_SECONDS: Final = 5.0
+
+
+def may_be_database(size_bytes: int) -> bool:
+    """Whether a file of this size can be a database: whole pages of at least 512 bytes."""
+    return size_bytes >= _LEAST_PAGE and size_bytes % _LEAST_PAGE == 0
 
 
 def rests(header: bytes, path: bytes) -> bool:

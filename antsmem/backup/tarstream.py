@@ -7,6 +7,7 @@ Headers are ustar (POSIX.1-1988); a pax extended header (POSIX.1-2001) before ea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Final
 
 _BLOCK: Final = 512
@@ -16,30 +17,32 @@ END: Final = bytes(2 * _BLOCK)
 FILE, HARD_LINK, SYMLINK, FOLDER, FIFO = b"0", b"1", b"2", b"5", b"6"
 
 
-def member(  # noqa: PLR0913
-    name: bytes,
-    kind: bytes,
-    *,
-    mode: int,
-    owner: tuple[int, int] = (0, 0),
-    mtime_ns: int,
-    size_bytes: int = 0,
-    link: bytes = b"",
-    xattrs: Mapping[str, bytes] | None = None,
-) -> bytes:
+@dataclass(frozen=True, slots=True)
+class Member:
+    """What the headers say of one member. `owner` is (uid, gid)."""
+
+    name: bytes
+    kind: bytes
+    mode: int = 0o644
+    owner: tuple[int, int] = (0, 0)
+    mtime_ns: int = 0
+    size_bytes: int = 0
+    link: bytes = b""
+    xattrs: Mapping[str, bytes] = field(default_factory=dict)
+
+
+def headers(member: Member) -> bytes:
     """The headers of one member; `size_bytes` bytes of content and `padding` follow."""
-    records = {b"mtime": _seconds(mtime_ns)}
-    for attribute, value in (xattrs or {}).items():
+    records = {b"mtime": _seconds(member.mtime_ns)}
+    for attribute, value in member.xattrs.items():
         records[b"SCHILY.xattr." + attribute.encode()] = value
     pax = b"".join([_pax_record(key, value) for key, value in records.items()])
-    parts = [_header(b"pax", b"x", 0o644, (0, 0), 0, len(pax), b""), pax, padding(len(pax))]
-    for flag, text in ((b"K", link), (b"L", name)):
+    parts = [_header(Member(b"pax", b"x", size_bytes=len(pax))), pax, padding(len(pax))]
+    for flag, text in ((b"K", member.link), (b"L", member.name)):
         if len(text) > 100:
-            parts += [_header(b"././@LongLink", flag, 0, (0, 0), 0, len(text) + 1, b""), text, b"\0"]
-            parts.append(padding(len(text) + 1))
-    seconds = max(mtime_ns // 1_000_000_000, 0)
-    parts.append(_header(name[:100], kind, mode, owner, seconds, size_bytes, link[:100]))
-    return b"".join(parts)
+            long = Member(b"././@LongLink", flag, mode=0, size_bytes=len(text) + 1)
+            parts += [_header(long), text, b"\0", padding(len(text) + 1)]
+    return b"".join([*parts, _header(member)])
 
 
 def padding(size_bytes: int) -> bytes:
@@ -47,12 +50,18 @@ def padding(size_bytes: int) -> bytes:
     return bytes(-size_bytes % _BLOCK)
 
 
-def _header(  # noqa: PLR0913, PLR0917
-    name: bytes, kind: bytes, mode: int, owner: tuple[int, int], seconds: int, size_bytes: int, link: bytes
-) -> bytes:
-    head = name.ljust(100, b"\0") + b"%07o\0" % mode + _number(owner[0], 8) + _number(owner[1], 8)
-    head += _number(size_bytes, 12) + _number(seconds, 12)
-    tail = kind + link.ljust(100, b"\0") + b"ustar\00000" + bytes(64) + b"%07o\0" % 0 + b"%07o\0" % 0
+def _header(member: Member) -> bytes:
+    uid, gid = member.owner
+    head = member.name[:100].ljust(100, b"\0") + b"%07o\0" % member.mode + _number(uid, 8) + _number(gid, 8)
+    head += _number(member.size_bytes, 12) + _number(max(member.mtime_ns // 1_000_000_000, 0), 12)
+    tail = (
+        member.kind
+        + member.link[:100].ljust(100, b"\0")
+        + b"ustar\00000"
+        + bytes(64)
+        + b"%07o\0" % 0
+        + b"%07o\0" % 0
+    )
     tail = tail.ljust(_BLOCK - len(head) - 8, b"\0")
     return head + b"%06o\0 " % sum(head + b" " * 8 + tail) + tail
 

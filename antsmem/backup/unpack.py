@@ -11,6 +11,7 @@ from blake3 import blake3
 from antsmem.backup.manifest import CHUNKED, Entry
 from antsmem.backup.reader import read_pack
 from antsmem.backup.tree import Tree
+from antsmem.core.crew import Crew
 from antsmem.core.errors import AntsmemError, IntegrityError
 
 if TYPE_CHECKING:
@@ -32,34 +33,24 @@ def unpack(
 ) -> list[tuple[bytes, AntsmemError]]:
     """Fetch `packs`, verify their objects and write those in `wants` below `root`. Zero blocks of the paths in
     `sparse` stay holes. Returns the digests that could not be had, with why."""
-    import threading
-
     todo = sorted(packs, key=lambda pack: -packs[pack])
     got: set[bytes] = set()
     bad: dict[str, AntsmemError] = {}
-    broken: list[BaseException] = []
 
-    def work() -> None:
-        try:
-            with Tree(root) as tree:
-                while todo and not broken:
+    def work(crew: Crew) -> None:
+        with Tree(root) as tree:
+            while not crew.failed:
+                try:
                     pack = todo.pop()
-                    try:
-                        _write_pack(repository, pack, wants, tree, sparse, got)
-                    except IntegrityError as error:
-                        bad[pack] = error
-                    progress("packs", len(packs) - len(todo), len(packs))
-        except BaseException as error:  # noqa: BLE001 - carried over to the thread that asked
-            broken.append(error)
+                except IndexError:
+                    return
+                try:
+                    _write_pack(repository, pack, wants, tree, sparse, got)
+                except IntegrityError as error:
+                    bad[pack] = error
+                progress("packs", len(packs) - len(todo), len(packs))
 
-    threads = [threading.Thread(target=work, daemon=True) for _ in range(min(_WORKERS, len(packs)) - 1)]
-    for thread in threads:
-        thread.start()
-    work()
-    for thread in threads:
-        thread.join()
-    if broken:
-        raise broken[0]
+    Crew(work, min(_WORKERS, len(packs))).wait()
     lost = IntegrityError("an object is not in the pack that the index names")
     first = next(iter(bad.values()), lost)
     return [(digest, first) for digest in wants if digest not in got]

@@ -25,11 +25,13 @@ Folder = tuple[bytes, dict[bytes, Record]]
 
 
 class Task(NamedTuple):
-    """A file to read: its directory (relative), its name, where its record goes, its SQLite companions."""
+    """A file to read: its directory (relative), its name, where its record goes, what the walk saw of it, and
+    its SQLite companions."""
 
     folder: bytes
     name: bytes
     records: dict[bytes, Record]
+    status: os.stat_result
     companions: tuple[bytes, ...] = ()
 
     @property
@@ -89,7 +91,7 @@ class _Walker:
         self.known = known
         self.classifier = classifier
         self.found = Walk()
-        self.links: dict[tuple[int, int], list[tuple[Task, os.stat_result]]] = {}
+        self.links: dict[tuple[int, int], list[Task]] = {}
         self.companions: dict[bytes, list[bytes]] = {}
 
     def run(self) -> None:
@@ -126,7 +128,7 @@ class _Walker:
                     if verdict is None:
                         below.append(relative)
                     else:
-                        self.leave_out(relative, name, records, verdict.path_class)
+                        self.leave_out(folder, name, records, verdict.path_class)
                     continue
                 try:
                     status = entry.stat(follow_symlinks=False)
@@ -137,7 +139,7 @@ class _Walker:
                     records[name] = record
                     found.files += 1
                 else:
-                    self.look(entry, status, Task(folder, name, records))
+                    self.look(entry, Task(folder, name, records, status))
                 if name.endswith(_COMPANIONS):
                     base = name[: name.rindex(b"-")]
                     self.companions.setdefault(joined(folder, base), []).append(name)
@@ -145,16 +147,16 @@ class _Walker:
             found.changed = True
         return below
 
-    def look(self, entry: os.DirEntry[bytes], status: os.stat_result, task: Task) -> None:
+    def look(self, entry: os.DirEntry[bytes], task: Task) -> None:
         """A path that is new, changed, or not a plain file."""
-        relative = task.path
+        relative, status = task.path, task.status
         verdict = self.classifier.classify_file(task.name, relative)
         if verdict is not None:
-            self.leave_out(relative, task.name, task.records, verdict.path_class)
+            self.leave_out(task.folder, task.name, task.records, verdict.path_class)
         elif stat.S_ISREG(status.st_mode):
             self.found.files += 1
             if status.st_nlink > 1:
-                self.links.setdefault((status.st_dev, status.st_ino), []).append((task, status))
+                self.links.setdefault((status.st_dev, status.st_ino), []).append(task)
             else:
                 self.found.tasks.append(task)
         elif stat.S_ISLNK(status.st_mode):
@@ -162,26 +164,26 @@ class _Walker:
                 target = os.readlink(entry.path)
             except OSError:
                 return  # replaced since the listing: the next backup sees what it became
-            self.keep(task, status_line(b"l", relative, status, target))
+            self.keep(*task[:3], status_line(b"l", relative, status, target))
         else:
             kind = _SPECIAL.get(stat.S_IFMT(status.st_mode), b"b")
-            self.keep(task, status_line(kind, relative, status))
+            self.keep(*task[:3], status_line(kind, relative, status))
 
-    def keep(self, task: Task, text: bytes) -> None:
+    def keep(self, folder: bytes, name: bytes, records: dict[bytes, Record], text: bytes) -> None:
         """Record a path that has a line but no content of its own."""
-        task.records[task.name] = (None, text, b"", 0)
-        before = self.before(task)
+        records[name] = (None, text, b"", 0)
+        before = self.before(folder, name)
         if before is None or before[1] != text:
             self.found.changed = True
 
-    def before(self, task: Task) -> Record | None:
+    def before(self, folder: bytes, name: bytes) -> Record | None:
         """What the last run knew of a path."""
-        return self.known.get(task.folder, (b"", {}))[1].get(task.name)
+        return self.known.get(folder, (b"", {}))[1].get(name)
 
-    def leave_out(self, relative: bytes, name: bytes, records: dict[bytes, Record], why: str) -> None:
+    def leave_out(self, folder: bytes, name: bytes, records: dict[bytes, Record], why: str) -> None:
         """Record a path that will not be in the backup."""
         self.found.left_out[why] = self.found.left_out.get(why, 0) + 1
-        self.keep(Task(relative.rpartition(b"/")[0], name, records), left_out_line(relative, why))
+        self.keep(folder, name, records, left_out_line(joined(folder, name), why))
 
     def unlistable(self, folder: bytes, error: OSError) -> None:
         """A directory that cannot be listed becomes a line in its parent."""
@@ -189,21 +191,21 @@ class _Walker:
         parent, _, name = folder.rpartition(b"/")
         if isinstance(error, FileNotFoundError):
             return
-        self.leave_out(folder, name, self.found.folders[parent][1], "unreadable")
+        self.leave_out(parent, name, self.found.folders[parent][1], "unreadable")
         self.found.warnings.append(f"could not list `{shown(folder)}`: {(error.strerror or '').lower()}")
 
     def resolve_links(self) -> None:
         """Of the paths of one inode the first is the file, the others are links to it."""
         for group in self.links.values():
-            group.sort(key=lambda item: item[0].path)
-            first, status = group[0]
-            record = self.before(first)
-            if record is not None and record[0] == key_of(status):
+            group.sort(key=lambda task: task.path)
+            first = group[0]
+            record = self.before(first.folder, first.name)
+            if record is not None and record[0] == key_of(first.status):
                 first.records[first.name] = record
             else:
                 self.found.tasks.append(first)
-            for task, other in group[1:]:
-                self.keep(task, status_line(b"h", task.path, other, first.path))
+            for task in group[1:]:
+                self.keep(*task[:3], status_line(b"h", task.path, task.status, first.path))
 
     def pair_databases(self) -> None:
         """A SQLite database is read together with its -wal and -journal: if one is to be read, all are."""
@@ -216,9 +218,10 @@ class _Walker:
             group = [base, *(joined(folder, other) for other in names)]
             if (name not in records and base not in tasks) or not any(path in tasks for path in group):
                 continue  # no database beside it, or nothing of the group changed
+            status = tasks[base].status if base in tasks else os.lstat(self.root + b"/" + base)
             for path in group:
                 tasks.pop(path, None)
             for other in (name, *names):
                 records.pop(other, None)
-            tasks[base] = Task(folder, name, records, tuple(sorted(names)))
+            tasks[base] = Task(folder, name, records, status, tuple(sorted(names)))
         self.found.tasks = list(tasks.values())

@@ -1,1 +1,1 @@
-"""The terminal door: parse, call one verb, show its result. The only place that exits."""
+"""The terminal door: parse, call one verb, show its result, and exit, which nothing else does."""

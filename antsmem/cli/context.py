@@ -190,6 +190,13 @@ class Context:
                     self.output.note("finished an in-place restore that had been cut off")
             yield
 
+    def finish_restore(self) -> None:
+        """See that no in-place restore is half done, for a command that changes files without `working`: what it
+        writes now must not be put away later."""
+        if os.path.lexists(self.layout.restoring):
+            with self.working():
+                pass
+
     def scanner(self) -> Scanner:
         """The leak scanner, with the agent's own secrets as known values."""
         from antsmem.identity.scanner import Scanner
@@ -218,7 +225,10 @@ class Context:
         found = []
         for text in wanted:
             if text not in configured and "/" not in text:
-                raise UsageError(f"no repository is named `{text}`", hint="see `antsmem repository list`")
+                raise UsageError(
+                    f"no repository is named `{text}`",
+                    hint=f"see `antsmem repository list`; a directory is written `./{text}`",
+                )
             url = text if "://" in text else os.path.abspath(text)
             found.append(configured.get(text) or RepositoryConfig(text, url))
         return found

@@ -1,1 +1,1 @@
-"""Ground floor: errors, disk, clock, configuration, age codec, canonical JSON. No terminal, no network."""
+"""Ground floor: errors, disk, clock, configuration, age codec, canonical JSON; no terminal, no network."""

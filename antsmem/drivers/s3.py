@@ -70,7 +70,7 @@ class S3Store:
         """`conditional` is found out by trying on a scratch object, once, where it is not known."""
         if self._conditional is None:
             self._conditional = self._try_conditions()
-        return Capabilities(conditional=self._conditional, deletes=not self._append_only)
+        return Capabilities(conditional=self._conditional is True, deletes=not self._append_only)
 
     def put(self, name: str, parts: Sequence[Buffer], *, new: bool = False, durable: bool = True) -> None:
         """Write `parts` to `name`, see `Store.put`. What S3 has taken is durable, wanted or not."""
@@ -323,8 +323,9 @@ class S3Store:
                 return
             more = {"ContinuationToken": page["NextContinuationToken"]}
 
-    def _try_conditions(self) -> bool:
-        """Whether the store decides If-None-Match and If-Match on writes, seen on an object kept for this."""
+    def _try_conditions(self) -> bool | None:
+        """Whether the store decides If-None-Match and If-Match on writes, seen on an object kept for this; None
+        if it refuses to tell."""
         key = {"Bucket": self._bucket, "Key": self._prefix + _CONDITIONS_PROBE}
 
         def holds(condition: Mapping[str, str]) -> bool:
@@ -337,8 +338,8 @@ class S3Store:
         try:
             holds({"IfNoneMatch": "*"})
             return not holds({"IfNoneMatch": "*"}) and not holds({"IfMatch": f'"{"0" * 32}"'})
-        except RefusedError:  # knows no conditions, or may not be written at all
-            return False
+        except RefusedError:
+            return None
 
     def _told(self, answer: Mapping[str, Any], field: str) -> Any:
         """`field` of `answer`; one that has none comes from something else than S3, such as a proxy."""

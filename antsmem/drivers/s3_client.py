@@ -21,7 +21,7 @@ from antsmem.core.retry import retried, timeout_seconds
 
 T = TypeVar("T")
 
-_TRANSIENT: Final = {408, 409, 425, 429}
+_TRANSIENT: Final = {408, 409, 425, 429, 500, 502, 503, 504}
 _HINTS: Final = {
     "NoSuchBucket": "make the bucket first; `antsmem repository init NAME` makes what belongs in it",
     "PermanentRedirect": "set the option `region`",
@@ -103,7 +103,7 @@ class S3Client:
 
     def _answer(self, error: Any, verb: str, name: str) -> AntsmemError:
         number, word = status(error), code(error)
-        if number in _TRANSIENT or number >= 500 or number < 400:
+        if number in _TRANSIENT or number < 300:  # an error in the body of a 200 is one that may pass
             return BackendError(f"`{self._url}` cannot answer now: {word} ({number})")
         if number == 404 and word != "NoSuchBucket":
             return NotFoundError(f"`{self._url}` holds no `{name}`")

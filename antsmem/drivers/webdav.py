@@ -30,6 +30,7 @@ _OPTIONS: Final = ("ca_file", "password", "timeout_seconds", "tls", "username")
 _FIRST_OBJECT: Final = "repository.json"
 _CHUNK_BYTES: Final = 1 << 20
 _SECOND_LOOK_SECONDS: Final = 0.1
+_EXISTS, _LOCKED = 412, 423
 
 
 class WebdavStore:
@@ -73,23 +74,40 @@ class WebdavStore:
         del durable
         check_name(name)
         data = b"".join(parts)
+        exists = WouldOverwriteError(f"`{name}` in `{self.url}` exists already: not written")
         if new and self.stat(name) is not None:  # some servers do not look
-            raise self._exists(name)
+            raise exists
+        asked = False
 
-        def stage() -> str:
+        def once() -> None:
+            # Each try has a temporary of its own: a MOVE that is still under way must find what it was told of.
+            nonlocal asked
             temp = _sibling(name)
-            if self._client.send("PUT", temp, data, passes={404, 409}).status_code in {404, 409}:
-                self._make_folder(name)
-                self._client.send("PUT", temp, data)
-            return temp
+            try:
+                if self._client.send("PUT", "/" + temp, data, passes={404, 409}).status_code in {404, 409}:
+                    self._make_folder(name)
+                    self._client.send("PUT", "/" + temp, data)
+                before, asked = asked, True
+                status = self._move(temp, name, len(data), overwrite=not new)
+            except RefusedError:
+                self._drop(temp)
+                raise
+            if status not in {_EXISTS, _LOCKED}:
+                return
+            self._drop(temp)
+            if status == _LOCKED:
+                raise self._locked(name)
+            # an earlier try may have done it, its answer lost: then the bytes there are ours
+            if not before or self._fetch(name, 0, None) != data:
+                raise exists
 
-        temp = self._client.run(stage)
-        self._commit(temp, name, len(data), data if new else None)
+        self._client.run(once)
 
     def upload(self, name: str, chunks: Iterator[Buffer]) -> None:
         """Write a stream to `name`, see `Store.upload`. A connection that is lost ends it."""
         temp = _sibling(check_name(name))
         size = 0
+        unsure = False  # whether an earlier MOVE may be under way, or done and its answer lost
 
         def counted() -> Iterator[bytes]:
             nonlocal size
@@ -97,13 +115,26 @@ class WebdavStore:
                 size += len(chunk)
                 yield bytes(chunk)
 
+        def commit() -> None:
+            nonlocal unsure
+            if not unsure or self._look(temp) is not None:
+                before, unsure = unsure, True
+                # then without overwriting: a MOVE of what is gone by now would remove what the earlier one made
+                status = self._move(temp, name, size, overwrite=not before)
+                if status == _LOCKED:
+                    unsure = before
+                    raise self._locked(name)
+                if status == _EXISTS and self._look(temp) is not None:
+                    raise BackendError(f"`{self.url}` did not say whether it made `{name}`")
+            self._require_size(name, size)
+
         self._client.run(lambda: self._make_folder(name))
         try:
-            self._client.send("PUT", temp, counted())
+            self._client.send("PUT", "/" + temp, counted())
         except BaseException:
             self._drop(temp)
             raise
-        self._commit(temp, name, size, None)
+        self._client.run(commit)
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
         """Bytes of `name`, see `Store.get`."""
@@ -157,15 +188,8 @@ class WebdavStore:
 
     def stat(self, name: str) -> Stored | None:
         """Size and time (whole seconds) of `name`, None if there is none."""
-        path = "/" + check_name(name)
-        answer = self._client.run(lambda: self._client.send("HEAD", path, passes={404}))
-        if answer.status_code == 404:
-            return None
-        _version(answer.headers, self.url)
-        size = answer.headers.get("content-length", "")
-        if not size.isdecimal():
-            raise BackendError(f"`{self.url}` does not tell the size of `{name}`")
-        return Stored(name, int(size), moment_ns(answer.headers.get("last-modified", "")))
+        check_name(name)
+        return self._client.run(lambda: self._look(name))
 
     def list(self, folder: str) -> Listing:
         """The objects in `folder`, see `Store.list`."""
@@ -248,35 +272,36 @@ class WebdavStore:
         answer = self._client.send("HEAD", "/" + name, passes={404})
         return "" if answer.status_code == 404 else _version(answer.headers, self.url)
 
-    def _commit(self, temp: str, name: str, size: int, new: bytes | None) -> None:
-        """Give what is at `temp` the name `name`; with `new`, its bytes, only if nothing has that name.
+    def _look(self, name: str) -> Stored | None:
+        answer = self._client.send("HEAD", "/" + name, passes={404})
+        if answer.status_code == 404:
+            return None
+        _version(answer.headers, self.url)
+        size = answer.headers.get("content-length", "")
+        if not size.isdecimal():
+            raise BackendError(f"`{self.url}` does not tell the size of `{name}`")
+        return Stored(name, int(size), moment_ns(answer.headers.get("last-modified", "")))
 
-        The size is looked at then: a proxy or a server without space may say yes and do nothing.
+    def _require_size(self, name: str, size: int) -> None:
+        found = self._look(name)
+        if found is None or found.size_bytes != size:
+            raise RefusedError(f"`{self.url}` did not keep what it had taken for `{name}`")
+
+    def _move(self, temp: str, name: str, size: int, *, overwrite: bool) -> int:
+        """Give what is at `temp` the name `name`. The status says if it was done, `_EXISTS` or `_LOCKED`.
+
+        Looked at before: many servers remove what is in the way and only then miss what was to be moved. Looked
+        at after: a proxy may say yes and do nothing.
         """
-        head = {"Destination": self._client.address("/" + name), "Overwrite": "T" if new is None else "F"}
-        unsure = False  # whether an earlier try may have done it, its answer lost
+        self._require_size(temp, size)
+        head = {"Destination": self._client.address("/" + name), "Overwrite": "T" if overwrite else "F"}
+        status = self._client.send("MOVE", "/" + temp, headers=head, passes={_EXISTS, _LOCKED}).status_code
+        if status not in {_EXISTS, _LOCKED} and self._look(temp) is not None:
+            raise RefusedError(f"`{self.url}` said that it had made `{name}` and did not")
+        return status
 
-        def once() -> None:
-            nonlocal unsure
-            try:
-                status = self._client.send("MOVE", temp, headers=head, passes={404, 412}).status_code
-            except BackendError:
-                unsure = True
-                raise
-            if status == 412 and not (unsure and self._fetch(name, 0, None) == new):
-                raise self._exists(name)
-            found = self.stat(name)
-            if (status == 404 and not unsure) or found is None or found.size_bytes != size:
-                raise RefusedError(f"`{self.url}` did not keep what it had taken for `{name}`")
-
-        try:
-            self._client.run(once)
-        except BaseException:
-            self._drop(temp)
-            raise
-
-    def _exists(self, name: str) -> WouldOverwriteError:
-        return WouldOverwriteError(f"`{name}` in `{self.url}` exists already: not written")
+    def _locked(self, name: str) -> BackendError:
+        return BackendError(f"`{name}` in `{self.url}` is being written by somebody else")
 
     def _make_folder(self, name: str) -> None:
         """Make the collection that `name` goes to, for the first object of a repository all that lead there."""
@@ -296,13 +321,13 @@ class WebdavStore:
 
     def _drop(self, temp: str) -> None:
         with suppress(AntsmemError):
-            self._client.run(lambda: self._client.send("DELETE", temp, passes={404}))
+            self._client.send("DELETE", "/" + temp, passes={404})
 
 
 def _sibling(name: str) -> str:
-    """The path of a new half-written file beside `name`."""
+    """The name of a new half-written file beside `name`."""
     folder, slash, last = name.rpartition("/")
-    return f"/{folder}{slash}{temp_name(last)}"
+    return f"{folder}{slash}{temp_name(last)}"
 
 
 def _version(headers: Mapping[str, str], url: str) -> str:

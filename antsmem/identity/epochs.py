@@ -35,6 +35,7 @@ class Epoch:
 
     @property
     def tier(self) -> Tier:
+        """The tier whose backups are sealed to it."""
         return "hot" if self.name.startswith("hot-") else "cold"
 
     @property

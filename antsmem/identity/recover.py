@@ -109,14 +109,8 @@ def recover_identity(
         placing.replace(files.log, recovered.log.text)
         placing.track(files.keystore, lambda: save_keystore(files.keystore, keystore, host_key))
         keystore = replace(keystore, sequence=1)
-        return RecoveredIdentity(
-            log=recovered.log,
-            keystore=keystore,
-            host_key=host_key,
-            epochs=opened,
-            unreadable=unreadable,
-            escrow=seal_escrow(keystore, recovered.commitment.next_key),
-        )
+        sealed = seal_escrow(keystore, recovered.commitment.next_key)
+        return RecoveredIdentity(recovered.log, keystore, host_key, opened, unreadable, sealed)
 
 
 def _open_escrow(kit: RecoveryKit, saved: SavedIdentity, log: IdentityLog) -> Escrow | None:

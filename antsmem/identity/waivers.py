@@ -6,7 +6,7 @@ changed, dropped or slipped in between; whoever keeps `Waivers.head` elsewhere a
 | field | is |
 |---|---|
 | `schema` | `antsmem.waiver/1` |
-| `seq`, `prev` | number of the row from 1; SHA-256 (hex) of the line before, 64 zeros in the first |
+| `prev` | SHA-256 (hex) of the line before without its newline; 64 zeros in the first |
 | `path` or `path_hex` | the file, from the workspace's root: text, or hex where it is not UTF-8 |
 | `rule`, `fingerprint` | of the finding (hex) |
 | `reason`, `time`, `expires` | why, when it was given, when it ends (RFC 3339, UTC, milliseconds) |
@@ -36,7 +36,7 @@ _MAX_BYTES: Final = 8 << 20
 _MAX_REASON: Final = 500
 _HINT: Final = "put back a good copy of this file, or remove it: every permission must then be given again"
 _FIELDS: Final = frozenset(
-    {"schema", "seq", "prev", "rule", "fingerprint", "reason", "time", "expires", "by", "sig"}
+    {"schema", "prev", "rule", "fingerprint", "reason", "time", "expires", "by", "sig"}
 )  # fmt: skip
 
 _Key = tuple[bytes, str, bytes]
@@ -103,7 +103,7 @@ def add_waiver(file: AnyPath, waiver: Waiver, key: Signer, trusted: Collection[b
         raise IntegrityError("a waiver would be signed by a key that is not trusted here")
     with locked(f"{file}.lock", f"`{file}` is being written"):
         lines, rows, head = _read(file, trusted)
-        line = _line(waiver, key, len(rows) + 1, head)
+        line = _line(waiver, key, head)
         write_file(file, [*(each + b"\n" for each in lines), line + b"\n"])
     row = replace(waiver, by=key.public)
     return _standing(([*lines, line], [*rows, row], _digest(line)), waiver.time_ns)
@@ -125,12 +125,11 @@ def _require_meaning(waiver: Waiver) -> None:
         raise UsageError("a waiver names a path, a rule and a fingerprint")
 
 
-def _line(waiver: Waiver, key: Signer, seq: int, prev: str) -> bytes:
+def _line(waiver: Waiver, key: Signer, prev: str) -> bytes:
     from antsmem.identity.multikey import multikey
 
     body: dict[str, Any] = {
         "schema": SCHEMA,
-        "seq": seq,
         "prev": prev,
         "rule": waiver.rule,
         "fingerprint": waiver.fingerprint.hex(),
@@ -156,20 +155,20 @@ def _read(file: AnyPath, trusted: Collection[bytes]) -> tuple[list[bytes], list[
     head = _FIRST
     for number, line in enumerate(lines, 1):
         try:
-            rows.append(_row(line, number, head, trusted))
+            rows.append(_row(line, head, trusted))
         except IntegrityError as error:
             raise IntegrityError(f"`{file}` line {number}: {error}", hint=_HINT) from None
         head = _digest(line)
     if rest:  # a write cut short, unless only the newline is missing: a revocation must not be lost for that
         try:
-            rows.append(_row(rest, len(lines) + 1, head, trusted))
+            rows.append(_row(rest, head, trusted))
         except IntegrityError:
             return lines, rows, head
         lines, head = [*lines, rest], _digest(rest)
     return lines, rows, head
 
 
-def _row(line: bytes, seq: int, prev: str, trusted: Collection[bytes]) -> Waiver:
+def _row(line: bytes, prev: str, trusted: Collection[bytes]) -> Waiver:
     """The row of one `line`, verified, else `IntegrityError`."""
     from antsmem.identity.multikey import parse_multikey
     from antsmem.identity.signing import verify
@@ -179,7 +178,7 @@ def _row(line: bytes, seq: int, prev: str, trusted: Collection[bytes]) -> Waiver
         raise IntegrityError("not a canonical JSON object")
     if row.keys() - {"path", "path_hex"} != _FIELDS or ("path" in row) is ("path_hex" in row):
         raise IntegrityError("its fields are not those of a waiver")
-    if row["schema"] != SCHEMA or row["seq"] != seq or row["prev"] != prev:
+    if row["schema"] != SCHEMA or row["prev"] != prev:
         raise IntegrityError("it does not follow the row before: changed, dropped or slipped in")
     public = parse_multikey(row["by"])
     if public not in trusted:

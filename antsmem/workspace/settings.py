@@ -1,7 +1,8 @@
-"""`agent.yaml`: what the agent says about itself. It travels with the agent and is not trusted.
+"""`agent.yaml`: what the agent says about itself, which is not trusted.
 
-Names, time zone, tiers and path classes only: no command, no address, no secret. A hostile file can make backups
-smaller or rarer within the limits below, and whatever it leaves out is listed; it can do nothing else.
+It travels with the agent: names, time zone, tiers and path classes; no command, no address, no secret. A hostile
+file can make backups smaller or rarer within the limits below, and whatever it leaves out is listed; it can do
+nothing else.
 Reference of every key: `docs/reference/path-classes.md` for `classes`, the comments of `render` for the rest.
 """
 

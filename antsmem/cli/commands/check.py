@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -16,6 +17,17 @@ from antsmem.cli.keys import host_keyring, public_keyring
 from antsmem.cli.output import size
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.errors import CannotUnlockError, IntegrityError, RollbackError
+
+
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """What was asked for, the same for every repository."""
+
+    kit: Path | None
+    no_key: bool
+    percent: int
+    repair: bool
+    accept_older: bool
 
 
 def check(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -38,7 +50,8 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter an option
     ctx: Context = context.obj
     percent = 100 if read_data else sample
     configs = ctx.named(repository or ())
-    results = [_one(ctx, config, kit, no_key, percent, repair, accept_older) for config in configs]
+    wanted = _Wanted(kit, no_key, percent, repair, accept_older)
+    results = [_one(ctx, config, wanted) for config in configs]
     for result in results:
         for note in sorted(set(result.notes)):
             ctx.output.note(f"{result.repository}: {note}")
@@ -47,26 +60,26 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter an option
     ctx.output.result("check", {"repositories": results}, "\n".join(map(_line, results)))
     bad = next((result for result in results if result.problems), None)
     if bad is not None:
-        kind = RollbackError if bad.rolled_back else IntegrityError
-        raise kind(
-            f"{len(bad.problems)} problems in `{bad.repository}`, the first: {bad.problems[0]}",
-            hint="antsmem check --repair drops what cannot be had and names the files hit",
-        )
+        what = f"{len(bad.problems)} problems in `{bad.repository}`, the first: {bad.problems[0]}"
+        if bad.rolled_back:
+            raise RollbackError(
+                what,
+                hint="was an old copy put back? antsmem check --accept-older trusts what is there from now on",
+            )
+        raise IntegrityError(what, hint="antsmem check --repair drops what cannot be had and names the files hit")
 
 
-def _one(  # noqa: PLR0913, PLR0917
-    ctx: Context, config: RepositoryConfig, kit: Path | None, no_key: bool, percent: int, repair: bool, older: bool
-) -> CheckResult:
+def _one(ctx: Context, config: RepositoryConfig, wanted: _Wanted) -> CheckResult:
     pin = None
-    if kit is not None:
-        opened = with_kit(ctx, config, kit)
-    elif no_key:
+    if wanted.kit is not None:
+        opened = with_kit(ctx, config, wanted.kit)
+    elif wanted.no_key:
         store = ctx.store(config)
         opened = open_repository(store, public_keyring(store))
     else:
         opened = ctx.repository(config, host_keyring(ctx, "hot", "cold"))
-        pin = None if older else ctx.pin(opened)
-    if repair:
+        pin = None if wanted.accept_older else ctx.pin(opened)
+    if wanted.repair:
         from antsmem.backup.repair import repair as mend
 
         others = [ctx.store(other) for other in ctx.agent.repositories if other.url != config.url]
@@ -75,10 +88,10 @@ def _one(  # noqa: PLR0913, PLR0917
             ctx.output.note(line)
     progress = ctx.output.progress("checking")
     try:
-        result = verify(opened, CheckJob(pin, percent, progress))
+        result = verify(opened, CheckJob(pin, wanted.percent, progress))
     except CannotUnlockError as error:
         raise CannotUnlockError(str(error), hint="antsmem check --no-key checks what needs no key") from None
-    if older and not result.problems:
+    if wanted.accept_older and not result.problems:
         from antsmem.backup.repository import Pin, read_state
 
         state = read_state(opened, None)

@@ -68,7 +68,8 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter an option
     if adopt:
         _describe(ctx, layout)
     make_private_dir(layout.root)
-    made = () if adopt else create_files(layout.root, template, {"name": settings.name}).created
+    words = {"name": settings.name, "time_zone": settings.time_zone}
+    made = () if adopt else create_files(layout.root, template, words).created
     ctx = Context(replace(ctx.options, workspace=str(layout.root)), ctx.environment)
     kit, escrow, did = _identity(ctx, layout, settings)
     url = _repository(ctx, repository)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from antsmem.backup.repository import Repository, State, list_ids, open_repository, read_state
@@ -27,6 +28,14 @@ def with_kit(ctx: Context, config: RepositoryConfig, kit: Path) -> Repository:
     """A repository opened by a recovery kit."""
     store = ctx.store(config)
     return open_repository(store, kit_keyring(store, kit))
+
+
+def driver_options(texts: Sequence[str]) -> dict[str, str]:
+    """The options for a driver, given as `KEY=VALUE`; `UsageError` where one is not."""
+    pairs = [text.partition("=") for text in texts]
+    if any(not key.isidentifier() or not equals for key, equals, _ in pairs):
+        raise UsageError("an --option is KEY=VALUE")
+    return {key: value for key, _, value in pairs}
 
 
 def state_of(ctx: Context, repository: Repository, kit: Path | None) -> State:

@@ -82,7 +82,7 @@ def _run(ctx: Context, wanted: list[str], forget: tuple[str, ...], dry_run: bool
 
 
 def _counts(tier: Tier) -> dict[str, int]:
-    names = ("hourly", "daily", "weekly", "monthly")
+    names = ("hourly", "daily", "weekly", "monthly", "newest")
     return {name: getattr(tier, name) for name in names if getattr(tier, name)}
 
 

@@ -15,7 +15,7 @@ from antsmem.backup.repository import IDENTITY_LOG, Repository, read_state
 from antsmem.backup.restore import RestoreResult, plan_restore, refuse_target, restore_to
 from antsmem.backup.snapshot import COLD
 from antsmem.cli.commands.create import keep_escrow
-from antsmem.cli.commands.open import choose, with_kit
+from antsmem.cli.commands.open import choose, driver_options, with_kit
 from antsmem.cli.commands.restore import text
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
@@ -47,6 +47,9 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     directory: Annotated[Path, typer.Argument(help="The new workspace: must not exist or be empty.")],
     kit: Annotated[Path, typer.Option(help="The recovery kit.")],
     repository: Annotated[str, typer.Option(help="URL of the repository.")],
+    option: Annotated[
+        list[str] | None, typer.Option(help="KEY=VALUE for the driver; VALUE may be env:NAME.")
+    ] = None,
     snapshot: Annotated[str, typer.Option(help="An id, `latest`, `hot` or `cold`.")] = "latest",
     escrow: Annotated[Path | None, typer.Option(help="The newest keystore-escrow.age, if it is at hand.")] = None,
     host: Annotated[str, typer.Option(help="What this machine is called in the identity log.")] = "",
@@ -55,7 +58,8 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     ctx: Context = context.obj
     layout = Layout(directory.absolute())
     refuse_target(layout.root)
-    config = replace(ctx.named([repository])[0], name="default")
+    found = ctx.named([repository])[0]
+    config = replace(found, name="default", options={**found.options, **driver_options(option or ())})
     opened = with_kit(ctx, config, kit)
     tier, chosen = choose(opened, read_state(opened, None), snapshot, None, ctx.now_ns)
     restored = _restore(ctx, opened, tier, chosen, layout.root)

@@ -14,6 +14,7 @@ import typer
 from antsmem.backup.repository import create_repository, open_repository, read_state
 from antsmem.backup.store import Store
 from antsmem.cli.commands.backup import refuse_overlap
+from antsmem.cli.commands.open import driver_options
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import table
@@ -56,7 +57,7 @@ class Probe:
 def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, `-`, `_`.")],
-    url: Annotated[str, typer.Argument(help="A directory, or file://, sftp://, s3://, webdav://, webdavs://.")],
+    url: Annotated[str, typer.Argument(help="A directory, or file://, sftp://, s3://, webdav://.")],
     option: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE for the driver; VALUE may be env:NAME.")
     ] = None,
@@ -72,12 +73,9 @@ def add(
         raise WouldOverwriteError(
             f"a repository named `{name}` is configured", hint="see `antsmem repository list`"
         )
-    pairs = [text.partition("=") for text in option or ()]
-    if any(not equals or not _NAME.fullmatch(key) for key, equals, _ in pairs):
-        raise UsageError("an --option is KEY=VALUE")
     if "://" not in url:
         url = os.path.abspath(url)
-    config = RepositoryConfig(name, url, {key: value for key, _, value in pairs}, verify)
+    config = RepositoryConfig(name, url, driver_options(option or ()), verify)
     refuse_overlap(ctx, [config])
     made = _ensure(ctx, config)
     write_agent(ctx.agent_file, replace(ctx.agent, repositories=(*ctx.agent.repositories, config)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -20,6 +20,8 @@ from antsmem.cli.context import Context
 from antsmem.cli.output import size, table
 from antsmem.core.errors import UsageError
 from antsmem.workspace.classes import Classifier
+
+_KEYSTORE: Final = ".antsmem/keystore"  # not in a backup and nothing to put back: `recover` makes a new one
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,18 +71,24 @@ def restore(  # noqa: PLR0913, PLR0917 - one parameter an option
         planned = plan_restore(snapshot_open, select(snapshot_open.entries, paths))
         progress = ctx.output.progress("restoring")
         result = restore_to(snapshot_open, to or Path(), planned, salvage=salvage, progress=progress)
-    report(ctx, result)
+    _report(ctx, result, in_place)
 
 
-def report(ctx: Context, result: RestoreResult) -> None:
+def _report(ctx: Context, result: RestoreResult, in_place: bool) -> None:
     """Show a result; exit 3 where not everything is there."""
     for warning in result.warnings:
         ctx.output.warn(warning)
     for damaged in result.damaged:
         ctx.output.warn(f"`{damaged}` is damaged in the repository: not restored")
-    ctx.output.result("restore", result, lambda: text(ctx, result))
+    ctx.output.result("restore", result, lambda: _replaced(result) if in_place else text(ctx, result))
     if not result.complete:
         raise typer.Exit(3)
+
+
+def _replaced(result: RestoreResult) -> str:
+    """The result of a restore in place for people."""
+    done = f"{result.target}: {result.changed} paths are again as in {result.snapshot}, verified"
+    return f"{done}\nwhat was there before is kept in {result.replaced}" if result.replaced else done
 
 
 def text(ctx: Context, result: RestoreResult) -> str:
@@ -88,16 +96,14 @@ def text(ctx: Context, result: RestoreResult) -> str:
     lines = [
         f"restored {result.snapshot} to {result.target}: {result.files} files, {size(result.size_bytes)}, verified"
     ]
-    if result.replaced:
-        lines.append(f"{result.changed} paths differed; what they were is kept in {result.replaced}")
-    secrets = [path for path, why in result.left_out if why == "secret"]
+    secrets = [path for path, why in result.left_out if why == "secret" and path != _KEYSTORE]
     if secrets:
         listed = ", ".join(secrets[:5]) + (" …" if len(secrets) > 5 else "")
         lines.append(f"not in any backup, put them back from where you keep secrets: {listed}")
     if ctx.options.verbose:
         lines.append(table([(path, why) for path, why in result.left_out]))
-    elif len(result.left_out) > len(secrets):
-        lines.append(f"{len(result.left_out) - len(secrets)} other paths were never in it (-v lists them)")
+    elif others := sum(why != "secret" for _, why in result.left_out):
+        lines.append(f"{others} other paths were never in it (-v lists them)")
     return "\n".join(lines)
 
 

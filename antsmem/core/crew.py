@@ -1,0 +1,35 @@
+"""A few threads on one job, whose first failure becomes the caller's."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+
+class Crew:
+    """Starts `count` threads, each running `job(crew)`; the job looks at `failed` to stop early."""
+
+    def __init__(self, job: Callable[[Crew], None], count: int) -> None:
+        self._job = job
+        self._failures: list[BaseException] = []
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(count)]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def failed(self) -> bool:
+        """Whether one of them gave up."""
+        return bool(self._failures)
+
+    def wait(self) -> None:
+        """Until all have ended; raises the first failure."""
+        for thread in self._threads:
+            thread.join()
+        if self._failures:
+            raise self._failures[0]
+
+    def _run(self) -> None:
+        try:
+            self._job(self)
+        except BaseException as error:  # noqa: BLE001 - carried over to the thread that waits
+            self._failures.append(error)
