@@ -45,47 +45,8 @@ def _base() -> bytes:
     common += (
         " there can an your which their said if do will each about how up out them then she many some so these"
     )
-    starts = [
-        "b",
-        "br",
-        "c",
-        "ch",
-        "d",
-        "f",
-        "g",
-        "gr",
-        "h",
-        "k",
-        "l",
-        "m",
-        "n",
-        "p",
-        "pl",
-        "r",
-        "s",
-        "st",
-        "t",
-        "v",
-    ]
-    ends = [
-        "ar",
-        "en",
-        "il",
-        "or",
-        "um",
-        "ing",
-        "er",
-        "ine",
-        "ot",
-        "al",
-        "ed",
-        "is",
-        "ent",
-        "ama",
-        "ose",
-        "ur",
-        "ip",
-    ]
+    starts = "b br c ch d f g gr h k l m n p pl r s st t v".split()
+    ends = "ar en il or um ing er ine ot al ed is ent ama ose ur ip".split()
     words = common.split()
     while len(words) < 6000:
         word = "".join(rng.choice(starts) + rng.choice(ends) for _ in range(rng.choice((1, 2, 2, 2, 3, 3))))
@@ -210,7 +171,9 @@ def sample_agent(root: Path, days: int = 30, seed: int = 1) -> Corpus:
 
 
 def _git(folder: Path, writer: Writer) -> None:
-    """A nested repository with two commits, made with the git program."""
+    """A nested repository with two commits, made with the git program; none where that is missing."""
+    if shutil.which("git") is None:
+        return
     when = f"{START} +0000"
     keep = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
     who = {"GIT_AUTHOR_NAME": "agent", "GIT_AUTHOR_EMAIL": "agent@example.org", "GIT_AUTHOR_DATE": when}

@@ -14,7 +14,6 @@ import hashlib
 import os
 import queue
 import stat
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
@@ -33,6 +32,7 @@ from antsmem.backup.statement import sign_statement
 from antsmem.backup.tree import attributes_of
 from antsmem.backup.walk import Walk, walk
 from antsmem.core import canonical
+from antsmem.core.crew import Crew
 from antsmem.core.disk import Buffer
 
 if TYPE_CHECKING:
@@ -102,26 +102,24 @@ class _Archive:
 
         self.sha256 = hashlib.sha256()
         self.size_bytes = 0
-        self._store = store
-        self._name = name
         self._recipient = recipient
         self._zstd = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
         self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(maxsize=16)
-        self._failed: list[BaseException] = []
-        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._crew = Crew(lambda _crew: store.upload(name, self._sealed()), 1)
 
     def __enter__(self) -> _Archive:
-        self._thread.start()
         return self
 
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if error is None:
             self.write(tarstream.END)
             self._push(self._zstd.flush())
-        self._queue.put(error)
-        self._thread.join()
-        if error is None and self._failed:
-            raise self._failed[0]
+            self._send(None)
+            self._crew.wait()
+            return
+        self._send(error)  # ends the upload, which then leaves nothing
+        with suppress(BaseException):
+            self._crew.wait()
 
     def write(self, data: Buffer) -> None:
         """Append to the tar stream."""
@@ -133,10 +131,17 @@ class _Archive:
         self.write(tarstream.headers(member) + data + tarstream.padding(len(data)))
 
     def _push(self, data: bytes) -> None:
-        if self._failed:
-            raise self._failed[0]
+        if self._crew.failed:
+            self._crew.wait()
         if data:
-            self._queue.put(data)
+            self._send(data)
+
+    def _send(self, item: bytes | BaseException | None) -> None:
+        """Into the queue, waiting for room as long as somebody reads it."""
+        while not self._crew.failed:
+            with suppress(queue.Full):
+                self._queue.put(item, timeout=0.1)
+                return
 
     def _chunks(self) -> Iterator[bytes]:
         while (item := self._queue.get()) is not None:
@@ -151,15 +156,6 @@ class _Archive:
             self.sha256.update(part)
             self.size_bytes += len(part)
             yield part
-
-    def _run(self) -> None:
-        try:
-            self._store.upload(self._name, self._sealed())
-        except BaseException as error:  # noqa: BLE001 - carried over to the thread that asked
-            self._failed.append(error)
-            with suppress(queue.Empty):  # the writer may be waiting for room
-                while True:
-                    self._queue.get_nowait()
 
 
 class _ArchiveIntake(Intake):

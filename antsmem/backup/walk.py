@@ -167,6 +167,10 @@ class _Walker:
             self.keep(*task[:3], status_line(b"l", relative, status, target))
         else:
             kind = _SPECIAL.get(stat.S_IFMT(status.st_mode), b"b")
+            if kind == b"s":
+                self.found.left_out["socket"] = self.found.left_out.get("socket", 0) + 1
+            elif kind == b"b":
+                self.found.warnings.append(f"`{shown(relative)}` is a device: recorded, not read")
             self.keep(*task[:3], status_line(kind, relative, status))
 
     def keep(self, folder: bytes, name: bytes, records: dict[bytes, Record], text: bytes) -> None:

@@ -1,17 +1,19 @@
 """Goal: every rule finds what it is for wherever that stands, and clean text finds nothing.
 
-Method: a maker per rule draws secrets by its service's documented form; ten of each are planted in the places where
-agents leave them and must come back to the byte. A scanner without the rule must miss them (control). A naive
-search that sees every keyword at every place is the oracle for keywords that hide one another.
+Method: a maker per rule draws secrets by its service's documented form; ten of each are planted in the places
+where agents leave them and must come back to the byte. A scanner without the rule must miss them (control). A
+naive search that sees every keyword at every place is the oracle for keywords that hide one another.
 """
 
 from __future__ import annotations
 
 import base64
+import functools
 import json
 import random
 import re
 import string
+import uuid
 from collections.abc import Callable
 from pathlib import Path
 
@@ -28,6 +30,7 @@ WORD = DIGITS + UPPER + LOWER
 ID = WORD + "_-"
 HEX = DIGITS + "abcdef"
 B64 = WORD + "+/"
+BASE32 = UPPER + "234567"
 BECH32 = "qpzry9x8gf2tvdw0s3jn54khce6mua7l"
 
 Maker = Callable[[random.Random], tuple[str, str]]
@@ -102,7 +105,8 @@ MAKERS: dict[str, Maker] = {
         key_block("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,0A1B2C\n\n"),
     ),
     "age-secret-key": either(
-        token("AGE-SECRET-KEY-1", drawn(BECH32.upper(), 58)), token("AGE-SECRET-KEY-PQ-1", drawn(BECH32.upper(), 58))
+        token("AGE-SECRET-KEY-1", drawn(BECH32.upper(), 58)),
+        token("AGE-SECRET-KEY-PQ-1", drawn(BECH32.upper(), 58)),
     ),
     "nostr-secret-key": token("nsec1", drawn(BECH32, 58)),
     "wallet-private-key": token("xprv", drawn("".join(sorted(set(WORD) - set("0OIl"))), 107)),
@@ -113,7 +117,7 @@ MAKERS: dict[str, Maker] = {
     "npm-token": token("npm_", drawn(WORD, 36)),
     "npmrc-token": beside("//registry.npmjs.org/:_authToken=", token(drawn(HEX, 8), "-", drawn(HEX, 27))),
     "pypi-token": token("pypi-AgEIcHlwaS5vcmc", drawn(ID, 150)),
-    "aws-access-key-id": either(token("AKIA", drawn(UPPER + "234567", 16)), token("ASIA", drawn(UPPER + "234567", 16))),
+    "aws-access-key-id": either(token("AKIA", drawn(BASE32, 16)), token("ASIA", drawn(BASE32, 16))),
     "aws-secret-access-key": either(
         beside("aws_secret_access_key = ", token(drawn(B64, 40))),
         beside("AWS_SECRET_ACCESS_KEY=", token(drawn(B64, 40))),
@@ -127,7 +131,7 @@ MAKERS: dict[str, Maker] = {
     "google-refresh-token": token("1//0", drawn(ID, 60)),
     "azure-storage-key": beside("AccountName=a;AccountKey=", token(drawn(B64, 86), "=="), ";EndpointSuffix=x"),
     "azure-shared-access-key": beside("SharedAccessKeyName=r;SharedAccessKey=", token(drawn(B64, 43), "=")),
-    "azure-sas-signature": beside("https://a.blob.core.windows.net/c?sv=1&sig=", token(drawn(WORD, 43), "%3D"), "&se=1"),
+    "azure-sas-signature": beside("https://a.windows.net/c?sv=1&sig=", token(drawn(WORD, 43), "%3D"), "&se=1"),
     "azure-client-secret": token(drawn(WORD, 3), "8Q~", drawn(ID, 34)),
     "azure-service-key": token(drawn(WORD, 52), "JQQJ9", drawn(WORD, 27)),
     "digitalocean-token": lambda rng: token(f"do{rng.choice('opr')}_v1_", drawn(HEX, 64))(rng),
@@ -136,7 +140,7 @@ MAKERS: dict[str, Maker] = {
     "supabase-token": token("sbp_", drawn(HEX, 40)),
     "supabase-secret-key": token("sb_secret_", drawn(WORD, 22), "_", drawn(WORD, 8)),
     "doppler-token": token("dp.pt.", drawn(WORD, 43)),
-    "anthropic-key": either(token("sk-ant-api03-", drawn(ID, 93), "AA"), token("sk-ant-oat01-", drawn(ID, 93), "AA")),
+    "anthropic-key": lambda rng: token(f"sk-ant-{rng.choice(('api03', 'oat01'))}-", drawn(ID, 93), "AA")(rng),
     "openrouter-key": token("sk-or-v1-", drawn(HEX, 64)),
     "openai-key": either(
         token("sk-proj-", drawn(ID, 74), "T3BlbkFJ", drawn(ID, 74)),
@@ -167,7 +171,8 @@ MAKERS: dict[str, Maker] = {
     "telegram-bot-token": token("7", drawn(DIGITS, 9), ":AA", drawn(ID, 33)),
     "discord-bot-token": discord("1" + "3"),
     "discord-old-bot-token": either(
-        beside("DISCORD_BOT_TOKEN=", discord("4")), beside('"discord": {"enabled": true, "token": "', discord("8"), '"}')
+        beside("DISCORD_BOT_TOKEN=", discord("4")),
+        beside('"discord": {"enabled": true, "token": "', discord("8"), '"}'),
     ),
     "discord-webhook": beside(
         "https://", token("discord.com/api/webhooks/", drawn("123456789", 19), "/", drawn(ID, 68))
@@ -245,3 +250,151 @@ def test_without_its_rule_a_secret_is_not_found_under_its_name(name: str) -> Non
     text, _ = MAKERS[name](random.Random(name))
     assert name in {each.rule for each in WHOLE.scan(text.encode())}
     assert name not in {each.rule for each in less.scan(text.encode())}
+
+
+FILLERS = (
+    "x" * 99, "X" * 99, "0" * 99, "your-token-here-" * 6, "1234567890" * 10, "EXAMPLEKEY" * 10, "........" * 12,
+    "abcdefghijklmnopqrstuvwxyz0123456789" * 4, "a1b2c3d4" * 12, "ExampleThisIsNotARealToken0123456789" * 4,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(set(MAKERS) - {"private-key", "url-password", "discord-old-bot-token"}))
+def test_what_nobody_drew_by_lot_is_not_found(name: str) -> None:
+    """The form of the rule, filled with what documentation puts there."""
+    rule = next(rule for rule in RULES if rule.name == name)
+    text, secret = MAKERS[name](random.Random(name))
+    words = [keyword.decode() for keyword in rule.keywords if keyword.decode() in text]
+    start = max(text.index(secret), *(text.index(word) + len(word) for word in words))
+    for filler in FILLERS:
+        kept = "".join(
+            letter if not letter.isalnum() else put for letter, put in zip(text[start:], filler, strict=False)
+        )
+        data = (text[:start] + kept + text[start + len(kept) :]).encode()
+        assert name not in {each.rule for each in WHOLE.scan(data)}, data
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "AKIA" + "IOSFODNN7EXAMPLE", "aws_secret_access_key = " + "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY",
+        "export GITHUB_TOKEN=<your token>", "sk-ant-api03-...", "sk-ant-api03-your-key-here",
+        "Authorization: Bearer $TOKEN", "DISCORD_BOT_TOKEN=your-bot-token", "task_sk_some_python_identifier_name",
+        "https://user:password@example.com/", "postgres://postgres:postgres@localhost:5432/db",
+        "mysql://root:${DB_PASSWORD}@db/x", "redis://:<password>@cache:6379", "http://user:pass%20word@host/",
+        "amqp://guest:guest@localhost//", "http://localhost:3000/@vite/client", "mongodb://user:P4ssword@host",
+        f"-----BEGIN RSA {'PRIVATE'} KEY-----\nMIIEpAIBAAKCAQEA...\n", "git@github.com:user/repository.git",
+        f"-----BEGIN {'PRIVATE'} KEY-----\n" + "x" * 64, "client = Client(api_key=os.environ['OPENAI_API_KEY'])",
+        "ossl_sk_ASN1_UTF8STRING2text", "secret_access_key_of_the_other_account_and_more", "disk-usage-of-a-host",
+        "6fa459ea-ee8a-3ca4-894e-db77e160355e", "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.<signature>",
+    ],
+)  # fmt: skip
+def test_documentation_is_clean(text: str) -> None:
+    assert WHOLE.scan(text.encode()) == []
+
+
+VOCABULARY = (
+    "the agent wrote a note about its token key secret password and api credentials for GitHub Slack Discord "
+    "Telegram session login rotate revoke access auth bot webhook moltbook task disk risk today memory heartbeat "
+    "review release commit branch merge deploy server database postgres redis queue user host https private public"
+).split(" ")
+
+
+def clean_markdown(rng: random.Random, size: int) -> bytes:
+    """Notes full of words about secrets, with links, hashes, images and code, and no secret in them."""
+    lines: list[str] = []
+    word = functools.partial(rng.choice, VOCABULARY)
+    kinds: list[Callable[[], str]] = [
+        lambda: " ".join(rng.choices(VOCABULARY, k=40)),
+        lambda: "## " + " ".join(rng.choices(VOCABULARY, k=5)),
+        lambda: f"- [{word()}](https://{word()}.io/{word()}?key=value)",
+        lambda: f"commit {rng.randbytes(20).hex()} by agent@host.io, sha256:{rng.randbytes(32).hex()}",
+        lambda: f"![image](data:image/png;base64,{base64.b64encode(rng.randbytes(900)).decode()})",
+        lambda: json.dumps({"id": str(uuid.UUID(bytes=rng.randbytes(16))), "etag": rng.randbytes(16).hex()}),
+        lambda: '```sh\nTOKEN="$(pass show api/token)"\ncurl -H "Authorization: Bearer $TOKEN" $HOST\n```',
+        lambda: f"`{word()}_{word()}_{word()}` = <your token>",
+        lambda: f"integrity sha512-{base64.b64encode(rng.randbytes(64)).decode()}",
+    ]
+    while size > 0:
+        lines.append(rng.choice(kinds)())
+        size -= len(lines[-1]) + 1
+    return "\n".join(lines).encode()
+
+
+def test_clean_markdown_raises_no_alarm_and_a_planted_secret_does() -> None:
+    rng = random.Random(8)
+    data = clean_markdown(rng, 3_000_000)
+    assert WHOLE.scan(data) == []
+    text, _ = MAKERS["github-token"](rng)
+    assert [each.rule for each in WHOLE.scan(data + b"\n" + text.encode())] == ["github-token"]
+
+
+def test_keywords_fit_one_pass_and_say_something() -> None:
+    keywords = {keyword for rule in RULES for keyword in rule.keywords}
+    assert len([keyword for keyword in keywords if len(keyword) >= 4]) <= MAX_KEYWORDS
+    assert min(map(len, keywords)) >= 3
+
+
+def everywhere(keywords: list[bytes]) -> Callable[[bytes], list[tuple[int, int, int]]]:
+    """The oracle: every keyword at every place, in plain Python."""
+    return lambda data: [
+        (number, found.start(), found.start() + len(keyword))
+        for number, keyword in enumerate(keywords)
+        for found in re.finditer(b"(?=" + re.escape(keyword) + b")", data)
+    ]
+
+
+def oracle() -> Scanner:
+    made = scanner()
+    keywords = sorted({keyword for rule in RULES for keyword in rule.keywords})
+    table = [tuple(rank for rank, rule in enumerate(RULES) if each in rule.keywords) for each in keywords]
+    made._keywords = [(everywhere(keywords), table)]  # type: ignore[list-item]
+    return made
+
+
+ORACLE = oracle()
+PIECES = st.one_of(
+    st.sampled_from(sorted({keyword for rule in RULES for keyword in rule.keywords})),
+    st.builds(
+        lambda name, seed, cut: MAKERS[name](random.Random(seed))[0].encode()[:cut],
+        st.sampled_from(sorted(MAKERS)),
+        st.integers(0, 99),
+        st.sampled_from([None, 20, -3]),
+    ),
+    st.sampled_from([b"\n", b" ", b'"', b"\\n", b"=", b"_", b"-", b".", b"A", b"x", b"do", b"pypi", b"%3D"]),
+)
+
+
+@given(st.lists(PIECES, max_size=12).map(b"".join))
+def test_no_keyword_hides_another(data: bytes) -> None:
+    assert WHOLE.scan(data) == ORACLE.scan(data)
+
+
+@pytest.mark.parametrize("first", ["lin_", "Bearer ", "ghp_", "xai-", "AKIA", "hvs.", "sk-", "MTM", "eyJ"])
+@pytest.mark.parametrize("name", ["jwt", "pypi-token", "digitalocean-token", "agent-platform-key", "npm-token"])
+def test_a_keyword_before_a_secret_does_not_hide_it(first: str, name: str) -> None:
+    text, _ = MAKERS[name](random.Random(name))
+    for between in ("", " ", "\n"):
+        data = (first + between + text).encode()
+        assert WHOLE.scan(data) == ORACLE.scan(data)
+
+
+def test_a_plain_word_is_not_a_password_however_it_is_spelt() -> None:
+    for word in (b"P4ssword", b"pa55w0rd1", b"s3cret123", b"Changeme1", b"letmein99"):
+        assert not plausible("password", word)
+    assert plausible("password", b"x8QkWe9rT2")
+
+
+def test_the_reference_lists_every_rule() -> None:
+    """`docs/reference/leak-patterns.md` holds exactly the table that the rules make."""
+    rows = [
+        f"| `{rule.name}` | {rule.what} | {' '.join(f'`{keyword.decode()}`' for keyword in rule.keywords)} |"
+        for rule in RULES
+    ]
+    table = "\n".join(["| rule | finds | searched for |", "|---|---|---|", *rows])
+    page = Path(__file__).parents[2] / "docs" / "reference" / "leak-patterns.md"
+    assert table in page.read_text(), f"put this table there:\n{table}"
+
+
+def test_a_finding_is_as_small_as_its_secret() -> None:
+    found: list[Finding] = WHOLE.scan(b"https://kevin:" + b"x8QkWe9rT2" + b"@host/")
+    assert [(each.start, each.end) for each in found] == [(14, 24)]
