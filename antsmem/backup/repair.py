@@ -1,22 +1,23 @@
 """Repair: fetch good copies from other repositories, rebuild what is derived, name what is lost.
 
-Nothing that could still be read is removed: a damaged pack that no other repository has is kept aside under
-`damaged/`, and what is sound in it is packed anew.
+Other repositories of the agent hold the same objects in other packs, so copies are fetched object by object.
+Nothing that could still be read is removed: a damaged pack or head is set aside under `damaged/`, and what is
+sound in it is packed anew.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 from blake3 import blake3
 
 from antsmem.backup import repository as repo
-from antsmem.backup.index import pack_toc, put_index
+from antsmem.backup.index import load_index, pack_toc, put_index
 from antsmem.backup.lease import leased
-from antsmem.backup.manifest import parse_object_list, read_manifest, shown
+from antsmem.backup.manifest import CHUNKED, Entry, checked, parse_line, parse_object_list, shown
 from antsmem.backup.packer import Kind, Packer
 from antsmem.backup.reader import ObjectReader, read_pack
 from antsmem.backup.readme import README
@@ -24,176 +25,181 @@ from antsmem.backup.repository import Anchor, Repository, list_ids, read_head, r
 from antsmem.backup.snapshot import COLD, HOT, pack_lines
 from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
 
-if TYPE_CHECKING:
-    from antsmem.backup.store import Store
-
 
 @dataclass(slots=True)
 class RepairResult:
-    """What was mended. `lost` maps a snapshot to the paths that cannot be had any more; `dropped` are
-    snapshots whose head or manifest is gone."""
+    """What was mended. `fetched` and `rescued` count objects, from other repositories and from damaged packs;
+    `lost` maps a snapshot to the paths that cannot be had any more; `dropped` are snapshots without a manifest."""
 
-    fetched: list[str] = field(default_factory=list)
+    fetched: int = 0
+    rescued: int = 0
     set_aside: list[str] = field(default_factory=list)
-    rescued_objects: int = 0
     lost: dict[str, list[str]] = field(default_factory=dict)
     dropped: list[str] = field(default_factory=list)
 
     def lines(self) -> list[str]:
         """For people."""
-        said = [f"fetched a good copy of `{name}` from another repository" for name in self.fetched]
-        said += [f"pack `{name}` is damaged: set aside" for name in self.set_aside]
+        said = [f"damaged pack `{name}` is set aside" for name in self.set_aside]
+        said += [f"{self.rescued} sound objects of damaged packs are packed anew"] if self.rescued else []
+        said += [f"fetched {self.fetched} objects from another repository"] if self.fetched else []
         said += [f"snapshot `{name}` cannot be read any more: dropped" for name in self.dropped]
         for snapshot_id, paths in self.lost.items():
             said += [f"snapshot `{snapshot_id}` has lost `{path}`" for path in paths]
         return said
 
 
-def repair(repository: Repository, others: Sequence[Store], now_ns: int) -> RepairResult:
-    """Mend `repository`. `others` are stores that may hold copies of the same packs. Raises
+def repair(repository: Repository, others: Sequence[Repository]) -> RepairResult:
+    """Mend `repository`. `others` are the agent's other repositories, as far as they can be reached. Raises
     `CannotUnlockError` where this host cannot read it, `LockedError`, and what the store raises."""
     if not repository.keys.identities:
         raise CannotUnlockError("a repair needs the keys that open the packs", hint="run it on the agent's host")
-    result = RepairResult()
     with leased(repository.store, repository.keys.host):
-        repo.carry_keys(repository, {})  # before anything is sealed to a new epoch
-        where = _sound_packs(repository, others, result)
-        _rebuild_index(repository, where)
-        live = _snapshots(repository, where, result)
-        _rebuild_anchor(repository, live)
-        repository.store.put("README", [README])
-    return result
+        return _Repair(repository, others).run()
 
 
-def _sound_packs(repository: Repository, others: Sequence[Store], result: RepairResult) -> dict[bytes, str]:
-    """Digest → pack over the packs that are sound, after fetching and rescuing."""
-    store = repository.store
-    needed = {pack for names in _listed(repository) for pack in names}
-    there = {item.name[6:-4] for item in store.list("packs")}
-    where: dict[bytes, str] = {}
-    damaged: list[tuple[str, bytes]] = []
-    for pack in sorted(needed | there):
+class _Repair:
+    def __init__(self, repository: Repository, others: Sequence[Repository]) -> None:
+        self.repository = repository
+        self.result = RepairResult()
+        self.where: dict[bytes, str] = {}
+        self.fresh: dict[bytes, bytes] = {}
+        self.reader = ObjectReader(repository, self.where)
+        self.others = [ObjectReader(other, where) for other, where in _indexed(others)]
+
+    def run(self) -> RepairResult:
+        repository, store = self.repository, self.repository.store
+        damaged = self._sound_packs()
+        _, recipient = repository.keys.sealing[HOT]
+        with Packer(store, [recipient]) as packer:
+            for pack in damaged:
+                self._rescue(pack, packer)
+            needed = {snapshot_id: self._mend(snapshot_id, packer) for snapshot_id in list_ids(repository)}
+            for written in packer.finish():
+                self.where.update(dict.fromkeys(written.digests, written.name))
+        self._rebuild_index()
+        live = [snapshot_id for snapshot_id, digests in needed.items() if digests]
+        for snapshot_id in live:
+            packs = {self.where[digest] for digest in needed[snapshot_id] if digest in self.where}
+            store.put(f"snapshots/{snapshot_id}.packs", [pack_lines(packs)])
+        for snapshot_id in needed.keys() - live:
+            self._set_aside(f"snapshots/{snapshot_id}.age", f"{snapshot_id}.age")
+            self.result.dropped.append(snapshot_id)
+        for pack in damaged:
+            self._set_aside(f"packs/{pack}.age", f"{pack}.age")
+            self.result.set_aside.append(pack)
+        self._rebuild_anchor(live)
+        store.put("README", [README])
+        return self.result
+
+    def _sound_packs(self) -> list[str]:
+        """Fill `where` from the packs that are what their names say; the others."""
+        damaged = []
+        for item in self.repository.store.list("packs"):
+            pack = item.name[6:-4]
+            if hashlib.sha256(self.repository.store.get(item.name)).hexdigest() != pack:
+                damaged.append(pack)
+            else:
+                self.where.update({digest: pack for digest, _ in pack_toc(self.repository, pack)})
+        return damaged
+
+    def _rescue(self, pack: str, packer: Packer) -> None:
+        """Pack anew what is still sound in a damaged pack."""
+        with suppress(IntegrityError, CannotUnlockError):
+            for digest, data in read_pack(self.repository, pack):
+                if digest not in self.where and blake3(data).digest() == digest:
+                    self._keep(digest, bytes(data), packer)
+                    self.result.rescued += 1
+
+    def _keep(self, digest: bytes, data: bytes, packer: Packer) -> None:
+        packer.put(Kind.TEXT, digest, data)
+        self.where[digest] = ""
+        self.fresh[digest] = data
+
+    def _object(self, digest: bytes, packer: Packer) -> bytes:
+        """An object's bytes, from here or fetched and packed anew. `IntegrityError` where nobody has it."""
+        if self.where.get(digest):
+            return self.reader.get(digest)
+        if digest in self.fresh:
+            return self.fresh[digest]
+        for other in self.others:
+            with suppress(AntsmemError):
+                data = other.get(digest)
+                if digest not in self.where:
+                    self._keep(digest, data, packer)
+                    self.result.fetched += 1
+                return data
+        raise IntegrityError(f"object {digest.hex()[:16]}… is nowhere")
+
+    def _mend(self, snapshot_id: str, packer: Packer) -> set[bytes]:
+        """See that all that a snapshot needs is there; its digests, none if it cannot be read at all."""
         try:
-            data = store.get(f"packs/{pack}.age")
-        except NotFoundError:
-            data = b""
-        if hashlib.sha256(data).hexdigest() != pack and not _fetch(repository, others, pack, result):
-            if data:
-                damaged.append((pack, data))
-            continue
-        where.update({digest: pack for digest, _ in pack_toc(repository, pack)})
-    rescued = _rescue(repository, damaged, where, result)
-    return {**where, **rescued}
-
-
-def _fetch(repository: Repository, others: Iterable[Store], pack: str, result: RepairResult) -> bool:
-    for other in others:
-        try:
-            data = other.get(f"packs/{pack}.age")
-        except AntsmemError:
-            continue
-        if hashlib.sha256(data).hexdigest() == pack:
-            repository.store.put(f"packs/{pack}.age", [data])
-            result.fetched.append(pack)
-            return True
-    return False
-
-
-def _rescue(
-    repository: Repository, damaged: Sequence[tuple[str, bytes]], where: dict[bytes, str], result: RepairResult
-) -> dict[bytes, str]:
-    """Pack anew what is sound in damaged packs, then set those aside."""
-    _, recipient = repository.keys.sealing[HOT]
-    found: dict[bytes, str] = {}
-    with Packer(repository.store, [recipient]) as packer:
-        for pack, _ in damaged:
-            try:
-                for digest, data in read_pack(repository, pack):
-                    if digest not in where and digest not in found and blake3(data).digest() == digest:
-                        packer.put(Kind.TEXT, digest, data)
-                        found[digest] = ""
-            except (IntegrityError, CannotUnlockError):
-                continue
-        for written in packer.finish():
-            found.update(dict.fromkeys(written.digests, written.name))
-    result.rescued_objects = len(found)
-    for pack, sealed in damaged:
-        repository.store.put(f"damaged/{pack}.age", [sealed])
-        repository.store.delete(f"packs/{pack}.age")
-        result.set_aside.append(pack)
-    return found
-
-
-def _rebuild_index(repository: Repository, where: dict[bytes, str]) -> None:
-    before = [item.name for item in repository.store.list("index")]
-    contents: dict[str, list[bytes]] = {}
-    for digest, pack in where.items():
-        contents.setdefault(pack, []).append(digest)
-    name = put_index(repository, contents) if contents else ""
-    for old in before:
-        if old != name:
-            repository.store.delete(old)
-
-
-def _snapshots(repository: Repository, where: dict[bytes, str], result: RepairResult) -> list[str]:
-    """Write the pack list of every snapshot anew; name what each has lost; drop those without a manifest."""
-    reader = ObjectReader(repository, where)
-    live = []
-    for snapshot_id in list_ids(repository):
-        try:
-            root = read_head(repository, snapshot_id).root
-            entries = read_manifest(root, reader.get)
+            root = read_head(self.repository, snapshot_id).root
+            segments = parse_object_list(self._object(root, packer))
+            text = b"".join([self._object(segment, packer) for segment in segments])
+            entries = checked(map(parse_line, text.splitlines()))
         except (IntegrityError, CannotUnlockError, NotFoundError):
-            repository.store.put(
-                f"damaged/{snapshot_id}.age", [repository.store.get(f"snapshots/{snapshot_id}.age")]
-            )
-            repository.store.delete(f"snapshots/{snapshot_id}.age")
-            result.dropped.append(snapshot_id)
-            continue
-        packs = {where[root], *(where[digest] for digest in parse_object_list(reader.get(root)))}
-        lost = []
+            return set()
+        needed = {root, *segments}
         for entry in entries:
-            if not entry.is_file:
-                continue
-            try:
-                chunks = reader.chunks(entry)
-                needed = [entry.digest, *chunks]
-                if entry.kind != b"f":
-                    needed += parse_object_list(reader.get(entry.digest))
-                packs |= {where[digest] for digest in needed}
-            except (IntegrityError, KeyError):
-                lost.append(shown(entry.path))
-        if lost:
-            result.lost[snapshot_id] = lost
-        repository.store.put(f"snapshots/{snapshot_id}.packs", [pack_lines(packs)])
-        live.append(snapshot_id)
-    return live
+            if entry.is_file:
+                try:
+                    needed.update(self._content(entry, packer))
+                except IntegrityError:
+                    self.result.lost.setdefault(snapshot_id, []).append(shown(entry.path))
+        return needed
+
+    def _content(self, entry: Entry, packer: Packer) -> Iterator[bytes]:
+        """The digests of a file's objects, each of them there."""
+        yield self._present(entry.digest, packer)
+        if entry.kind in CHUNKED:
+            for part in parse_object_list(self._object(entry.digest, packer)):
+                yield self._present(part, packer)
+                for chunk in parse_object_list(self._object(part, packer)):
+                    yield self._present(chunk, packer)
+
+    def _present(self, digest: bytes, packer: Packer) -> bytes:
+        if digest not in self.where:
+            self._object(digest, packer)
+        return digest
+
+    def _rebuild_index(self) -> None:
+        store = self.repository.store
+        before = [item.name for item in store.list("index")]
+        contents: dict[str, list[bytes]] = {}
+        for digest, pack in self.where.items():
+            contents.setdefault(pack, []).append(digest)
+        name = put_index(self.repository, contents) if contents else ""
+        for old in before:
+            if old != name:
+                store.delete(old)
+
+    def _set_aside(self, name: str, kept: str) -> None:
+        store = self.repository.store
+        with suppress(NotFoundError):
+            store.put(f"damaged/{kept}", [store.get(name)])
+            store.delete(name)
+
+    def _rebuild_anchor(self, live: list[str]) -> None:
+        """Publish an anchor over what is there. Without the old one, snapshots that an earlier prune forgot and
+        did not sweep yet come back: better than losing one, and the next prune forgets them again."""
+        repository = self.repository
+        raw = repository.store.read(repo.ANCHOR)
+        anchor: Anchor | None = None
+        with suppress(IntegrityError):
+            found = repo.read_anchor(repository)
+            anchor = found[0] if found else None
+        ids = tuple(i for i in live if anchor is None or i in anchor.snapshots or i > anchor.head)
+        newest = max((read_signature(repository, i)["sequence"] for i in ids), default=0)
+        sequence = max(newest, anchor.sequence if anchor else 0)
+        epochs = repo.carry_keys(repository, {})
+        cold = tuple(list_ids(repository, COLD))
+        mended = Anchor(sequence, ids[-1] if ids else "", ids, cold, epochs)
+        repo.write_anchor(repository, mended, raw[1] if raw else None)
 
 
-def _rebuild_anchor(repository: Repository, live: list[str]) -> None:
-    """Publish an anchor over what is there. Snapshots that an earlier prune forgot come back: better than losing
-    one; the next prune forgets them again."""
-    try:
-        found = repo.read_anchor(repository)
-    except IntegrityError:
-        found = None
-    token = found[1] if found else None
-    if found is None and (raw := repository.store.read(repo.ANCHOR)):
-        token = raw[1]
-    newest = max((read_signature(repository, i)["sequence"] for i in live), default=0)
-    sequence = max(newest, found[0].sequence if found else 0)
-    epochs = repo.carry_keys(repository, {})
-    known = {i for i in live if not found or i in found[0].snapshots or i > found[0].head}
-    ids = tuple(i for i in live if i in known)
-    anchor = Anchor(sequence, ids[-1] if ids else "", ids, tuple(list_ids(repository, COLD)), epochs)
-    repo.write_anchor(repository, anchor, token)
-
-
-def _listed(repository: Repository) -> Iterable[list[str]]:
-    from antsmem.backup.snapshot import parse_pack_lines
-
-    for snapshot_id in list_ids(repository):
-        try:
-            yield parse_pack_lines(repository.store.get(f"snapshots/{snapshot_id}.packs"), snapshot_id)
-        except (IntegrityError, NotFoundError):
-            continue
+def _indexed(others: Sequence[Repository]) -> Iterator[tuple[Repository, dict[bytes, str]]]:
+    """Each of the other repositories that can be read, with its index."""
+    for other in others:
+        with suppress(AntsmemError):
+            packs = {item.name[6:-4] for item in other.store.list("packs")}
+            yield other, load_index(other, packs)

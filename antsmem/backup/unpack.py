@@ -27,30 +27,35 @@ def unpack(
     repository: Repository,
     packs: Mapping[str, int],
     wants: Mapping[bytes, Sequence[Want]],
-    root: bytes,
+    tree: Tree,
     sparse: set[bytes],
     progress: Callable[[str, int, int], None],
 ) -> list[tuple[bytes, AntsmemError]]:
-    """Fetch `packs`, verify their objects and write those in `wants` below `root`. Zero blocks of the paths in
-    `sparse` stay holes. Returns the digests that could not be had, with why."""
+    """Fetch `packs`, verify their objects and write those in `wants` below the root of `tree`, which learns what
+    its file system could not hold. Zero blocks of the paths in `sparse` stay holes. Returns the digests that could
+    not be had, with why."""
     todo = sorted(packs, key=lambda pack: -packs[pack])
-    got: set[bytes] = set()
+    got: dict[bytes, str] = {}
     bad: dict[str, AntsmemError] = {}
+    writers: list[Tree] = []
 
     def work(crew: Crew) -> None:
-        with Tree(root) as tree:
+        with Tree(tree.root) as own:
+            writers.append(own)
             while not crew.failed:
                 try:
                     pack = todo.pop()
                 except IndexError:
                     return
                 try:
-                    _write_pack(repository, pack, wants, tree, sparse, got)
+                    _write_pack(repository, pack, wants, own, sparse, got)
                 except IntegrityError as error:
                     bad[pack] = error
                 progress("packs", len(packs) - len(todo), len(packs))
 
     Crew(work, min(_WORKERS, len(packs))).wait()
+    for own in writers:
+        tree.absorb(own)
     lost = IntegrityError("an object is not in the pack that the index names")
     first = next(iter(bad.values()), lost)
     return [(digest, first) for digest in wants if digest not in got]
@@ -62,7 +67,7 @@ def _write_pack(
     wants: Mapping[bytes, Sequence[Want]],
     tree: Tree,
     sparse: set[bytes],
-    got: set[bytes],
+    got: dict[bytes, str],
 ) -> None:
     for digest, data in read_pack(repository, pack):
         targets = wants.get(digest)
@@ -70,6 +75,8 @@ def _write_pack(
             continue
         if blake3(data).digest() != digest:
             raise IntegrityError(f"object {digest.hex()[:16]}… in pack `{pack[:16]}…` is not what its name says")
+        if got.setdefault(digest, pack) != pack:  # another pack has it too, and another thread was faster
+            continue
         for entry, offset in targets:
             if entry.kind == b"f":
                 if len(data) != entry.size_bytes:
@@ -77,8 +84,7 @@ def _write_pack(
                         f"`{os.fsdecode(entry.path)}` has another size than its manifest line says"
                     )
                 tree.write_file(entry, data)
-            elif len(data) > min(CHUNKED[entry.kind], entry.size_bytes - offset):
+            elif len(data) != min(CHUNKED[entry.kind], entry.size_bytes - offset):
                 raise IntegrityError(f"`{os.fsdecode(entry.path)}` has another size than its manifest line says")
             elif entry.path not in sparse or bytes(data).count(0) < len(data):
                 tree.write_at(entry.path, offset, data)
-        got.add(digest)

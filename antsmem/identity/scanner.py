@@ -197,7 +197,7 @@ class _KnownValues:
         for needle, start, _ in self._everywhere().find_matches_as_indexes(window, overlapping=True):
             for number, form, text, offset in self._places[needle]:
                 begin = start - offset
-                if begin >= 0 and bytes(window[begin : begin + len(text)]) == text:
+                if bytes(window[begin : begin + len(text)]) == text:
                     name, end = f"known:{self._names[number]}", begin + len(text)
                     found.append(_Match(begin, end, _KNOWN, end, name, form, self._values[number]))
         return found

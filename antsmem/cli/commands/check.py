@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +17,7 @@ from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring, public_keyring
 from antsmem.cli.output import size
 from antsmem.core.config import RepositoryConfig
-from antsmem.core.errors import CannotUnlockError, IntegrityError, RollbackError
+from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, RollbackError
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,9 +83,11 @@ def _one(ctx: Context, config: RepositoryConfig, wanted: _Wanted) -> CheckResult
     if wanted.repair:
         from antsmem.backup.repair import repair as mend
 
-        others = [ctx.store(other) for other in ctx.agent.repositories if other.url != config.url]
-        mended = mend(opened, others, ctx.now_ns)
-        for line in mended.lines():
+        others = []
+        for other in ctx.agent.repositories:
+            with suppress(AntsmemError):  # what cannot be reached cannot help
+                others += [ctx.repository(other, opened.keys)] if other.url != config.url else []
+        for line in mend(opened, others).lines():
             ctx.output.note(line)
     progress = ctx.output.progress("checking")
     try:
