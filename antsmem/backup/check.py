@@ -122,8 +122,11 @@ class _Check:
         for tier, there in ((anchor.snapshots, hot), (anchor.cold, cold)):
             self.result.problems += [f"snapshot `{i}` is listed and gone" for i in sorted(set(tier) - set(there))]
         pin = self.job.pin
-        if pin is not None and pin.missing(hot, anchor.sequence):
-            self.result.rolled_back = f"the repository is older than what this host saw: `{pin.head}` is gone"
+        late = sum(i > anchor.head for i in hot)  # committed, and the run was killed before the anchor
+        if pin is not None and pin.missing(hot, anchor.sequence + late):
+            self.result.rolled_back = (
+                f"the repository is older than what this host saw: it ended with `{pin.head}`"
+            )
             self.result.problems.append(self.result.rolled_back)
         return anchor
 

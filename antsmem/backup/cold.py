@@ -65,18 +65,27 @@ def back_up_cold(repository: Repository, job: Job) -> BackupResult:
                     lease.renew()
                     job.progress("files", index, len(found.tasks))
                 intake.take(task)
+            intake.mend_links(found.linked)
             if intake.tally.leaks:
                 raise refusal(intake.tally.leaks)
             _write_links(found, archive)
             warnings = (*clock_warning(sorted(ids), job.now_ns), *found.warnings, *intake.tally.warnings)
             head, manifest = _head(repository, state, job, found, snapshot_id, len(warnings))
+            intake.inspect(memoryview(manifest), b"the manifest")  # names, link targets and attributes
+            if intake.tally.leaks:
+                raise refusal(intake.tally.leaks)
             archive.add(MANIFEST, manifest, job.now_ns)
             archive.add(SNAPSHOT, canonical.dumps(head.as_json()), job.now_ns)
         statement = {**repo.signed_part(head, archive.sha256.hexdigest()), "size_bytes": archive.size_bytes}
         epochs = repo.carry_keys(repository, state.anchor.epochs)
         repository.store.put(f"cold/{snapshot_id}.sig", [sign_statement(statement, repository.keys.must_sign())])
-        anchor = state.anchor
-        newest = Anchor(anchor.sequence, anchor.head, state.ids, (*anchor.cold, snapshot_id), epochs)
+        newest = Anchor(
+            sequence=head.sequence,
+            head=state.ids[-1] if state.ids else "",
+            snapshots=state.ids,
+            cold=(*state.anchor.cold, snapshot_id),
+            epochs=epochs,
+        )
         repo.write_anchor(repository, newest, state.token)
     return BackupResult(
         repository=repository.store.url,
@@ -164,7 +173,7 @@ class _ArchiveIntake(Intake):
     def __init__(self, job: Job, archive: _Archive) -> None:
         super().__init__(job.root, job.scanner, job.waivers, job.now_ns)
         self.archive = archive
-        self._small = b""
+        self._small: bytes | None = None
 
     def repeatable(self, status: os.stat_result) -> bool:
         """See `Intake.repeatable`: what is in the stream stays there."""
@@ -176,33 +185,48 @@ class _ArchiveIntake(Intake):
             self._small = os.pread(fd, WINDOW + 1, 0)
             self.inspect(memoryview(self._small), relative)
             return b"f", len(self._small), blake3(self._small).digest()
+        self._small = None
         sparse, size = is_sparse(status), status.st_size
         owner, attributes = (status.st_uid, status.st_gid), self.attributes(fd, sparse, relative)
         mode = stat.S_IMODE(status.st_mode)
         self._write_header(Entry(b"f", mode, owner, status.st_mtime_ns, size, b"", b"", relative, attributes))
         hashed, at = blake3(), 0
-        for start, window in self.windows(fd, _CHUNK, sparse, relative):
-            for piece in _zeros(min(start, size) - at):
-                hashed.update(piece)
-                self.archive.write(piece)
-            kept = window[: max(size - start, 0)]
-            hashed.update(kept)
-            self.archive.write(kept)
-            at = min(start + len(window), size)
+        try:
+            for start, window in self.windows(fd, _CHUNK, sparse, relative):
+                for piece in _zeros(min(start, size) - at):
+                    hashed.update(piece)
+                    self._write(piece)
+                kept = window[: max(size - start, 0)]
+                hashed.update(kept)
+                self._write(kept)
+                at = min(start + len(window), size)
+        except OSError:  # the disk fails: the archive goes on, and its manifest says that this is not in it
+            self._fill(size - at, size)
+            raise
         for piece in _zeros(size - at):
             hashed.update(piece)
-            self.archive.write(piece)
-        self.archive.write(tarstream.padding(size))
+        self._fill(size - at, size)
         return b"f", size, hashed.digest()
 
     def done(self, entry: Entry) -> None:
         """See `Intake.done`."""
-        if entry.size_bytes <= WINDOW:
+        if self._small is not None:
             self._write_header(entry)
-            self.archive.write(self._small + tarstream.padding(entry.size_bytes))
+            self._write(self._small + tarstream.padding(entry.size_bytes))
 
     def _write_header(self, entry: Entry) -> None:
-        self.archive.write(member_of(entry, tarstream.FILE))
+        self._write(member_of(entry, tarstream.FILE))
+
+    def _fill(self, count: int, size: int) -> None:
+        """`count` zeros, the last of a member of `size` bytes."""
+        for piece in _zeros(count):
+            self._write(piece)
+        self._write(tarstream.padding(size))
+
+    def _write(self, data: Buffer) -> None:
+        """Into the archive, unless it will not be kept: once a secret was found, nothing more leaves."""
+        if not self.tally.leaks:
+            self.archive.write(data)
 
 
 def member_of(entry: Entry, kind: bytes) -> bytes:
@@ -256,7 +280,7 @@ def _head(
         agent=keys.scid,
         host=keys.host,
         tier=COLD,
-        sequence=state.next_sequence - 1,
+        sequence=state.next_sequence,
         parent=state.anchor.cold[-1] if state.anchor.cold else "",
         time_ns=job.now_ns,
         epoch=keys.sealing[COLD][0],

@@ -174,6 +174,7 @@ class _Run:
                 self.lease.renew()
                 job.progress("files", index, len(tasks))
             intake.take(task)
+        intake.mend_links(found.linked)
         if changed:
             digests = [
                 intake.put(Kind.META, text, b"the manifest") for text in segments(manifest_lines(found.folders))

@@ -27,21 +27,23 @@ _THREADS: Final = 8
 _LIMIT: Final = 1 << 30
 
 
-def load_index(repository: Repository, packs: Collection[str]) -> dict[bytes, str]:
+def load_index(repository: Repository, packs: Collection[str], *, salvage: bool = False) -> dict[bytes, str]:
     """Digest → a pack that holds it, for the packs named. Raises `CannotUnlockError`, `IntegrityError`."""
-    return flattened(load_contents(repository, packs))
+    return flattened(load_contents(repository, packs, salvage=salvage))
 
 
-def load_contents(repository: Repository, packs: Collection[str]) -> dict[str, list[bytes]]:
+def load_contents(
+    repository: Repository, packs: Collection[str], *, salvage: bool = False
+) -> dict[str, list[bytes]]:
     """Pack → the digests of its objects, for the packs named; two packs may hold the same object. An index file
-    that cannot be read is passed over. Raises `CannotUnlockError`, `IntegrityError`."""
+    that cannot be read is passed over, with `salvage` a pack too. Raises `CannotUnlockError`, `IntegrityError`."""
     wanted = set(packs)
     found: dict[str, list[bytes]] = {}
     for item in repository.store.list("index"):
         with suppress(CannotUnlockError, IntegrityError, NotFoundError):  # derived: `check` names it
             contents = read_index_file(repository, item.name)
             found.update({pack: digests for pack, digests in contents.items() if pack in wanted})
-    tocs = _tocs(repository, [pack for pack in packs if pack not in found])
+    tocs = _tocs(repository, [pack for pack in packs if pack not in found], salvage)
     return found | {pack: [digest for digest, _ in toc] for pack, toc in tocs.items()}
 
 
@@ -106,7 +108,7 @@ def extend_index(repository: Repository, cache: Cache, at_least: int = _EVERY) -
     return True
 
 
-def _tocs(repository: Repository, packs: Sequence[str]) -> dict[str, list[tuple[bytes, int]]]:
+def _tocs(repository: Repository, packs: Sequence[str], salvage: bool) -> dict[str, list[tuple[bytes, int]]]:
     """The table of contents of each pack, several asked for at once."""
     found: dict[str, list[tuple[bytes, int]]] = {}
     todo = list(packs)
@@ -117,7 +119,11 @@ def _tocs(repository: Repository, packs: Sequence[str]) -> dict[str, list[tuple[
                 pack = todo.pop()
             except IndexError:
                 return
-            found[pack] = pack_toc(repository, pack)
+            try:
+                found[pack] = pack_toc(repository, pack)
+            except (CannotUnlockError, IntegrityError):
+                if not salvage:
+                    raise
 
     if len(packs) < _THREADS:
         work(None)

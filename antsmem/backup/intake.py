@@ -11,6 +11,7 @@ import os
 import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -18,7 +19,7 @@ from antsmem.backup.cache import Record
 from antsmem.backup.manifest import Entry, line, shown
 from antsmem.backup.pack import OBJECT_BYTES
 from antsmem.backup.sqlite import HEADER_BYTES, MAGIC, held, may_be_database, rests
-from antsmem.backup.walk import Task, joined, left_out_line, record_key
+from antsmem.backup.walk import Task, joined, key_of, left_out_line, record_key, status_line
 from antsmem.core import canonical
 from antsmem.identity.scanner import Finding, Scanner, line_of, masked
 from antsmem.identity.waivers import Waivers
@@ -76,7 +77,11 @@ class Intake(ABC):
                 return
             why, header = "", b""
             if task.companions or may_be_database(task.status.st_size):
-                header = os.pread(fd, HEADER_BYTES, 0)
+                try:
+                    header = os.pread(fd, HEADER_BYTES, 0)
+                except OSError as error:  # a bad disk, or it became something else since the walk
+                    self._unreadable(task.path, task.name, task.records, error)
+                    return
             if not header.startswith(MAGIC):
                 self._read_group(task, fd, fds)
             elif rests(header, path):
@@ -85,24 +90,39 @@ class Intake(ABC):
                     why = "it was opened meanwhile"
             else:
                 with held(path) as why:
-                    self._read_group(task, fd, fds)
+                    self._read_group(task, fd, fds, still=not why)
             if why:
                 self.tally.warnings.append(f"database `{shown(task.path)}` was copied as it stood: {why}")
         finally:
             for each in fds:
                 os.close(each)
 
-    def _read_group(self, task: Task, fd: int, fds: list[int]) -> None:
-        self._read(fd, task.path, task)
+    def mend_links(self, linked: list[list[Task]]) -> None:
+        """See that hard links do not lead to a path that vanished or could not be read: the next path of the same
+        inode that can be had is then the file."""
+        for group in linked:
+            for at, task in enumerate(group):
+                if at:
+                    task.records.pop(task.name, None)
+                    self.take(task)
+                record = task.records.get(task.name)
+                if record is not None and record[2]:
+                    for other in group[at + 1 :] if at else ():
+                        text = status_line(b"h", other.path, other.status, task.path)
+                        other.records[other.name] = (None, text, b"", 0)
+                    break
+
+    def _read_group(self, task: Task, fd: int, fds: list[int], *, still: bool = False) -> None:
+        self._read(fd, task.path, task, still)
         for name in task.companions:
             relative = joined(task.folder, name)
             other = self._open(relative, name, task.records, fds)
             if other is not None:
-                self._read(other, relative, task._replace(name=name, status=os.fstat(other)))
+                self._read(other, relative, task._replace(name=name, status=os.fstat(other)), still)
 
-    def _read(self, fd: int, relative: bytes, task: Task) -> None:
+    def _read(self, fd: int, relative: bytes, task: Task, still: bool) -> None:
         try:
-            task.records[task.name] = self.stable(fd, relative, task.status)
+            task.records[task.name] = self.stable(fd, relative, task.status, still=still)
         except OSError as error:
             self._unreadable(relative, task.name, task.records, error)
 
@@ -130,14 +150,15 @@ class Intake(ABC):
         """The file of `entry` was read to the end for the last time."""
         return
 
-    def stable(self, fd: int, relative: bytes, before: os.stat_result) -> Record:
-        """Take the file open at `fd`, last seen as `before`, again while it changes; its record."""
+    def stable(self, fd: int, relative: bytes, before: os.stat_result, *, still: bool = False) -> Record:
+        """Take the file open at `fd`, last seen as `before`, again while it changes; its record. `still`: it is
+        part of a held database, where a change cannot harm (sqlite.py)."""
         known_waived = len(self.tally.waived)
         for attempt in range(_ATTEMPTS):
             kind, size, digests = self.content(fd, before, relative)
             after = os.fstat(fd)
             same = (before.st_mtime_ns, before.st_size) == (after.st_mtime_ns, after.st_size)
-            if same and size == after.st_size:
+            if still or (same and size == after.st_size):
                 break
             if attempt == _ATTEMPTS - 1 or not self.repeatable(before):
                 self.tally.warnings.append(f"`{shown(relative)}` kept changing while it was read: stored as read")
@@ -149,7 +170,8 @@ class Intake(ABC):
         entry = Entry(kind, mode, owner, after.st_mtime_ns, size, digests[:32], b"", relative, attributes)
         self.done(entry)
         waived = len(self.tally.waived) > known_waived  # looked at again each time, until the waiver expires
-        return (None if waived else record_key(after, self.now_ns), line(entry), digests, size)
+        known = key_of(before) == key_of(after) and not waived
+        return (record_key(after, self.now_ns) if known else None, line(entry), digests, size)
 
     def windows(self, fd: int, chunk: int, sparse: bool, relative: bytes) -> Iterator[tuple[int, memoryview]]:
         """The file in windows of whole chunks, each scanned together with the end of the one before. Of a
@@ -176,7 +198,9 @@ class Intake(ABC):
     def attributes(self, fd: int, sparse: bool, relative: bytes) -> bytes:
         """The last field of a manifest line: whether there are holes, and extended attributes in `user.`."""
         found: dict[str, object] = {"sparse": True} if sparse else {}
-        names = os.listxattr(fd) if hasattr(os, "listxattr") else []
+        names: list[str] = []
+        with suppress(AttributeError, OSError):  # a system or a file system that has none
+            names = os.listxattr(fd)
         xattrs = {name: os.getxattr(fd, name) for name in names if name.startswith("user.")}
         if xattrs and (sum(map(len, xattrs.values())) > _XATTR_BYTES or not all(map(str.isascii, xattrs))):
             self.tally.warnings.append(

@@ -40,6 +40,12 @@ class Lease:
             raise LockedError("this run was so slow that another writer took over the repository")
         self._write(found[1])
 
+    def end(self) -> None:
+        """Give the lease back, unless somebody took it over."""
+        found = self.store.read(LEASE)
+        if found is not None and _content(found[0]).get("token") == self.token:
+            self.store.delete(LEASE)
+
     def _write(self, expected: str | None) -> None:
         self.token = os.urandom(8).hex()
         self.expires_ns = clock.now_ns() + LEASE_SECONDS * 1_000_000_000
@@ -83,7 +89,7 @@ def leased(store: Store, host: str) -> Iterator[Lease]:
         yield lease
     finally:
         with suppress(AntsmemError):  # it expires by itself; what the run did must not fail for this
-            store.delete(LEASE)
+            lease.end()
 
 
 def _content(data: bytes) -> dict[str, Any]:

@@ -145,8 +145,10 @@ def checked(entries: Iterable[Entry]) -> list[Entry]:
         path = entry.path
         if path == ROOT:
             continue
-        parent, _, name = path.rpartition(b"/")
+        parent, slash, name = path.rpartition(b"/")
         if name in {b"", b".", b".."} or b"\0" in path or kinds.get(parent or ROOT) != b"d":
+            raise IntegrityError(f"the manifest names `{shown(path)}`, which lies outside of it")
+        if slash and parent in {b"", ROOT}:  # `/x` and `./x` would be second names of `x`
             raise IntegrityError(f"the manifest names `{shown(path)}`, which lies outside of it")
         if entry.kind == b"h" and kinds.get(entry.link) not in CHUNKED and kinds.get(entry.link) != b"f":
             raise IntegrityError(f"the manifest links `{shown(path)}` to what is not a file")

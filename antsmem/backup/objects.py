@@ -45,10 +45,9 @@ class ObjectIntake(Intake):
 
     def put(self, kind: Kind, data: bytes, path: bytes) -> bytes:
         """Store `data`, made for `path`, as an object unless it is there; returns its digest."""
+        self.inspect(memoryview(data), path)
         digest = blake3(data).digest()
-        if digest not in self.have and digest not in self.new:
-            self.inspect(memoryview(data), path)
-            self._add(kind, digest, data)
+        self._add(kind, digest, data)
         return digest
 
     def content(self, fd: int, status: os.stat_result, relative: bytes) -> tuple[bytes, int, bytes]:
@@ -64,12 +63,11 @@ class ObjectIntake(Intake):
         count = os.preadv(fd, [room], 0)
         view = room[:count]
         digest = blake3(view).digest()
-        if digest not in self.have and digest not in self.new:
-            self.inspect(view, relative)
-            if not self.tally.leaks:
-                self.new.add(digest)
-                draft.add(digest, count)
-                self.packer.added(kind)
+        self.inspect(view, relative)  # also what is stored already: the rules or a waiver may have changed since
+        if digest not in self.have and digest not in self.new and not self.tally.leaks:
+            self.new.add(digest)
+            draft.add(digest, count)
+            self.packer.added(kind)
         return b"f", count, digest
 
     def _large(self, fd: int, status: os.stat_result, relative: bytes) -> tuple[bytes, int, bytes]:

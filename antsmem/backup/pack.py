@@ -29,7 +29,8 @@ _ZEROS: Final = bytes(BLOCK)
 _TAIL: Final = _ZEROS[:100] + b"ustar\00000" + _ZEROS[:247]
 _SMALL: Final = 4 << 20
 _STEP: Final = 64 << 10
-_HEADER: Final = b"%b%b0000644\x000000000\x000000000\x00%011o\x0000000000000\x00        0%b"
+_HEADER: Final = b"%b%b0000644\x000000000\x000000000\x00%b\x0000000000000\x00%06o\x00 0%b"
+_CONSTANT_SUM: Final = sum(_HEADER % (b"", b"", b"", 0, _TAIL)) - sum(b"000000\x00 ") + sum(b" " * 8)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,8 +45,9 @@ class SealedPack:
 
 def tar_header(name: bytes, size_bytes: int) -> bytes:
     """The 512-byte ustar header of a regular file `name` (at most 100 bytes) of `size_bytes` (POSIX.1-1988)."""
-    header = _HEADER % (name, _ZEROS[: 100 - len(name)], size_bytes, _TAIL)
-    return header[:148] + b"%06o\0 " % sum(header) + header[156:]
+    size = b"%011o" % size_bytes
+    checksum = _CONSTANT_SUM + sum(name) + sum(size)  # of the parts that differ: a header is made for each object
+    return _HEADER % (name, _ZEROS[: 100 - len(name)], size, checksum, _TAIL)
 
 
 class Draft:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
 from blake3 import blake3
 
 from antsmem.backup.index import load_index, pack_lost
-from antsmem.backup.manifest import Entry, parse_object_list, read_manifest
+from antsmem.backup.manifest import CHUNKED, Entry, parse_object_list, read_manifest, shown
 from antsmem.backup.pack import open_pack
 from antsmem.backup.repository import Repository, read_head
 from antsmem.backup.snapshot import Head, parse_pack_lines
@@ -29,9 +29,7 @@ class ObjectReader:
     def get(self, digest: bytes) -> bytes:
         """The bytes of one object; its pack's other objects are kept for the next calls."""
         if digest not in self.held:
-            pack = self.where.get(digest)
-            if pack is None:
-                raise IntegrityError(f"object {digest.hex()[:16]}… is in no pack of the repository")
+            pack = self.pack_of(digest)
             if sum(map(len, self.held.values())) > _HELD_BYTES:
                 self.held.clear()
             self.held.update(read_pack(self.repository, pack))
@@ -42,12 +40,22 @@ class ObjectReader:
             )
         return bytes(data)
 
+    def pack_of(self, digest: bytes) -> str:
+        """The pack that holds an object; `IntegrityError` if there is none."""
+        pack = self.where.get(digest)
+        if pack is None:
+            raise IntegrityError(f"object {digest.hex()[:16]}… is in no pack of the repository")
+        return pack
+
     def chunks(self, entry: Entry) -> list[bytes]:
         """The digests of a file's content in order: one for `f`, one a chunk for `c` and `C`."""
         if entry.kind == b"f":
             return [entry.digest]
         lists = [self.get(digest) for digest in parse_object_list(self.get(entry.digest))]
-        return [digest for text in lists for digest in parse_object_list(text)]
+        digests = [digest for text in lists for digest in parse_object_list(text)]
+        if len(digests) != -(-entry.size_bytes // CHUNKED[entry.kind]):
+            raise IntegrityError(f"`{shown(entry.path)}` has another size than its manifest line says")
+        return digests
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +67,15 @@ class Opened:
     reader: ObjectReader
 
 
-def open_snapshot(repository: Repository, snapshot_id: str) -> Opened:
-    """Verify and open a hot snapshot. Raises `NotFoundError`, `IntegrityError`, `CannotUnlockError`."""
+def open_snapshot(repository: Repository, snapshot_id: str, *, salvage: bool = False) -> Opened:
+    """Verify and open a hot snapshot. Raises `NotFoundError`, `IntegrityError`, `CannotUnlockError`. With
+    `salvage`, packs that cannot be had count as empty."""
     head = read_head(repository, snapshot_id)
     try:
         packs = parse_pack_lines(repository.store.get(f"snapshots/{snapshot_id}.packs"), snapshot_id)
     except NotFoundError:
         raise IntegrityError(f"snapshot `{snapshot_id}` has lost its pack list") from None
-    reader = ObjectReader(repository, load_index(repository, packs))
+    reader = ObjectReader(repository, load_index(repository, packs, salvage=salvage))
     entries = read_manifest(head.root, reader.get)
     if len(entries) != head.entries:
         raise IntegrityError(f"the manifest of snapshot `{snapshot_id}` has another length than its head says")
@@ -83,14 +92,3 @@ def read_pack(repository: Repository, pack: str) -> Iterator[tuple[bytes, memory
         return open_pack(sealed, repository.keys.identities, pack)
     except IntegrityError as error:
         raise pack_lost(repository, pack, f"damaged: {error}") from error
-
-
-def packs_of(where: dict[bytes, str], digests: Iterable[bytes]) -> dict[str, int]:
-    """The packs that hold `digests`, with how many of them each holds."""
-    found: dict[str, int] = {}
-    for digest in digests:
-        pack = where.get(digest)
-        if pack is None:
-            raise IntegrityError(f"object {digest.hex()[:16]}… is in no pack of the repository")
-        found[pack] = found.get(pack, 0) + 1
-    return found

@@ -7,6 +7,7 @@ finishes the work: every step can be repeated. What is replaced or not in the sn
 
 from __future__ import annotations
 
+import base64
 import os
 import stat
 from collections.abc import Collection
@@ -30,7 +31,7 @@ from antsmem.backup.restore import (
     select,
     staging,
 )
-from antsmem.backup.tree import Tree
+from antsmem.backup.tree import Tree, attributes_of
 from antsmem.backup.walk import joined, walk
 from antsmem.core import canonical
 from antsmem.core.clock import file_stamp
@@ -40,6 +41,8 @@ from antsmem.workspace.classes import Classifier
 
 STAGING: Final = ".antsmem/restoring"
 REPLACED: Final = ".antsmem/replaced"
+_FORMATS: Final = {b"d": stat.S_IFDIR, b"p": stat.S_IFIFO}
+_IDENTITY: Final = b".antsmem/identity"
 _PLAN: Final = "plan.json"
 _LIMIT: Final = 256 << 20
 
@@ -55,7 +58,7 @@ class Difference:
 def differences(opened: Opened, root: bytes, paths: Collection[bytes], classifier: Classifier) -> Difference:
     """Compare the workspace at `root` with a snapshot, bytes and metadata. Without `paths`, portable files
     that the snapshot does not have are to be put away; with `paths`, nothing else is looked at."""
-    entries = select(opened.entries, paths)
+    entries = [entry for entry in select(opened.entries, paths) if not _moves_forward_only(entry.path)]
     place = [entry for entry in entries if entry.path != ROOT and not _same(entry, root, opened)]
     away: list[bytes] = []
     if not paths:
@@ -66,7 +69,11 @@ def differences(opened: Opened, root: bytes, paths: Collection[bytes], classifie
         for folder, (_, records) in found.folders.items():
             there += [joined(folder, name) for name in records]
             there.append(folder)
-        away = sorted(path for path in there if path and path not in known and not _left_out(path, found.folders))
+        away = sorted(
+            path
+            for path in there
+            if path and path not in known and not _left_out(path, found.folders) and not _moves_forward_only(path)
+        )
     return Difference(place, away)
 
 
@@ -79,6 +86,7 @@ def restore_in_place(
     finish_replacement(root)
     place = _with_linked(difference.place, opened.entries)
     parents = {path for entry in place for path in above(entry.path)}
+    parents.update(path for gone in difference.away for path in above(gone)[:-1])
     folders = [entry for entry in opened.entries if entry.kind == b"d" and entry.path in {*parents, ROOT}]
     chosen = sorted({entry.path: entry for entry in (*folders, *place)}.values(), key=lambda entry: entry.path)
     open_folders = [entry._replace(mode=0o700) if entry.kind == b"d" else entry for entry in chosen]
@@ -88,6 +96,7 @@ def restore_in_place(
         (staged / "new").mkdir(mode=0o700)
         _, warnings = build(opened, plan, os.fsencode(staged / "new"), salvage=False, progress=progress)
         _make_durable(staged)
+        fsync_dir(staged.parent)
         statement = {
             "schema": "antsmem.replace/1",
             "snapshot": opened.head.id,
@@ -121,7 +130,7 @@ def finish_replacement(root: Path) -> bool:
         remove_tree(staged)
         return False
     plan = canonical.loads(read_file(staged / _PLAN, _LIMIT), _LIMIT)
-    if not isinstance(plan, dict) or plan.get("schema") != "antsmem.replace/1":
+    if not _is_plan(plan):
         raise IntegrityError(
             f"`{staged / _PLAN}` is not a restore plan", hint=f"look at it, then remove `{staged}`"
         )
@@ -133,6 +142,20 @@ def finish_replacement(root: Path) -> bool:
     return True
 
 
+def _is_plan(plan: Any) -> bool:
+    """Whether `plan` can be followed without leaving the workspace: a workspace may come from anywhere."""
+    try:
+        rows = [
+            (str(path), int(mode), int(mtime), int(uid), int(gid))
+            for path, mode, mtime, uid, gid in plan["folders"]
+        ]
+        paths = [*plan["away"], *plan["place"], *(row[0] for row in rows if row[0] != _text(ROOT)), plan["kept"]]
+        plain = all(part not in {b"", b".", b".."} for path in paths for part in _bytes(path).split(b"/"))
+        return bool(plan["schema"] == "antsmem.replace/1") and plain and plan["kept"].startswith(f"{REPLACED}/")
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
+
+
 class _Replacement:
     """The steps of a plan, each of which may have been done already."""
 
@@ -142,47 +165,88 @@ class _Replacement:
         self.kept = os.fsencode(plan["kept"])
         self.new = os.fsencode(STAGING) + b"/new"
         self.touched: set[bytes] = set()
+        self.kept_files: dict[bytes, os.stat_result] = {}
 
     def run(self) -> None:
         try:
-            for path in reversed([_bytes(text) for text in self.plan["away"]]):
-                self.put_away(path)
             for path, *_ in self.plan["folders"]:
                 self.make_folder(_bytes(path))
-            for text in self.plan["place"]:
-                self.place(_bytes(text))
+            away = [_bytes(text) for text in reversed(self.plan["away"])]
+            for path in away:
+                self.put_away(path)
+            places = [_bytes(text) for text in self.plan["place"]]
+            for path in places:
+                self.keep(path)
+            self._make_durable()  # before directories that they were in go, and names of theirs are taken
+            for path in away:
+                self.remove_folder(path)
+            for path in places:
+                self.place(path)
             for row in reversed(self.plan["folders"]):
                 path, mode, mtime, uid, gid = row
                 self.tree.finish_folder(Entry(b"d", mode, (uid, gid), int(mtime), 0, b"", b"", _bytes(path)))
-            for folder in self.touched:
-                os.fsync(self.tree.folder(folder))
+                self.touched.add(_bytes(path))
+            self._make_durable()  # before the plan goes
         except OSError as error:
             raise disk_error("replace files in", os.fsdecode(self.tree.root), error) from error
 
     def put_away(self, path: bytes) -> None:
-        """Move what is at `path` to where replaced files are kept; a directory only once it is empty."""
+        """Move the file at `path` to where replaced files are kept."""
+        status = self._lstat(path)
+        if status is not None and not stat.S_ISDIR(status.st_mode):
+            self._open_up(path.rpartition(b"/")[0])
+            self._move(path, self._keep_at(path))
+
+    def remove_folder(self, path: bytes) -> None:
+        """Remove the directory at `path`, if there is one and nothing that is not portable lives in it."""
         parent, _, name = path.rpartition(b"/")
         status = self._lstat(path)
-        if status is None:
+        if status is None or not stat.S_ISDIR(status.st_mode):
             return
-        if stat.S_ISDIR(status.st_mode):
-            with suppress(OSError):  # it still holds files that are not portable: it stays for them
-                os.rmdir(name, dir_fd=self.tree.folder(parent))
-            return
-        self._move(path, self._keep_at(path))
+        self._open_up(parent)
+        with suppress(OSError):
+            os.rmdir(name, dir_fd=self.tree.folder(parent))
+            self.touched.add(parent)
 
     def make_folder(self, path: bytes) -> None:
         """A directory at `path`; what else is there is put away."""
         if path == ROOT:
             return
         status = self._lstat(path)
-        if status is not None and stat.S_ISDIR(status.st_mode) and status.st_mode & 0o300 != 0o300:
-            os.fchmod(self.tree.folder(path), stat.S_IMODE(status.st_mode) | 0o700)  # closed again at the end
+        if status is not None and stat.S_ISDIR(status.st_mode):
+            self._open_up(path)
         if status is not None and not stat.S_ISDIR(status.st_mode):
             self._move(path, self._keep_at(path))
             status = None
         if status is None:
-            self.tree.make_folder(path)
+            self._make(path)
+
+    def _make(self, folder: bytes) -> None:
+        """A new directory, durable: what moves into it cannot get lost with it."""
+        self.tree.make_folder(folder)
+        os.fsync(self.tree.folder(folder.rpartition(b"/")[0]))
+
+    def _make_durable(self) -> None:
+        for folder in self.touched:
+            os.fsync(self.tree.folder(folder))
+        self.touched.clear()
+
+    def _open_up(self, folder: bytes) -> None:
+        """Make a directory writable: those of the snapshot get their own mode at the end, others go."""
+        fd = self.tree.folder(folder)
+        mode = stat.S_IMODE(os.fstat(fd).st_mode)
+        if mode & 0o300 != 0o300:
+            os.fchmod(fd, mode | 0o700)
+
+    def keep(self, path: bytes) -> None:
+        """Give the file that `place` will replace a second name, so that its path is never without a file."""
+        status = self._lstat(path)
+        if status is None or not stat.S_ISREG(status.st_mode) or self._lstat(self.new + b"/" + path) is None:
+            return
+        kept = self._lstat(self.kept + b"/" + path)
+        if kept is None or not os.path.samestat(kept, status):
+            self._link(path, self._keep_at(path))
+        self.kept_files[path] = status
 
     def place(self, path: bytes) -> None:
         """Put the staged file at `path`, keeping what is there. Gone from the staging: done already."""
@@ -190,12 +254,10 @@ class _Replacement:
         if self._lstat(staged) is None:
             return
         status = self._lstat(path)
-        if status is not None:
-            keep = self._keep_at(path)
-            if stat.S_ISREG(status.st_mode):
-                self._link(path, keep)
-            else:
-                self._move(path, keep)
+        if status is not None and not (
+            path in self.kept_files and os.path.samestat(self.kept_files[path], status)
+        ):
+            self._move(path, self._keep_at(path))
         self._move(staged, path)
 
     def _keep_at(self, path: bytes) -> bytes:
@@ -203,7 +265,7 @@ class _Replacement:
         target = self.kept + b"/" + path
         for folder in above(target)[:-1]:
             if self._lstat(folder) is None:
-                self.tree.make_folder(folder)
+                self._make(folder)
         count = 1
         while self._lstat(target) is not None:
             count += 1
@@ -218,19 +280,25 @@ class _Replacement:
             return None
 
     def _link(self, path: bytes, keep: bytes) -> None:
-        """Keep a file by a second name, so that its path is never without a file."""
         (parent, _, name), (other, _, kept) = path.rpartition(b"/"), keep.rpartition(b"/")
-        fds = {"src_dir_fd": self.tree.folder(parent), "dst_dir_fd": self.tree.folder(other)}
+        source = self.tree.folder(parent)
+        target = self.tree.folder(other, source)
         try:
-            os.link(name, kept, **fds, follow_symlinks=False)
-        except PermissionError:  # a file system without hard links
-            os.rename(name, kept, **fds)
+            os.link(name, kept, src_dir_fd=source, dst_dir_fd=target, follow_symlinks=False)
+        except OSError:  # a file system without hard links, or a file that has too many
+            os.rename(name, kept, src_dir_fd=source, dst_dir_fd=target)
         self.touched.update({parent, other})
 
     def _move(self, path: bytes, target: bytes) -> None:
         (parent, _, name), (other, _, new) = path.rpartition(b"/"), target.rpartition(b"/")
-        os.rename(name, new, src_dir_fd=self.tree.folder(parent), dst_dir_fd=self.tree.folder(other))
+        source = self.tree.folder(parent)
+        os.rename(name, new, src_dir_fd=source, dst_dir_fd=self.tree.folder(other, source))
         self.touched.update({parent, other})
+
+
+def _moves_forward_only(path: bytes) -> bool:
+    """Whether `path` is the identity log: an older one would not know this host's keys."""
+    return path == _IDENTITY or path.startswith(_IDENTITY + b"/")
 
 
 def _same(entry: Entry, root: bytes, opened: Opened) -> bool:
@@ -240,23 +308,28 @@ def _same(entry: Entry, root: bytes, opened: Opened) -> bool:
         status = os.lstat(path)
         if entry.kind in {b"x", b"s", b"b"}:
             return True
-        if entry.kind == b"l":
-            return stat.S_ISLNK(status.st_mode) and os.readlink(path) == entry.link
         if entry.kind == b"h":
             return os.path.samestat(status, os.lstat(root + b"/" + entry.link))
-        if stat.S_IMODE(status.st_mode) != entry.mode or status.st_mtime_ns != entry.mtime_ns:
+        owner = (status.st_uid, status.st_gid)
+        if status.st_mtime_ns != entry.mtime_ns or (os.geteuid() == 0 and owner != entry.owner):
             return False
-        if entry.kind == b"d":
-            return stat.S_ISDIR(status.st_mode)
-        if entry.kind == b"p":
-            return stat.S_ISFIFO(status.st_mode)
-        return (
-            stat.S_ISREG(status.st_mode)
-            and status.st_size == entry.size_bytes
-            and _same_bytes(path, entry, opened)
+        if entry.kind == b"l":
+            return stat.S_ISLNK(status.st_mode) and os.readlink(path) == entry.link
+        if status.st_mode != entry.mode | _FORMATS.get(entry.kind, stat.S_IFREG):
+            return False
+        return not entry.is_file or (
+            status.st_size == entry.size_bytes and _same_xattrs(path, entry) and _same_bytes(path, entry, opened)
         )
     except OSError:
         return entry.kind in {b"x", b"s", b"b"}
+
+
+def _same_xattrs(path: bytes, entry: Entry) -> bool:
+    if not hasattr(os, "listxattr"):
+        return True
+    wanted = attributes_of(entry).get("xattr", {})
+    there = {name: os.getxattr(path, name) for name in os.listxattr(path) if name.startswith("user.")}
+    return {name: base64.b64encode(value).decode() for name, value in there.items()} == wanted
 
 
 def _same_bytes(path: bytes, entry: Entry, opened: Opened) -> bool:
@@ -287,16 +360,21 @@ def _left_out(path: bytes, folders: dict[bytes, Any]) -> bool:
 
 
 def _make_durable(folder: Path) -> None:
-    """fsync every file and directory below `folder`."""
+    """fsync every file and directory below `folder`; all of the disk where a file's mode does not let us."""
     for where, _, names in os.walk(os.fsencode(folder)):
         for name in names:
             path = where + b"/" + name
-            if stat.S_ISREG(os.lstat(path).st_mode):
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                continue
+            try:
                 fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-                try:
-                    os.fsync(fd)
-                finally:
-                    os.close(fd)
+            except PermissionError:
+                os.sync()
+                continue
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
         fsync_dir(os.fsdecode(where))
 
 

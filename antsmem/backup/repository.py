@@ -82,9 +82,9 @@ class Pin:
     head: str
 
     def missing(self, ids: Collection[str], sequence: int) -> bool:
-        """Whether a repository with the snapshots `ids` and an anchor numbered `sequence` is older than this. A
-        head that is gone was forgotten by a prune if the anchor is not older and other snapshots are left."""
-        return self.head not in ids and (sequence < self.sequence or bool(self.head and not ids))
+        """Whether a repository with the snapshots `ids` whose newest number is `sequence` is older than this. A
+        head that is gone was forgotten by a prune if the number is not older and other snapshots are left."""
+        return sequence < self.sequence or bool(self.head and not ids)
 
 
 def create_repository(store: Store, keys: Keyring, now_ns: int) -> Repository:
@@ -102,10 +102,22 @@ def create_repository(store: Store, keys: Keyring, now_ns: int) -> Repository:
     }
     store.put("repository.json", [sign_statement(statement, keys.must_sign())], new=True)
     repository = Repository(store, repository_id, keys)
-    store.put("README", [README])
-    carry_keys(repository, {})
-    write_anchor(repository, Anchor(0, "", (), (), digests(keys.carried)), None)
+    complete_repository(repository)
     return repository
+
+
+def complete_repository(repository: Repository) -> bool:
+    """Write what a `create_repository` that was killed did not come to; whether anything was missing. A
+    repository that has lost its anchor but not its contents is left as it is."""
+    if read_anchor(repository) is not None or not _is_bare(repository):
+        return False
+    write_anchor(repository, Anchor(0, "", (), (), carry_keys(repository, {})), None)
+    return True
+
+
+def _is_bare(repository: Repository) -> bool:
+    """Whether nothing was ever stored here."""
+    return not any(repository.store.list(folder) for folder in ("packs", "snapshots", "cold", "index"))
 
 
 def open_repository(store: Store, keys: Keyring) -> Repository:
@@ -216,7 +228,10 @@ def read_anchor(repository: Repository) -> tuple[Anchor, str] | None:
 
 
 def write_anchor(repository: Repository, anchor: Anchor, expected: str | None) -> None:
-    """Publish `anchor` in place of the one with version token `expected`; `ConflictError` if it changed."""
+    """Publish `anchor` in place of the one with version token `expected` (None: it is the first, and completes
+    the repository); `ConflictError` if it changed."""
+    if expected is None:
+        repository.store.put("README", [README])
     statement = {
         "schema": "antsmem.anchor/1",
         "repository": repository.id,
@@ -246,11 +261,11 @@ def digests(files: Mapping[str, bytes]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What a repository holds, believed: its anchor, the anchor's version token, the live snapshots' ids
-    (oldest first, those committed after the anchor too) and the sequence number that is free."""
+    """What a repository holds, believed: its anchor, the anchor's version token (None: it has none yet), the live
+    snapshots' ids (oldest first, those committed after the anchor too) and the sequence number that is free."""
 
     anchor: Anchor
-    token: str
+    token: str | None
     ids: tuple[str, ...]
     next_sequence: int
 
@@ -259,6 +274,8 @@ def read_state(repository: Repository, pin: Pin | None) -> State:
     """The state of `repository`, refused (`RollbackError`) where it is older than `pin` or lacks what its own
     anchor names. A snapshot whose run died between commit and anchor counts; one that was forgotten does not."""
     found = read_anchor(repository)
+    if found is None and pin is None and _is_bare(repository):
+        return State(Anchor(0, "", (), (), {}), None, (), 1)  # whoever made it was killed over it
     if found is None:
         raise IntegrityError(
             f"the repository at `{repository.store.url}` has lost its list of snapshots",
@@ -274,10 +291,10 @@ def read_state(repository: Repository, pin: Pin | None) -> State:
         )
     late = [snapshot_id for snapshot_id in there if snapshot_id > anchor.head]
     ids = (*anchor.snapshots, *late)
-    if pin is not None and pin.missing(ids, anchor.sequence):
+    newest = read_signature(repository, late[-1])["sequence"] if late else anchor.sequence
+    if pin is not None and pin.missing(ids, newest):
         raise RollbackError(
-            f"the repository at `{repository.store.url}` is older than what this host saw: `{pin.head}` is gone",
+            f"the repository at `{repository.store.url}` is older than what this host saw, which was `{pin.head}`",
             hint="was an old copy put back? antsmem check --accept-older trusts what is there from now on",
         )
-    newest = read_signature(repository, late[-1])["sequence"] if late else anchor.sequence
     return State(anchor, token, ids, newest + 1)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from antsmem.backup.manifest import CHUNKED, ROOT, Entry, shown
-from antsmem.backup.reader import Opened, packs_of
+from antsmem.backup.reader import Opened
 from antsmem.backup.tree import Tree, attributes_of
 from antsmem.backup.unpack import Want, unpack
 from antsmem.core.disk import disk_error
-from antsmem.core.errors import LockedError, NotFoundError, WouldOverwriteError
+from antsmem.core.errors import IntegrityError, LockedError, NotFoundError, WouldOverwriteError
 
 Progress = Callable[[str, int, int], None]
 
@@ -25,13 +25,15 @@ _STAGING: Final = ".antsmem-restoring-"
 
 @dataclass(frozen=True, slots=True)
 class RestorePlan:
-    """What a restore would do: the entries, the bytes they hold, and the packs to fetch with their use."""
+    """What a restore would do: the entries, the bytes they hold, and the packs to fetch with their use. `damaged`
+    are files that cannot be had (only with salvage)."""
 
     entries: list[Entry]
     files: int
     size_bytes: int
     packs: dict[str, int]
     wants: dict[bytes, list[Want]]
+    damaged: frozenset[bytes] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,22 +86,31 @@ def above(path: bytes) -> list[bytes]:
     return [b"/".join(parts[: count + 1]) for count in range(len(parts))]
 
 
-def plan_restore(opened: Opened, entries: list[Entry]) -> RestorePlan:
-    """Where each object goes and which packs hold them."""
+def plan_restore(opened: Opened, entries: list[Entry], *, salvage: bool = False) -> RestorePlan:
+    """Where each object goes and which packs hold them. `IntegrityError` for a file that cannot be had, unless
+    `salvage`."""
     wants: dict[bytes, list[Want]] = {}
+    packs: dict[str, int] = {}
+    damaged: set[bytes] = set()
     files = size_bytes = 0
     for entry in entries:
         if not entry.is_file:
             continue
         files += 1
         size_bytes += entry.size_bytes
-        if entry.kind == b"f":
-            wants.setdefault(entry.digest, []).append((entry, 0))
+        step = CHUNKED.get(entry.kind, 0)
+        try:
+            digests = opened.reader.chunks(entry)
+            holding = [opened.reader.pack_of(digest) for digest in digests]
+        except IntegrityError:
+            if not salvage:
+                raise
+            damaged.add(entry.path)
             continue
-        chunk = CHUNKED[entry.kind]
-        for index, digest in enumerate(opened.reader.chunks(entry)):
-            wants.setdefault(digest, []).append((entry, index * chunk))
-    return RestorePlan(entries, files, size_bytes, packs_of(opened.reader.where, wants), wants)
+        for index, (digest, pack) in enumerate(zip(digests, holding, strict=True)):
+            wants.setdefault(digest, []).append((entry, index * step))
+            packs[pack] = packs.get(pack, 0) + 1
+    return RestorePlan(entries, files, size_bytes, packs, wants, frozenset(damaged))
 
 
 def restore_to(
@@ -162,15 +173,21 @@ def build(
                 tree.make_folder(entry.path)
             elif entry.kind in CHUNKED:
                 tree.start_file(entry)
-    sparse = {entry.path for entry in plan.entries if entry.attributes and attributes_of(entry).get("sparse")}
-    bad = unpack(opened.reader.repository, plan.packs, plan.wants, root, sparse, progress)
-    if bad and not salvage:
-        raise bad[0][1]
-    lost = {entry.path for digest, _ in bad for entry, _ in plan.wants[digest]}
-    with Tree(root) as tree:
+        wants: Mapping[bytes, Sequence[Want]] = plan.wants
+        if tree.unmade:
+            wants = {
+                digest: [want for want in plan.wants[digest] if want[0].path not in tree.unmade]
+                for digest in wants
+            }
+        sparse = {entry.path for entry in plan.entries if entry.attributes and attributes_of(entry).get("sparse")}
+        bad = unpack(opened.reader.repository, plan.packs, wants, tree, sparse, progress)
+        if bad and not salvage:
+            raise bad[0][1]
+        lost = plan.damaged.union(entry.path for digest, _ in bad for entry, _ in plan.wants[digest])
+        lost |= {entry.path for entry in plan.entries if entry.kind == b"h" and entry.link in lost}
         for entry in plan.entries:
-            if entry.path in lost or (entry.kind == b"h" and entry.link in lost):
-                if entry.kind in CHUNKED:
+            if entry.path in lost:
+                if entry.kind in CHUNKED and entry.path not in tree.unmade:
                     os.unlink(root + b"/" + entry.path)
             elif entry.kind in CHUNKED:
                 tree.finish_file(entry)
@@ -197,20 +214,34 @@ def staging(path: Path, commit: str = "") -> Iterator[Path]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LockedError(f"another restore is writing to `{path.parent}`") from None
-        for left in list(path.iterdir()):
-            remove_tree(left)
-        yield path
+        if not _is_at(path, fd):
+            raise LockedError(f"another restore just wrote to `{path.parent}`")
+        try:
+            for left in list(path.iterdir()):
+                remove_tree(left)
+            yield path
+        finally:  # with the lock still held, and never what another restore put there meanwhile
+            if _is_at(path, fd) and not (commit and (path / commit).exists()):
+                remove_tree(path)
     finally:
         os.close(fd)
-        if path.exists() and not (commit and (path / commit).exists()):
-            remove_tree(path)
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(os.lstat(path), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def remove_tree(path: Path) -> None:
-    """Remove `path` and all below it, read-only directories too."""
+    """Remove `path` and all below it, closed directories too."""
     if path.is_symlink() or not path.is_dir():
         path.unlink()
         return
-    for folder, _, _ in os.walk(path):
-        os.chmod(folder, 0o700)
+    os.chmod(path, 0o700)
+    for folder, names, _ in os.walk(path):
+        for name in names:
+            if not os.path.islink(below := os.path.join(folder, name)):
+                os.chmod(below, 0o700)  # before it is looked into
     shutil.rmtree(path)

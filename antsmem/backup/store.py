@@ -18,9 +18,7 @@ from typing import Protocol, Self
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import ConfigError, UsageError
 
-_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
-_is_part = re.compile(_PART).fullmatch
-_is_name = re.compile(f"{_PART}(?:/{_PART})?").fullmatch
+_match_part = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}").fullmatch
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,14 +42,15 @@ class Capabilities:
 
 def check_name(name: str) -> str:
     """Give `name` back if it is fit for an object, else raise `UsageError`: nothing else reaches a store."""
-    if _is_name(name) is None:
+    parts = name.split("/")
+    if len(parts) > 2 or not all(map(_match_part, parts)):
         raise UsageError(f"`{name[:80]!r}` cannot name an object of a repository")
     return name
 
 
 def is_part(part: str) -> bool:
     """Whether `part` can be one part of a name; a listing leaves out what cannot."""
-    return _is_part(part) is not None
+    return _match_part(part) is not None
 
 
 def check_options(scheme: str, options: Collection[str], known: Collection[str]) -> None:

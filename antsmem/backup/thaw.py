@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tarfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,11 +12,13 @@ from typing import IO, Any, cast
 
 from blake3 import blake3
 
+from antsmem.backup import tarstream
 from antsmem.backup.cold import MANIFEST, PREFIX, SNAPSHOT
 from antsmem.backup.manifest import Entry, checked, parse_line
 from antsmem.backup.repository import COLD_SUFFIX, Repository, read_signature
 from antsmem.backup.restore import Progress, RestoreResult, left_out_of, refuse_target, staging, staging_for
 from antsmem.backup.snapshot import COLD, Head
+from antsmem.backup.tarstream import Incoming
 from antsmem.backup.tree import Tree
 from antsmem.core import canonical
 from antsmem.core.disk import disk_error
@@ -70,57 +71,79 @@ def require_signed(repository: Repository, snapshot_id: str, progress: Progress)
         sha256.update(chunk)
         done += len(chunk)
         progress("bytes verified", done, total)
-    if sha256.hexdigest() != statement.get("sealed_sha256"):
-        raise IntegrityError(f"cold archive `{snapshot_id}` is not the one that was signed")
+    _require_same(sha256.hexdigest(), statement, snapshot_id)
 
 
 def read_archive(repository: Repository, snapshot_id: str, tree: Tree | None, progress: Progress) -> Thawed:
-    """Read the archive to its end and check every file against the manifest; write files below `tree` if
-    given. Raises `IntegrityError`, `CannotUnlockError`."""
-    digests: dict[bytes, bytes] = {}
+    """Read the archive to its end and check every file against the manifest; write files below `tree` if given,
+    which counts only once this returns. Raises `IntegrityError`, `CannotUnlockError`."""
+    statement = read_signature(repository, snapshot_id, COLD)
+    sha256 = hashlib.sha256()
+    found: dict[bytes, tuple[int, bytes]] = {}
     rest: dict[bytes, bytes] = {}
-    with _opened(repository, snapshot_id) as archive:
+    with _opened(repository, snapshot_id, sha256) as archive:
         for count, member in enumerate(archive):
-            name = os.fsencode(member.name)
+            name, kind = member.name, member.kind
+            path = name[len(PREFIX) :].rstrip(b"/")
             if name in {MANIFEST, SNAPSHOT}:
-                rest[name] = _read_small(archive, member)
-            elif name + b"/" == PREFIX:
-                continue
-            elif not name.startswith(PREFIX) or not _plain(name):
-                raise IntegrityError(f"cold archive `{snapshot_id}` names a path outside of the workspace")
-            elif member.isreg():
-                digests[name[len(PREFIX) :]] = _take(archive, member, name[len(PREFIX) :], tree)
-            elif member.isdir() and tree is not None:
-                tree.make_folder(name[len(PREFIX) :])
+                rest[name] = _read_small(member)
+            elif not name.startswith(PREFIX) or not _is_plain(path) or path in found:
+                raise IntegrityError(
+                    f"cold archive `{snapshot_id}` names a path outside of the workspace, or twice"
+                )
+            elif kind == tarstream.FILE:
+                found[path] = (member.size_bytes, _take(member, path, tree))
+            elif kind == tarstream.FOLDER and path and tree is not None:
+                tree.make_folder(path)
             if not count & 255:
                 progress("files", count, 0)
-    try:
-        head = Head.from_json(canonical.loads(rest[SNAPSHOT], 1 << 20))
-        manifest = rest[MANIFEST]
-    except KeyError:
-        raise IntegrityError(f"cold archive `{snapshot_id}` ends before its manifest") from None
-    entries = checked(map(parse_line, manifest.splitlines()))
-    expected = {entry.path: entry.digest for entry in entries if entry.is_file}
-    if head.id != snapshot_id or blake3(manifest).digest() != head.root or expected != digests:
+    _require_same(sha256.hexdigest(), statement, snapshot_id)  # a store may give other bytes the second time
+    return _agreed(snapshot_id, found, rest, tree)
+
+
+def _require_same(sha256: str, statement: Mapping[str, Any], snapshot_id: str) -> None:
+    if sha256 != statement.get("sealed_sha256"):
+        raise IntegrityError(f"cold archive `{snapshot_id}` is not the one that was signed")
+
+
+def _agreed(
+    snapshot_id: str, found: dict[bytes, tuple[int, bytes]], rest: dict[bytes, bytes], tree: Tree | None
+) -> Thawed:
+    """What the archive's own head and manifest say, if that is what was `found` in it."""
+    if rest.keys() != {MANIFEST, SNAPSHOT}:
+        raise IntegrityError(f"cold archive `{snapshot_id}` ends before its manifest")
+    head = Head.from_json(canonical.loads(rest[SNAPSHOT], 1 << 20))
+    entries = checked(map(parse_line, rest[MANIFEST].splitlines()))
+    for entry in entries:
+        if entry.kind == b"x" and found.pop(entry.path, None) and tree is not None:
+            os.unlink(tree.root + b"/" + entry.path)  # the disk failed while it was archived: not its bytes
+    expected = {entry.path: (entry.size_bytes, entry.digest) for entry in entries if entry.is_file}
+    if head.id != snapshot_id or blake3(rest[MANIFEST]).digest() != head.root or expected != found:
         raise IntegrityError(f"cold archive `{snapshot_id}` does not hold what its manifest says")
     return Thawed(head, entries)
 
 
 @contextmanager
-def _opened(repository: Repository, snapshot_id: str) -> Iterator[tarfile.TarFile]:
+def _opened(repository: Repository, snapshot_id: str, sha256: hashlib._Hash) -> Iterator[Iterator[Incoming]]:
+    """The members of the archive. At the end it is read to its last byte; `sha256` has then seen all of it."""
     import zstandard
 
     from antsmem.core import age
 
-    sealed = repository.store.download(f"cold/{snapshot_id}{COLD_SUFFIX}")
-    plain = _Stream(age.unseal_stream(sealed, repository.keys.identities))
+    def sealed() -> Iterator[bytes]:
+        for chunk in repository.store.download(f"cold/{snapshot_id}{COLD_SUFFIX}"):
+            sha256.update(chunk)
+            yield chunk
+
+    plain = _Stream(age.unseal_stream(sealed(), repository.keys.identities))
     try:
-        with (
-            zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], plain)) as stream,
-            tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", errors="surrogateescape") as archive,
-        ):
-            yield archive
-    except (tarfile.TarError, zstandard.ZstdError) as error:
+        with zstandard.ZstdDecompressor().stream_reader(cast(IO[bytes], plain)) as stream:
+            yield tarstream.read_members(stream.read)
+            while stream.read(_STEP):
+                pass
+        while plain.read():
+            pass
+    except zstandard.ZstdError as error:
         raise IntegrityError(f"cold archive `{snapshot_id}` is damaged") from error
 
 
@@ -139,28 +162,27 @@ class _Stream:
         return data
 
 
-def _plain(name: bytes) -> bool:
-    return all(part not in {b"", b".", b".."} for part in name.split(b"/"))
+def _is_plain(path: bytes) -> bool:
+    """Whether `path` stays below where it begins; empty is the workspace itself."""
+    return not path or (b"\0" not in path and all(part not in {b"", b".", b".."} for part in path.split(b"/")))
 
 
-def _read_small(archive: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
-    file = archive.extractfile(member)
-    if file is None or member.size > _LIMIT:
+def _read_small(member: Incoming) -> bytes:
+    if member.kind != tarstream.FILE or member.size_bytes > _LIMIT:
         raise IntegrityError("a cold archive holds a malformed manifest")
-    return file.read()
+    return b"".join(member.content())
 
 
-def _take(archive: tarfile.TarFile, member: tarfile.TarInfo, path: bytes, tree: Tree | None) -> bytes:
+def _take(member: Incoming, path: bytes, tree: Tree | None) -> bytes:
     """Hash a file of the archive, and write it below `tree` if given."""
-    file: Any = archive.extractfile(member)
     hashed, at = blake3(), 0
-    entry = Entry(b"f", 0o600, (0, 0), 0, member.size, b"", b"", path)
+    entry = Entry(b"f", 0o600, (0, 0), 0, member.size_bytes, b"", b"", path)
     if tree is not None:
         tree.start_file(entry)
-    while data := file.read(_STEP):
+    for data in member.content():
         hashed.update(data)
-        if tree is not None and data.count(0) < len(data):
-            tree.write_at(path, at, memoryview(data))
+        if tree is not None and path not in tree.unmade and data.count(0) < len(data):
+            tree.write_at(path, at, data)
         at += len(data)
     return hashed.digest()
 

@@ -75,16 +75,13 @@ def _write_pack(
             continue
         if blake3(data).digest() != digest:
             raise IntegrityError(f"object {digest.hex()[:16]}… in pack `{pack[:16]}…` is not what its name says")
+        for entry, offset in targets:
+            if len(data) != min(CHUNKED.get(entry.kind, entry.size_bytes), entry.size_bytes - offset):
+                raise IntegrityError(f"`{os.fsdecode(entry.path)}` has another size than its manifest line says")
         if got.setdefault(digest, pack) != pack:  # another pack has it too, and another thread was faster
             continue
         for entry, offset in targets:
             if entry.kind == b"f":
-                if len(data) != entry.size_bytes:
-                    raise IntegrityError(
-                        f"`{os.fsdecode(entry.path)}` has another size than its manifest line says"
-                    )
                 tree.write_file(entry, data)
-            elif len(data) != min(CHUNKED[entry.kind], entry.size_bytes - offset):
-                raise IntegrityError(f"`{os.fsdecode(entry.path)}` has another size than its manifest line says")
             elif entry.path not in sparse or bytes(data).count(0) < len(data):
                 tree.write_at(entry.path, offset, data)

@@ -18,6 +18,7 @@ from antsmem.workspace.classes import Classifier
 
 _COMPANIONS: Final = (b"-wal", b"-journal")
 _RACY_NS: Final = 2_000_000_000
+_AHEAD_NS: Final = 2 * 86_400_000_000_000
 _SPECIAL: Final = {stat.S_IFIFO: b"p", stat.S_IFSOCK: b"s", stat.S_IFBLK: b"b", stat.S_IFCHR: b"b"}
 _UNKNOWN: Final[Key] = (0, 0, 0, 0, 0)
 
@@ -42,10 +43,12 @@ class Task(NamedTuple):
 
 @dataclass(slots=True)
 class Walk:
-    """What a walk found. `left_out` counts paths by reason; `warnings` are lines for people."""
+    """What a walk found. `linked` are the paths of each inode that has several, the file first; `left_out` counts
+    paths by reason; `warnings` are lines for people."""
 
     folders: dict[bytes, Folder] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
+    linked: list[list[Task]] = field(default_factory=list)
     files: int = 0
     changed: bool = False
     left_out: dict[str, int] = field(default_factory=dict)
@@ -63,8 +66,9 @@ def key_of(status: os.stat_result) -> Key:
 
 
 def record_key(status: os.stat_result, now_ns: int) -> Key | None:
-    """The key to keep; None for a file touched just now, which may change again within the clock's tick."""
-    return None if -_RACY_NS // 2 < now_ns - status.st_mtime_ns < _RACY_NS else key_of(status)
+    """The key to keep; None for a file touched just now or since the run began at `now_ns`, which may change again
+    within the clock's tick. A time that lies days ahead was set on purpose."""
+    return None if -_AHEAD_NS < now_ns - status.st_mtime_ns < _RACY_NS else key_of(status)
 
 
 def status_line(kind: bytes, relative: bytes, status: os.stat_result, link: bytes = b"") -> bytes:
@@ -202,6 +206,7 @@ class _Walker:
         """Of the paths of one inode the first is the file, the others are links to it."""
         for group in self.links.values():
             group.sort(key=lambda task: task.path)
+            self.found.linked.append(group)
             first = group[0]
             record = self.before(first.folder, first.name)
             if record is not None and record[0] == key_of(first.status):
@@ -219,13 +224,21 @@ class _Walker:
         for base, names in self.companions.items():
             folder, _, name = base.rpartition(b"/")
             records = self.found.folders[folder][1]
-            group = [base, *(joined(folder, other) for other in names)]
-            if (name not in records and base not in tasks) or not any(path in tasks for path in group):
+            paths = {other: joined(folder, other) for other in (name, *names)}
+            # Only what is read at all: not what is left out, nor a link or a FIFO of such a name.
+            group = [other for other, path in paths.items() if path in tasks or _has_content(records.get(other))]
+            if name not in group or not any(paths[other] in tasks for other in group):
                 continue  # no database beside it, or nothing of the group changed
-            status = tasks[base].status if base in tasks else os.lstat(self.root + b"/" + base)
-            for path in group:
-                tasks.pop(path, None)
-            for other in (name, *names):
+            try:
+                task = tasks.get(base) or Task(folder, name, records, os.lstat(self.root + b"/" + base))
+            except FileNotFoundError:
+                continue  # deleted since the listing
+            for other in group:
+                tasks.pop(paths[other], None)
                 records.pop(other, None)
-            tasks[base] = Task(folder, name, records, status, tuple(sorted(names)))
+            tasks[base] = task._replace(companions=tuple(sorted(group[1:])))
         self.found.tasks = list(tasks.values())
+
+
+def _has_content(record: Record | None) -> bool:
+    return record is not None and bool(record[2])

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, overload
 
 from antsmem.backup.repository import IDENTITY_LOG, Keyring
-from antsmem.core.disk import read_file
+from antsmem.core.disk import is_temp, read_file
 from antsmem.core.errors import CannotUnlockError, NotFoundError
 from antsmem.identity.unlock import (
     KeySource,
@@ -100,7 +100,8 @@ def host_keyring(context: Context, *tiers: str) -> Keyring:
         )
         keystore = ensured.keystore
         sealing[tier] = (ensured.epoch.name, parse_recipient(ensured.epoch.recipient))
-    carried = {name: read_file(files.epochs / name, _LIMIT) for name in sorted(os.listdir(files.epochs))}
+    names = sorted(name for name in os.listdir(files.epochs) if not is_temp(name))
+    carried = {name: read_file(files.epochs / name, _LIMIT) for name in names}
     return Keyring(
         scid=context.log.scid,
         host=keystore.host,

@@ -23,8 +23,14 @@ class Crew:
 
     def wait(self) -> None:
         """Until all have ended; raises the first failure."""
-        for thread in self._threads:
-            thread.join()
+        try:
+            for thread in self._threads:
+                thread.join()
+        except BaseException as error:  # a signal: nobody must go on writing while the caller cleans up
+            self._failures.append(error)
+            for thread in self._threads:
+                thread.join()
+            raise
         if self._failures:
             raise self._failures[0]
 

@@ -36,7 +36,6 @@ _ID: Final = rb"[0-9A-Za-z_-]"
 _HEX: Final = rb"[0-9a-f]"
 _END: Final = rb"(?![0-9A-Za-z])"
 _ID_END: Final = rb"(?![0-9A-Za-z_-])"
-_B64_END: Final = rb"(?![0-9A-Za-z_+/=-])"
 # A token begins at a word's border; a letter before it may be the end of a JSON or URL escape (`\n`, `%3D`).
 _EDGE: Final = (
     rb"(?:(?<![0-9A-Za-z\\])|(?<=\\)(?![bfnrtu])|(?<=\\[bfnrt])|(?<=%[0-9A-Fa-f]{2})|(?<=\\u[0-9A-Fa-f]{4}))"
@@ -59,6 +58,11 @@ _PASSWORD: Final = rb"""[^\x00-\x20/,@"'<>`\\]{8,128}"""
 def _plain(name: str, what: str, keyword: bytes, rest: bytes) -> Rule:
     """The usual kind: the keyword is how the token begins."""
     return Rule(name, what, (keyword,), _EDGE + re.escape(keyword) + rest)
+
+
+def _bare(name: str, what: str, keyword: bytes, rest: bytes) -> Rule:
+    """A token so plain that base64 holds it by chance: only where base64 cannot go on around it."""
+    return _plain(name, what, keyword, rb"(?<![_+/-]" + keyword + rb")" + rest + rb"(?![0-9A-Za-z_+/=-])")
 
 
 _KEYS: Final = (
@@ -92,12 +96,13 @@ _CLOUDS: Final = (
     Rule("aws-secret-access-key", "AWS secret access key beside its name", (b"ret_", b"RET_ACC", b"essKey"),
          rb"(?:ret_access_key|RET_ACCESS_KEY|essKey)" + _IS + rb"(?P<s>[0-9A-Za-z/+]{40})(?![0-9A-Za-z/+=])",
          rb"(?:sec|SEC|[Ss]ecretAcc)", 9, "strict"),
-    _plain("aws-bedrock-key", "Amazon Bedrock API key", b"ABSK", rb"[0-9A-Za-z+/]{100,200}={0,2}"),
+    _plain("aws-bedrock-key", "Amazon Bedrock API key", b"ABSKQmVkcm9ja0FQSUtleS",
+           rb"[0-9A-Za-z+/]{60,200}={0,2}"),
     _plain("google-api-key", "Google API key", b"AIza", _ID + rb"{35}" + _ID_END),
     _plain("google-bound-key", "Google API key bound to a service account", b"AQ.Ab", _ID + rb"{45,100}"),
     _plain("google-oauth-secret", "Google OAuth client secret", b"GOCSPX-", _ID + rb"{28}" + _ID_END),
     _plain("google-access-token", "Google OAuth access token", b"ya29.", _ID + rb"{60,2000}"),
-    _plain("google-refresh-token", "Google OAuth refresh token", b"1//0", _ID + rb"{40,200}"),
+    _bare("google-refresh-token", "Google OAuth refresh token", b"1//0", _ID + rb"{40,200}"),
     Rule("azure-storage-key", "Azure storage account key", (b"ntKey=",),
          rb"ntKey=(?P<s>[0-9A-Za-z+/]{86}==)", rb"Accou", 5),
     Rule("azure-shared-access-key", "Azure Service Bus, Event Hubs or IoT Hub key", (b"essKey",),
@@ -132,13 +137,13 @@ _MODELS: Final = (
     Rule("perplexity-key", "Perplexity key", (b"plx-",), rb"plx-" + _WORD + rb"{40,60}", _EDGE + rb"p", 1),
     _plain("nvidia-key", "NVIDIA API key", b"nvapi-", _ID + rb"{60,80}"),
     _plain("cerebras-key", "Cerebras key", b"csk-", rb"[0-9a-z]{40,60}"),
-    _plain("huggingface-token", "Hugging Face token", b"hf_", _WORD + rb"{34,40}" + _END),
-    _plain("replicate-token", "Replicate token", b"r8_", _WORD + rb"{37,40}" + _END),
+    _bare("huggingface-token", "Hugging Face token", b"hf_", _WORD + rb"{34,40}"),
+    _bare("replicate-token", "Replicate token", b"r8_", _WORD + rb"{37,40}"),
     _plain("elevenlabs-key", "ElevenLabs key", b"sk_", _HEX + rb"{48}" + _END),
     Rule("pinecone-key", "Pinecone key", (b"csk_",), rb"csk_[0-9A-Za-z_]{60,80}", _EDGE + rb"p", 1),
     _plain("langsmith-key", "LangSmith key", b"lsv2_", rb"[ps][kt]_" + _HEX + rb"{32}_" + _HEX + rb"{10}"),
     Rule("tavily-key", "Tavily key", (b"vly-",), rb"vly-(?:[a-z]{3,5}-)?" + _ID + rb"{28,60}", _EDGE + rb"t", 1),
-    _plain("brave-search-key", "Brave Search key", b"BSA", rb"(?<![/+]BSA)" + _ID + rb"{28}" + _B64_END),
+    _bare("brave-search-key", "Brave Search key", b"BSA", _ID + rb"{28}"),
     _plain("firecrawl-key", "Firecrawl key", b"fc-", _HEX + rb"{32}" + _END),
 )  # fmt: skip
 
@@ -172,8 +177,7 @@ _WORK: Final = (
          rb"hsec_[0-9A-Za-z+/]{32,80}={0,2}", _EDGE + rb"w", 1),
     _plain("square-token", "Square personal token or OAuth secret", b"sq0",
            rb"(?:atp-" + _ID + rb"{22}|csp-" + _ID + rb"{43})" + _ID_END),
-    _plain("square-access-token", "Square access token", b"EAAA",
-           rb"(?<![/+]EAAA)[El]" + _ID + rb"{59}" + _B64_END),
+    _bare("square-access-token", "Square access token", b"EAAA", rb"[El]" + _ID + rb"{59}"),
     _plain("shopify-token", "Shopify token: app, custom, private, shared secret", b"shp",
            rb"(?:at|ca|pa|ss)_[0-9a-fA-F]{32}" + _END),
     _plain("linear-key", "Linear key: API, OAuth", b"lin_", rb"(?:api|oauth)_" + _WORD + rb"{40,64}"),

@@ -1,7 +1,7 @@
 """Find secrets in bytes that are about to leave: the agent's own in every spelling, and what looks like anybody's.
 
-Clean bytes must cost next to nothing. So both searches begin with literals, found by `ahocorasick_rs` at gigabytes
-a second and without the GIL; Python looks closer only where one stands.
+Clean bytes must cost next to nothing. So everything begins with literals, which the SIMD search ("Teddy") of
+`ahocorasick_rs` finds at gigabytes a second without the GIL; Python looks closer only where one stands.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ _MAX_NEEDLES: Final = 512
 _KNOWN: Final = -1
 _UNRESERVED: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~"
 _URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
+# Part of the digest: another when the code here or `plausible` finds something else by the same rules and values.
 _VERSION: Final = b"antsmem scanner 1"
 
 
@@ -249,8 +250,8 @@ def _passes(literals: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
 def _dealt(literals: Sequence[bytes]) -> list[bytes]:
     """Sorted `literals` in the order that makes the search fast.
 
-    It puts literal i into bucket i mod 8 (of more than 32: mod 16), and stops wherever each of four bytes could be
-    that of some literal of a bucket: so those that begin alike belong into the same one."""
+    Teddy puts literal i into bucket i mod 8 (of more than 32: mod 16) and stops wherever each of four bytes could
+    be that of some literal of one bucket: so those that begin alike belong into the same."""
     buckets = 8 if len(literals) <= _SLIM else 16
     size, longer = divmod(len(literals), buckets)
     cuts = [size * bucket + min(bucket, longer) for bucket in range(buckets + 1)]
@@ -259,7 +260,7 @@ def _dealt(literals: Sequence[bytes]) -> list[bytes]:
 
 
 def _search_for(literals: Sequence[bytes]) -> _Find:
-    """A search that may miss what overlaps something found."""
+    """A search that passes over what overlaps something it found."""
     from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
 
     # Too many for SIMD: a DFA is thrice as fast as what the library would choose.

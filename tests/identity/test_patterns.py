@@ -22,7 +22,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from antsmem.identity.patterns import MAX_KEYWORDS, RULES, Rule, plausible
-from antsmem.identity.scanner import Finding, Scanner
+from antsmem.identity.scanner import Scanner
 
 KEY = bytes(range(32))
 LOWER, UPPER, DIGITS = string.ascii_lowercase, string.ascii_uppercase, string.digits
@@ -123,7 +123,7 @@ MAKERS: dict[str, Maker] = {
         beside("AWS_SECRET_ACCESS_KEY=", token(drawn(B64, 40))),
         beside('"SecretAccessKey": "', token(drawn(B64, 40)), '"'),
     ),
-    "aws-bedrock-key": token("ABSK", drawn(B64, 128)),
+    "aws-bedrock-key": token("ABSKQmVkcm9ja0FQSUtleS", drawn(B64, 90)),
     "google-api-key": token("AIza", drawn(ID, 35)),
     "google-bound-key": token("AQ.Ab", drawn(ID, 48)),
     "google-oauth-secret": token("GOCSPX-", drawn(ID, 28)),
@@ -205,6 +205,7 @@ PLACES: dict[str, Callable[[str], str]] = {
     "a line of prose": lambda text: f"# Today\n\nI was given {text} and wrote it down.\n",
     "an assignment": lambda text: f"export THING={text}\nother=1\n",
     "a code span": lambda text: f"- key: `{text}`\n- next\n",
+    "an escaped query": lambda text: f"open?next%3D{text}\n",
     "a table": lambda text: f"| a | {text} | b |\n",
     "a log of JSON lines": lambda text: json.dumps({"role": "user", "content": f"here:\n{text}\nthanks"}) + "\n",
 }
@@ -393,8 +394,3 @@ def test_the_reference_lists_every_rule() -> None:
     table = "\n".join(["| rule | finds | searched for |", "|---|---|---|", *rows])
     page = Path(__file__).parents[2] / "docs" / "reference" / "leak-patterns.md"
     assert table in page.read_text(), f"put this table there:\n{table}"
-
-
-def test_a_finding_is_as_small_as_its_secret() -> None:
-    found: list[Finding] = WHOLE.scan(b"https://kevin:" + b"x8QkWe9rT2" + b"@host/")
-    assert [(each.start, each.end) for each in found] == [(14, 24)]

@@ -234,7 +234,11 @@ def test_without_the_keyring_library_the_error_says_so(monkeypatch: pytest.Monke
     assert "not installed" in refused(keyring_source("kevin"))
 
 
-@pytest.mark.parametrize("text", ["", "# nothing\n", TEXT + TEXT, TEXT[:-3], "x" * 70_000, KEY.secret() + "A"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "# nothing\n", TEXT + TEXT, TEXT[:-3], "x" * 70_000, KEY.secret() + "A"],
+    ids=["empty", "comment", "two keys", "cut short", "too long", "a letter more"],
+)
 def test_what_is_not_one_key_is_refused(tmp_path: Path, text: str) -> None:
     path = tmp_path / "host.key"
     path.write_text(text)

@@ -28,7 +28,7 @@ _LETTERS = {b"d": "d", b"l": "l", b"h": "h", b"p": "p", b"s": "s", b"b": "b", b"
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One path of a snapshot."""
+    """One path of a snapshot. `target` is where a link points, or why a path was left out."""
 
     path: str
     kind: str
@@ -70,7 +70,7 @@ def ls(
     ctx.output.result(
         "ls",
         {"snapshot": opened.head.id, "entries": rows},
-        lambda: table([(row.mode, str(row.size_bytes), row.time[:19], row.path + row.target) for row in rows]),
+        lambda: table([_columns(row) for row in rows]),
     )
 
 
@@ -144,8 +144,8 @@ def diff(
     """Say which paths differ between two snapshots: + new, - gone, M bytes, m metadata."""
     ctx: Context = context.obj
     first, second = _open(ctx, older, repository, kit), _open(ctx, newer, repository, kit)
-    before = {entry.path: entry for entry in first.entries}
-    after = {entry.path: entry for entry in second.entries}
+    before = {entry.path: entry for entry in first.entries if entry.kind != b"x"}
+    after = {entry.path: entry for entry in second.entries if entry.kind != b"x"}
     changes = [
         Change(sign, shown(path))
         for path in sorted(before.keys() | after.keys())
@@ -173,8 +173,10 @@ def _sign(before: Entry | None, after: Entry | None) -> str:
 
 def _row(entry: Entry) -> Row:
     letter = _LETTERS.get(entry.kind, "-")
-    target = f" -> {shown(entry.link)}" if entry.kind in {b"l", b"h"} else ""
-    if entry.kind == b"x":
-        target = f"  (left out: {shown(entry.link)})"
     time = utc_text(max(entry.mtime_ns, 0))
-    return Row(shown(entry.path), letter, f"{letter}{entry.mode:04o}", entry.size_bytes, time, target)
+    return Row(shown(entry.path), letter, f"{entry.mode:04o}", entry.size_bytes, time, shown(entry.link))
+
+
+def _columns(row: Row) -> tuple[str, ...]:
+    ends = {"l": f" -> {row.target}", "h": f" -> {row.target}", "x": f"  (left out: {row.target})"}
+    return row.kind + row.mode, str(row.size_bytes), row.time[:19], row.path + ends.get(row.kind, "")

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from antsmem.backup.repository import create_repository, open_repository, read_state
+from antsmem.backup.repository import complete_repository, create_repository, open_repository, read_state
 from antsmem.backup.store import Store
 from antsmem.cli.commands.backup import refuse_overlap
 from antsmem.cli.commands.open import driver_options
@@ -134,11 +134,10 @@ def _ensure(ctx: Context, config: RepositoryConfig) -> bool:
     keys = host_keyring(ctx, "hot", "cold")
     store = ctx.store(config)
     try:
-        open_repository(store, keys)
+        return complete_repository(open_repository(store, keys))
     except NotFoundError:
         create_repository(store, keys, ctx.now_ns)
         return True
-    return False
 
 
 def _probe(ctx: Context, config: RepositoryConfig) -> Probe:

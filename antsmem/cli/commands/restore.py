@@ -67,8 +67,8 @@ def restore(  # noqa: PLR0913, PLR0917 - one parameter an option
     elif in_place:
         result = _in_place(ctx, opened, chosen, paths)
     else:
-        snapshot_open = open_snapshot(opened, chosen)
-        planned = plan_restore(snapshot_open, select(snapshot_open.entries, paths))
+        snapshot_open = open_snapshot(opened, chosen, salvage=salvage)
+        planned = plan_restore(snapshot_open, select(snapshot_open.entries, paths), salvage=salvage)
         progress = ctx.output.progress("restoring")
         result = restore_to(snapshot_open, to or Path(), planned, salvage=salvage, progress=progress)
     _report(ctx, result, in_place)
