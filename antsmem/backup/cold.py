@@ -55,6 +55,7 @@ def back_up_cold(repository: Repository, job: Job) -> BackupResult:
         ids = (*state.ids, *state.anchor.cold)
         after_ns = time_of(max(ids)) + 1_000_000 if ids else 0
         snapshot_id = new_id(max(job.now_ns, after_ns))
+        epochs = repo.carry_keys(repository, state.anchor.epochs)  # before anything is sealed to a new one
         _, recipient = repository.keys.sealing[COLD]
         with _Archive(repository.store, f"cold/{snapshot_id}{COLD_SUFFIX}", recipient) as archive:
             intake = _ArchiveIntake(job, archive)
@@ -77,7 +78,6 @@ def back_up_cold(repository: Repository, job: Job) -> BackupResult:
             archive.add(MANIFEST, manifest, job.now_ns)
             archive.add(SNAPSHOT, canonical.dumps(head.as_json()), job.now_ns)
         statement = {**repo.signed_part(head, archive.sha256.hexdigest()), "size_bytes": archive.size_bytes}
-        epochs = repo.carry_keys(repository, state.anchor.epochs)
         repository.store.put(f"cold/{snapshot_id}.sig", [sign_statement(statement, repository.keys.must_sign())])
         newest = Anchor(
             sequence=head.sequence,

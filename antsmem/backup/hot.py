@@ -1,7 +1,8 @@
 """The hot tier: an incremental snapshot of the workspace into one repository.
 
-The order of writing is what makes a crash cost nothing: packs, then the snapshot's pack list and signature,
-then its sealed head, whose name is the commit. Whatever a killed run left is an orphan that `prune` sweeps.
+The order of writing is what makes a crash cost nothing: a new epoch's key, packs, then the snapshot's pack list
+and signature, then its sealed head, whose name is the commit. Whatever a killed run left is an orphan that `prune`
+sweeps.
 """
 
 from __future__ import annotations
@@ -95,6 +96,7 @@ class _Run:
         repository, job, state = self.repository, self.job, self.state
         found = walk(job.root, {} if job.rehash else self.cache.folders, job.classifier)
         changed = found.changed or not self.cache.root
+        epochs = repo.carry_keys(repository, state.anchor.epochs)  # before anything is sealed to a new one
         _, recipient = repository.keys.sealing[HOT]
         with Packer(repository.store, [recipient]) as packer:
             try:
@@ -107,7 +109,6 @@ class _Run:
             self._count(found)
         warnings = (*clock_warning(state.ids, job.now_ns), *found.warnings, *tally.warnings)
         head = self._head(found.left_out, len(warnings))
-        epochs = repo.carry_keys(repository, state.anchor.epochs)
         repo.write_head(repository, head, pack_lines(self.cache.packs[index] for index in self.cache.used))
         anchor = Anchor(head.sequence, head.id, (*state.ids, head.id), state.anchor.cold, epochs)
         repo.write_anchor(repository, anchor, state.token)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -28,7 +29,8 @@ MAX_PACK_BYTES: Final = 64 << 20
 _ZEROS: Final = bytes(BLOCK)
 _TAIL: Final = _ZEROS[:100] + b"ustar\00000" + _ZEROS[:247]
 _SMALL: Final = 4 << 20
-_STEP: Final = 64 << 10
+_STEP: Final = 1 << 10
+_TOC_BYTES: Final = 16 << 20
 _HEADER: Final = b"%b%b0000644\x000000000\x000000000\x00%b\x0000000000000\x00%06o\x00 0%b"
 _CONSTANT_SUM: Final = sum(_HEADER % (b"", b"", b"", 0, _TAIL)) - sum(b"000000\x00 ") + sum(b" " * 8)
 
@@ -142,22 +144,10 @@ def decompress(data: Buffer, limit: int = MAX_PACK_BYTES) -> bytes:
 
 def read_toc(chunks: Iterable[Buffer], identities: Sequence[Identity], name: str) -> list[tuple[bytes, int]]:
     """(digest, size) of the objects in the pack whose first bytes are `chunks`; reads no further than needed."""
-    import zstandard
 
     from antsmem.core import age
 
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    text = bytearray()
-    try:
-        for plain in age.unseal_stream(chunks, identities):
-            text += frame.decompress(plain)
-            if frame.eof or len(text) > MAX_PACK_BYTES:
-                break
-    except zstandard.ZstdError as error:
-        raise IntegrityError(f"the table of contents of pack `{name}` is damaged") from error
-    if not frame.eof:
-        raise IntegrityError(f"pack `{name}` ends inside its table of contents")
-    return _parse_toc(text, name)
+    return _parse_toc(_first_frame(age.unseal_stream(chunks, identities), name)[0], name)
 
 
 def open_pack(sealed: Buffer, identities: Sequence[Identity], name: str) -> Iterator[tuple[bytes, memoryview]]:
@@ -165,19 +155,54 @@ def open_pack(sealed: Buffer, identities: Sequence[Identity], name: str) -> Iter
 
     Raises `IntegrityError` where the file is not a pack, `CannotUnlockError` where no identity opens it.
     """
+    from antsmem.core import age
+
+    plain = memoryview(age.unseal(sealed, identities))
+    _, end = _first_frame([plain], name)
+    return tar_members(decompress(plain[end:]), name)
+
+
+def open_damaged_pack(
+    sealed: Buffer, identities: Sequence[Identity], name: str
+) -> Iterator[tuple[bytes, memoryview]]:
+    """Like `open_pack` for a file that was changed or cut: the objects that stand before the damage, then the
+    `IntegrityError`."""
     import zstandard
 
     from antsmem.core import age
 
-    plain = memoryview(age.unseal(sealed, identities))
-    frame, at = zstandard.ZstdDecompressor().decompressobj(), 0
+    plain, tar = bytearray(), bytearray()
+    with suppress(IntegrityError):
+        for piece in age.unseal_stream([sealed], identities):
+            plain += piece
+    _, end = _first_frame([plain], name)
+    frame = zstandard.ZstdDecompressor().decompressobj()
+    with suppress(zstandard.ZstdError):
+        for at in range(end, len(plain), _STEP):
+            tar += frame.decompress(plain[at : at + _STEP])
+            if frame.eof or len(tar) > MAX_PACK_BYTES:
+                break
+    yield from tar_members(tar, name)
+
+
+def _first_frame(pieces: Iterable[Buffer], name: str) -> tuple[bytearray, int]:
+    """What the first zstd frame of `pieces` holds, and where in its piece it ended. Fed in small steps, because
+    zstd can make 32 KiB of a byte, and anybody who knows a recipient can write a pack."""
+    import zstandard
+
+    frame, text = zstandard.ZstdDecompressor().decompressobj(), bytearray()
     try:
-        while not frame.eof and at < len(plain):
-            frame.decompress(plain[at : at + _STEP])
-            at += _STEP
+        for piece in pieces:
+            view = memoryview(piece)
+            for at in range(0, len(view), _STEP):
+                text += frame.decompress(view[at : at + _STEP])
+                if frame.eof:
+                    return text, min(at + _STEP, len(view)) - len(frame.unused_data)
+                if len(text) > _TOC_BYTES:
+                    raise IntegrityError(f"the table of contents of pack `{name}` is larger than any pack's")
     except zstandard.ZstdError as error:
-        raise IntegrityError(f"pack `{name}` is damaged") from error
-    return tar_members(decompress(plain[min(at, len(plain)) - len(frame.unused_data) :]), name)
+        raise IntegrityError(f"the table of contents of pack `{name}` is damaged") from error
+    raise IntegrityError(f"pack `{name}` ends inside its table of contents")
 
 
 def tar_members(tar: Buffer, name: str) -> Iterator[tuple[bytes, memoryview]]:
@@ -190,7 +215,7 @@ def tar_members(tar: Buffer, name: str) -> Iterator[tuple[bytes, memoryview]]:
         except ValueError:
             raise IntegrityError(f"pack `{name}` holds a malformed object header") from None
         stop = at + BLOCK + size
-        if header[:2] != b"o/" or stop > end:
+        if header[:2] != b"o/" or size < 0 or stop > end:
             raise IntegrityError(f"pack `{name}` holds a malformed object header")
         yield digest, view[at + BLOCK : stop]
         at = stop + -size % BLOCK

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
-from antsmem.backup.pack import Draft, seal_pack
+from antsmem.backup.pack import OBJECT_BYTES, Draft, seal_pack
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import AntsmemError, UsageError
 
@@ -93,6 +93,10 @@ class Packer:
 
     def put(self, kind: Kind, digest: bytes, data: Buffer) -> None:
         """Add one object that is in memory already."""
+        draft = self.draft(kind)
+        if len(data) > OBJECT_BYTES and draft.end:  # a huge manifest's list: a draft may lack the room
+            self._drafts[kind] = None
+            self._submit(draft, _LEVELS[kind])
         self.draft(kind).take(digest, data)
         self.added(kind)
 

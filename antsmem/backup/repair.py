@@ -18,8 +18,9 @@ from antsmem.backup import repository as repo
 from antsmem.backup.index import load_index, pack_toc, put_index
 from antsmem.backup.lease import leased
 from antsmem.backup.manifest import CHUNKED, Entry, checked, parse_line, parse_object_list, shown
+from antsmem.backup.pack import open_damaged_pack
 from antsmem.backup.packer import Kind, Packer
-from antsmem.backup.reader import ObjectReader, read_pack
+from antsmem.backup.reader import ObjectReader
 from antsmem.backup.readme import README
 from antsmem.backup.repository import Anchor, Repository, list_ids, read_head, read_signature
 from antsmem.backup.snapshot import COLD, HOT, pack_lines
@@ -53,6 +54,7 @@ def repair(repository: Repository, others: Sequence[Repository]) -> RepairResult
     `CannotUnlockError` where this host cannot read it, `LockedError`, and what the store raises."""
     if not repository.keys.identities:
         raise CannotUnlockError("a repair needs the keys that open the packs", hint="run it on the agent's host")
+    repository.keys.must_sign()
     with leased(repository.store, repository.keys.host):
         return _Repair(repository, others).run()
 
@@ -98,14 +100,18 @@ class _Repair:
             pack = item.name[6:-4]
             if hashlib.sha256(self.repository.store.get(item.name)).hexdigest() != pack:
                 damaged.append(pack)
-            else:
+                continue
+            try:
                 self.where.update({digest: pack for digest, _ in pack_toc(self.repository, pack)})
+            except IntegrityError:  # as it was stored, but never one of ours
+                damaged.append(pack)
         return damaged
 
     def _rescue(self, pack: str, packer: Packer) -> None:
         """Pack anew what is still sound in a damaged pack."""
+        sealed = self.repository.store.get(f"packs/{pack}.age")
         with suppress(IntegrityError, CannotUnlockError):
-            for digest, data in read_pack(self.repository, pack):
+            for digest, data in open_damaged_pack(sealed, self.repository.keys.identities, pack):
                 if digest not in self.where and blake3(data).digest() == digest:
                     self._keep(digest, bytes(data), packer)
                     self.result.rescued += 1

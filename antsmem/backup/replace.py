@@ -8,10 +8,10 @@ finishes the work: every step can be repeated. What is replaced or not in the sn
 from __future__ import annotations
 
 import base64
+import errno
 import os
 import stat
 from collections.abc import Collection
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -204,9 +204,14 @@ class _Replacement:
         if status is None or not stat.S_ISDIR(status.st_mode):
             return
         self._open_up(parent)
-        with suppress(OSError):
+        try:
             os.rmdir(name, dir_fd=self.tree.folder(parent))
-            self.touched.add(parent)
+        except OSError as error:
+            if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.EBUSY}:
+                return
+            raise
+        self.touched.discard(path)
+        self.touched.add(parent)
 
     def make_folder(self, path: bytes) -> None:
         """A directory at `path`; what else is there is put away."""
@@ -297,8 +302,9 @@ class _Replacement:
 
 
 def _moves_forward_only(path: bytes) -> bool:
-    """Whether `path` is the identity log: an older one would not know this host's keys."""
-    return path == _IDENTITY or path.startswith(_IDENTITY + b"/")
+    """Whether `path` is the identity log, an older one of which would not know this host's keys, or a directory
+    above it, which this very restore changes."""
+    return path in above(_IDENTITY) or path.startswith(_IDENTITY + b"/")
 
 
 def _same(entry: Entry, root: bytes, opened: Opened) -> bool:

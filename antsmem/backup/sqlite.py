@@ -13,7 +13,10 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    import sqlite3
 
 MAGIC: Final = b"SQLite format 3\0"
 HEADER_BYTES: Final = 20
@@ -39,16 +42,32 @@ def held(path: bytes) -> Iterator[str]:
     import sqlite3
     from urllib.parse import quote
 
-    connection, why = None, ""
+    name = f"file:{quote(path)}?mode=ro"
     try:
-        name = f"file:{quote(path)}?mode=ro"
-        connection = sqlite3.connect(name, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
+        try:  # without a change to the -shm file that a killed writer left, where SQLite can do without
+            connection = _reading(name + "&readonly_shm=1")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_READONLY:
+                raise
+            connection = _reading(name)
+    except sqlite3.Error as error:
+        yield str(error)
+        return
+    try:
+        yield ""
+    finally:
+        connection.close()
+
+
+def _reading(name: str) -> sqlite3.Connection:
+    """A connection in a read transaction, which takes the lock only when something is read."""
+    import sqlite3
+
+    connection = sqlite3.connect(name, uri=True, timeout=_WAIT_SECONDS, isolation_level=None)
+    try:
         connection.execute("BEGIN")
         connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.Error as error:
-        why = str(error)
-    try:
-        yield why
-    finally:
-        if connection is not None:
-            connection.close()
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection

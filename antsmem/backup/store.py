@@ -3,9 +3,9 @@
 Names are relative POSIX paths of one or two parts (`packs/<sha256>.age`, `repository.json`): letters, digits,
 `.`, `-` and `_` only, each part beginning with a letter or digit (what begins with a dot is a driver's own).
 Every method may raise `BackendError` (does not answer, also after retries) or `RefusedError` (answers no:
-credentials, read-only, quota); a full local disk is `DiskError`. At a place that does not exist, `stat` and
-`read` find nothing, a `put` of `repository.json` makes it, and the rest raises `NotFoundError`; a store that has
-no folders (s3) knows no such state.
+credentials, read-only, quota); a full local disk is `DiskError`. At a place that does not exist, `stat`, `read`
+and `delete` find nothing, a `put` of `repository.json` makes it, and the rest raises `NotFoundError`; a store that
+has no folders (s3) knows no such state.
 """
 
 from __future__ import annotations

@@ -115,8 +115,11 @@ def _agreed(
     head = Head.from_json(canonical.loads(rest[SNAPSHOT], 1 << 20))
     entries = checked(map(parse_line, rest[MANIFEST].splitlines()))
     for entry in entries:
-        if entry.kind == b"x" and found.pop(entry.path, None) and tree is not None:
-            os.unlink(tree.root + b"/" + entry.path)  # the disk failed while it was archived: not its bytes
+        if entry.kind != b"x" or entry.path not in found:
+            continue
+        del found[entry.path]  # the disk failed while it was archived: these are not its bytes
+        if tree is not None and entry.path not in tree.unmade:
+            os.unlink(tree.root + b"/" + entry.path)
     expected = {entry.path: (entry.size_bytes, entry.digest) for entry in entries if entry.is_file}
     if head.id != snapshot_id or blake3(rest[MANIFEST]).digest() != head.root or expected != found:
         raise IntegrityError(f"cold archive `{snapshot_id}` does not hold what its manifest says")

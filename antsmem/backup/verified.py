@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Self
 
 from antsmem.backup.store import Capabilities, Store, Stored
@@ -33,13 +33,7 @@ class VerifiedStore:
     def put(self, name: str, parts: Sequence[Buffer], *, new: bool = False, durable: bool = True) -> None:
         """See `Store.put`."""
         self.inner.put(name, parts, new=new, durable=durable)
-        sha256 = hashlib.sha256() if self.how == "read" else None
-        size = 0
-        for part in parts:
-            size += len(part)
-            if sha256:
-                sha256.update(part)
-        self._require(name, size, sha256.hexdigest() if sha256 else None, parts)
+        self._require(name, sum(map(len, parts)), lambda: _sha256(parts))
 
     def upload(self, name: str, chunks: Iterator[Buffer]) -> None:
         """See `Store.upload`."""
@@ -53,27 +47,21 @@ class VerifiedStore:
                 yield chunk
 
         self.inner.upload(name, passing())
-        self._require(name, size, sha256.hexdigest(), None)
+        self._require(name, size, sha256.hexdigest)
 
     def swap(self, name: str, data: Buffer, expected: str | None) -> None:
         """See `Store.swap`."""
         self.inner.swap(name, data, expected)
-        self._require(name, len(data), None, [data])
+        self._require(name, len(data), lambda: _sha256([data]))
 
-    def _require(self, name: str, size: int, sha256: str | None, parts: Sequence[Buffer] | None) -> None:
+    def _require(self, name: str, size: int, written: Callable[[], str]) -> None:
+        """Compare what the store has now with the size and, where it can be known, the SHA-256 that were
+        written."""
         found = self.inner.stat(name)
         told = found.sha256 if found else None
-        if told and sha256 is None and parts is not None:
-            hashed = hashlib.sha256()
-            for part in parts:
-                hashed.update(part)
-            sha256 = hashed.hexdigest()
-        if self.how == "read" and found is not None:
-            hashed = hashlib.sha256()
-            for chunk in self.inner.download(name):
-                hashed.update(chunk)
-            told = hashed.hexdigest()
-        if found is None or found.size_bytes != size or (told is not None and told != sha256):
+        if found is not None and self.how == "read":
+            told = _sha256(self.inner.download(name))
+        if found is None or found.size_bytes != size or (told is not None and told != written()):
             raise IntegrityError(
                 f"`{self.url}` did not keep `{name}` as it was written", hint="see `antsmem repository test`"
             )
@@ -109,3 +97,10 @@ class VerifiedStore:
     def close(self) -> None:
         """See `Store.close`."""
         self.inner.close()
+
+
+def _sha256(parts: Iterable[Buffer]) -> str:
+    hashed = hashlib.sha256()
+    for part in parts:
+        hashed.update(part)
+    return hashed.hexdigest()

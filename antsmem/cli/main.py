@@ -66,9 +66,11 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = run(context, rest)
     except AntsmemError as error:
+        context.output.close()
         context.output.error(error)
         code = error.exit_code
     except Interrupted as signalled:
+        context.output.close()
         context.output.warn("interrupted: what was not finished is as it was before")
         code = 128 + signalled.number
     except BrokenPipeError:  # whoever read our output went away
@@ -86,10 +88,22 @@ def run(context: Context, words: list[str]) -> int:
         return 0
     os.umask(0o077)
     if words and words[0] in COMMANDS:
-        single(words[0])(words[1:], prog_name=f"antsmem {words[0]}", obj=context)
-    else:
-        everything()(words, prog_name="antsmem", obj=context)
-    return 0
+        return _call(single(words[0]), words[1:], f"antsmem {words[0]}", context)
+    return _call(everything(), words, "antsmem", context)
+
+
+def _call(app: typer.Typer, words: list[str], name: str, context: Context) -> int:
+    """Run `app`; its exit code. What is wrong with a call is told by typer, to programs by us."""
+    if not context.options.json:
+        app(words, prog_name=name, obj=context)
+        return 0
+    import typer
+
+    wrong_call: Any = typer.BadParameter.__mro__[1]  # what an unknown option raises too; typer has no name for it
+    try:
+        return app(words, prog_name=name, obj=context, standalone_mode=False) or 0
+    except wrong_call as error:
+        raise UsageError(error.format_message(), hint=f"see `{name} --help`") from None
 
 
 def single(name: str) -> typer.Typer:

@@ -11,6 +11,7 @@ from typing import Any, Final
 from antsmem.core.errors import AntsmemError
 
 _PATIENCE_SECONDS: Final = 1.0
+_REDRAW_SECONDS: Final = 0.1
 
 
 class Output:
@@ -21,6 +22,7 @@ class Output:
         self.quiet = quiet
         self.verbose = verbose
         self.no_color = no_color
+        self._bar: _Bar | None = None
 
     def result(self, schema: str, value: Any, text: str | Callable[[], str]) -> None:
         """The command's result: `value` as JSON (with `schema`), or `text` for people."""
@@ -28,7 +30,10 @@ class Output:
             import json
 
             document = {"schema": f"antsmem.{schema}/1", **plain(value)}
-            print(json.dumps(document, ensure_ascii=False))  # noqa: T201
+            # A byte of a path that is no UTF-8 becomes `\udcXX`: valid JSON, and Python's `os.fsencode` undoes it.
+            data = json.dumps(document, ensure_ascii=False).encode(errors="backslashreplace")
+            sys.stdout.buffer.write(data + b"\n")
+            sys.stdout.flush()
             return
         shown = text if isinstance(text, str) else text()
         if shown:
@@ -64,22 +69,59 @@ class Output:
         print(f"antsmem: {error}{hint}", file=sys.stderr)  # noqa: T201
 
     def progress(self, title: str) -> Callable[[str, int, int], None]:
-        """A progress line on the terminal, from the second second on; silent where nobody watches."""
+        """A progress bar on the terminal, for what takes longer than a second; silent where nobody watches."""
         if self.quiet or self.json or not sys.stderr.isatty():
             return lambda _what, _done, _total: None
-        started, shown = time.monotonic(), 0.0
+        started = time.monotonic()
 
         def step(what: str, done: int, total: int) -> None:
-            nonlocal shown
-            now = time.monotonic()
-            if now - started < _PATIENCE_SECONDS or (now - shown < 0.1 and done < total):
-                return
-            shown = now
-            of = f"/{total}" if total else ""
-            end = "\r\x1b[2K" if total and done >= total else "\r"
-            print(f"\r\x1b[2K{title}: {done}{of} {what}", end=end, file=sys.stderr, flush=True)  # noqa: T201
+            if self._bar is None and time.monotonic() - started > _PATIENCE_SECONDS:
+                self._bar = _Bar(title, self.no_color)
+            if self._bar is not None:
+                self._bar.step(what, done, total)
 
         return step
+
+    def close(self) -> None:
+        """Leave the terminal as it was, also where something failed under a progress bar."""
+        if self._bar is not None:
+            self._bar.stop()
+
+
+class _Bar:
+    """A bar by rich, which is imported only when somebody has waited for a second. It goes when it is full."""
+
+    def __init__(self, title: str, no_color: bool) -> None:
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        console = Console(stderr=True, no_color=no_color)
+        self._title = title
+        self._progress = Progress(*columns, console=console, transient=True, auto_refresh=False)
+        self._task = self._progress.add_task(title)
+        self._shown = 0.0
+        self._running = False
+
+    def stop(self) -> None:
+        """Take the bar away and give the cursor back."""
+        if self._running:
+            self._progress.stop()
+            self._running = False
+
+    def step(self, what: str, done: int, total: int) -> None:
+        """Show how far it is, ten times a second at most."""
+        now, full = time.monotonic(), bool(total) and done >= total
+        if full:
+            self.stop()
+        elif now - self._shown > _REDRAW_SECONDS:
+            self._shown = now
+            if not self._running:
+                self._progress.start()
+                self._running = True
+            self._progress.update(
+                self._task, description=f"{self._title}: {what}", completed=done, total=total or None, refresh=True
+            )
 
 
 def plain(value: Any) -> Any:

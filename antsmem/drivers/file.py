@@ -175,7 +175,7 @@ class FileStore:
         except FileNotFoundError:
             self._require_here()
         except OSError as error:
-            raise self._read_error(folder, error) from error
+            raise self._trouble("list", folder, error) from error
         return found
 
     def delete(self, name: str) -> None:
@@ -183,7 +183,7 @@ class FileStore:
         try:
             os.unlink(self._prefix + check_name(name))
         except (FileNotFoundError, NotADirectoryError):
-            self._require_here()
+            self._is_here()
         except OSError as error:
             raise self._trouble("remove", name, error) from error
 
@@ -204,7 +204,7 @@ class FileStore:
                 raise ConflictError(f"`{name}` in `{self.url}` exists already") from None
             return
         self._require_here()
-        with _alone(self._prefix + _LOCK):
+        with self._alone():
             found = self.read(name)
             if found is None or found[1] != expected:
                 raise ConflictError(f"`{name}` in `{self.url}` was changed by somebody else")
@@ -297,13 +297,32 @@ class FileStore:
     def _put_new_unlinked(self, name: str, parts: Sequence[Buffer], durable: bool) -> None:
         """`put(new=True)` on a file system without hard links (exFAT, some shares): one process at a time."""
         path = self._prefix + name
-        with _alone(self._prefix + _LOCK):
+        with self._alone():
             if os.path.lexists(path):
                 raise WouldOverwriteError(f"`{path}` exists already: not written")
             try:
                 write_file(path, parts, durable=durable)
             except AntsmemError as error:
                 raise self._write_error(name, error) from error
+
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """Hold the folder's lock for the moment of a change; waits up to 10 s for another process."""
+        give_up = time.monotonic() + _LOCK_SECONDS
+        with ExitStack() as held:
+            while True:
+                try:
+                    held.enter_context(locked(self._prefix + _LOCK, f"another process is changing `{self.url}`"))
+                    break
+                except LockedError:
+                    if time.monotonic() > give_up:
+                        raise
+                    time.sleep(0.002)
+                except (DiskError, UsageError) as error:
+                    raise self._write_error(_LOCK, error) from error
+                except OSError as error:  # a file system without locks
+                    raise self._trouble("lock", _LOCK, error) from error
+            yield
 
     def _read_error(self, name: str, error: OSError) -> AntsmemError:
         if error.errno in {errno.ENOENT, errno.ENOTDIR}:
@@ -322,24 +341,6 @@ class FileStore:
         why = (error.strerror or "failed").lower()
         kind = BackendError if error.errno in _GONE else RefusedError
         return kind(f"could not {verb} `{name}` in `{self.url}`: {why}")
-
-
-@contextmanager
-def _alone(path: str) -> Iterator[None]:
-    """Hold the lock file at `path` for the moment of a change; waits up to 10 s for another process."""
-    give_up = time.monotonic() + _LOCK_SECONDS
-    with ExitStack() as held:
-        while True:
-            try:
-                held.enter_context(locked(path, f"another process is changing `{os.path.dirname(path)}`"))
-                break
-            except LockedError:
-                if time.monotonic() > give_up:
-                    raise
-                time.sleep(0.002)
-            except OSError as error:
-                raise RefusedError(f"could not lock `{path}`: {(error.strerror or 'failed').lower()}") from error
-        yield
 
 
 def _token(data: bytes) -> str:

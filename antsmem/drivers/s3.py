@@ -165,6 +165,7 @@ class S3Store:
             )
         except NotFoundError:
             return None
+        self._told(answer, "ETag")
         size, moment = self._told(answer, "ContentLength"), self._told(answer, "LastModified")
         return Stored(name, int(size), _ns(moment), _sha256(answer))
 
@@ -365,8 +366,9 @@ def _ns(moment: Any) -> int:
 
 
 def _sha256(answer: Mapping[str, Any]) -> str | None:
-    """The checksum of the whole object in hex; that of an upload in parts is of another kind."""
+    """The checksum of the whole object in hex. That of an upload in parts, which has a dash in its ETag, is of
+    the parts' checksums."""
     text = str(answer.get("ChecksumSHA256", ""))
-    if answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or len(text) != 44:
+    if answer.get("ChecksumType", "FULL_OBJECT") != "FULL_OBJECT" or "-" in answer["ETag"] or len(text) != 44:
         return None
     return base64.b64decode(text).hex()

@@ -204,17 +204,20 @@ class Link:
         replies: dict[int, bytes | Status] = {}
         for kind, payload in requests:
             if self._next - first - len(replies) >= _AHEAD:
-                self._receive(replies)
+                self._receive(first, replies)
             self._channel.sendall(struct.pack(">IBI", len(payload) + 5, kind, self._next & 0xFFFFFFFF) + payload)
             self._next += 1
         while len(replies) < self._next - first:
-            self._receive(replies)
+            self._receive(first, replies)
         return [replies[number & 0xFFFFFFFF] for number in range(first, self._next)]
 
-    def _receive(self, replies: dict[int, bytes | Status]) -> None:
+    def _receive(self, first: int, replies: dict[int, bytes | Status]) -> None:
         message = self._message()
+        number = int.from_bytes(message[1:5])
+        if (number - first) & 0xFFFFFFFF >= self._next - first or number in replies:
+            raise EOFError  # an answer to nothing that was asked
         code = int.from_bytes(message[5:9]) if message[0] == _STATUS else 0
-        replies[int.from_bytes(message[1:5])] = Status(code) if code else message
+        replies[number] = Status(code) if code else message
 
     def _message(self) -> bytes:
         length = int.from_bytes(self._exactly(4))
@@ -314,20 +317,22 @@ def _connect(paramiko: Any, shown: str, address: tuple[str, int], known_hosts: s
             f"the key of host `{address[0]}` is not the one in `{known_hosts}`: not connected",
             hint="is it the right host? if its owner changed the key, correct that file",
         ) from error
-    except paramiko.AuthenticationException as error:
-        ended = not client.get_transport().is_active()
-        client.close()
-        if ended:
-            raise BackendError(f"`{shown}` ended the connection during log-in") from error
-        raise RefusedError(
-            f"`{shown}` refused the log-in", hint="set the option `key_file`, `key_passphrase` or `password`"
-        ) from error
     except lost as error:
+        turned_down = _is_log_in(client.get_transport(), error)
         client.close()
+        if turned_down:
+            hint = "set the option `key_file`, `key_passphrase` or `password`"
+            raise RefusedError(f"`{shown}` refused the log-in", hint=hint) from error
         raise BackendError(f"`{shown}` does not answer: {why(error)}") from error
     except BaseException:
         client.close()
         raise
+
+
+def _is_log_in(transport: Any, error: Exception) -> bool:
+    """Whether the connection stands and only the log-in did not work: turned down, or no key fit to try."""
+    stands = transport is not None and transport.is_active() and transport.initial_kex_done
+    return stands and not transport.is_authenticated() and "timeout" not in str(error).lower()
 
 
 def why(error: Exception) -> str:

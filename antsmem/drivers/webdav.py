@@ -22,7 +22,7 @@ from antsmem.core.errors import (
     WouldOverwriteError,
 )
 from antsmem.core.retry import timeout_seconds
-from antsmem.drivers.webdav_client import WebdavClient, moment_ns
+from antsmem.drivers.webdav_client import Body, WebdavClient, moment_ns
 
 Listing: TypeAlias = list[Stored]
 
@@ -84,9 +84,10 @@ class WebdavStore:
             nonlocal asked
             temp = _sibling(name)
             try:
-                if self._client.send("PUT", "/" + temp, data, passes={404, 409}).status_code in {404, 409}:
+                if not self._stage(temp, data):
                     self._make_folder(name)
-                    self._client.send("PUT", "/" + temp, data)
+                    if not self._stage(temp, data):
+                        raise RefusedError(f"`{self.url}` does not take `{name}`")
                 before, asked = asked, True
                 status = self._move(temp, name, len(data), overwrite=not new)
             except RefusedError:
@@ -130,7 +131,8 @@ class WebdavStore:
 
         self._client.run(lambda: self._make_folder(name))
         try:
-            self._client.send("PUT", "/" + temp, counted())
+            if not self._stage(temp, counted()):
+                raise RefusedError(f"`{self.url}` does not take `{name}`")
         except BaseException:
             self._drop(temp)
             raise
@@ -281,6 +283,10 @@ class WebdavStore:
         if not size.isdecimal():
             raise BackendError(f"`{self.url}` does not tell the size of `{name}`")
         return Stored(name, int(size), moment_ns(answer.headers.get("last-modified", "")))
+
+    def _stage(self, temp: str, data: Body) -> bool:
+        """Write `data` to `temp`; False if the server misses the collection that it goes to."""
+        return self._client.send("PUT", "/" + temp, data, passes={404, 409}).status_code not in {404, 409}
 
     def _require_size(self, name: str, size: int) -> None:
         found = self._look(name)

@@ -136,14 +136,16 @@ class WebdavClient:
         return self._base + quote(path)
 
     def make_base(self) -> None:
-        """Make the collection at `base` and those above it. One that is there answers 405 and stays as it is;
-        if one cannot be made, what is to be put in it will tell."""
+        """Make the collection at `base` and those above it; one that is there answers 405 and stays as it is."""
         parts = urlsplit(self._base)
         names = parts.path.strip("/").split("/")
+        status = 405
         for count in range(1, len(names) + 1):
             url = f"{parts.scheme}://{parts.netloc}/{'/'.join(names[:count])}"
-            with self._told("MKCOL", ""):
-                self._http.request("MKCOL", url)
+            with self._told("MKCOL", "/"):
+                status = self._http.request("MKCOL", url).status_code
+        if status not in {*_DONE, 405}:
+            raise self._failure("MKCOL", "/", status)
 
     def close(self) -> None:
         """End the connections."""
@@ -154,7 +156,7 @@ class WebdavClient:
         if status in _TRANSIENT:
             return BackendError(what)
         if status == 404:
-            return NotFoundError(f"`{self.url}` holds no `{path.strip('/')}`")
+            return NotFoundError(f"`{self.url}` holds no `{path.strip('/') or '.'}`")
         if status in {401, 403}:
             return RefusedError(what, hint="set the options `username` and `password`")
         if status in {413, 507}:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -44,7 +46,7 @@ def backup(
     with ctx.working():
         configs = ctx.named(repository or ())
         keys = host_keyring(ctx, HOT, COLD)
-        refuse_overlap(ctx, configs)
+        refuse_overlap(ctx.layout.root, configs)
         done: list[BackupResult] = []
         failed: dict[str, AntsmemError] = {}
         for config in configs:
@@ -72,18 +74,26 @@ def backup(
         raise typer.Exit(3)
 
 
-def refuse_overlap(ctx: Context, configs: list[RepositoryConfig]) -> None:
+def refuse_overlap(workspace: Path, configs: Sequence[RepositoryConfig]) -> None:
     """A repository inside the workspace would back itself up; a workspace inside a repository would be pruned."""
-    root = ctx.layout.root.resolve()
+    root = workspace.resolve()
     for config in configs:
-        if "://" in config.url and not config.url.startswith("file://"):
+        scheme, colon, rest = config.url.partition("://")
+        if colon and scheme != "file":
             continue
-        place = os.path.realpath(config.url.removeprefix("file://"))
+        place = os.path.realpath(_folder_of(rest) if colon else config.url)
         if root.is_relative_to(place) or os.path.commonpath([place, root]) == str(root):
             raise UsageError(
                 f"the repository `{place}` and the workspace `{root}` lie in one another: nothing backed up",
                 hint="antsmem repository add NAME URL with a place outside",
             )
+
+
+def _folder_of(rest: str) -> str:
+    """The folder of a file:// URL, given what follows the scheme."""
+    from urllib.parse import unquote
+
+    return unquote("/" + rest.partition("/")[2])
 
 
 def _one(ctx: Context, repository: Repository, tier: str, rehash: bool) -> BackupResult:

@@ -12,7 +12,7 @@ import typer
 from antsmem.backup.check import CheckJob, CheckResult
 from antsmem.backup.check import check as verify
 from antsmem.backup.repository import open_repository
-from antsmem.cli.commands.open import with_kit
+from antsmem.cli.commands.open import one_of, with_kit
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring, public_keyring
 from antsmem.cli.output import size
@@ -52,7 +52,11 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter an option
     percent = 100 if read_data else sample
     configs = ctx.named(repository or ())
     wanted = _Wanted(kit, no_key, percent, repair, accept_older)
-    results = [_one(ctx, config, wanted) for config in configs]
+    results: list[CheckResult] = []
+    failed: dict[str, AntsmemError] = {}
+    for config in configs:
+        with one_of(ctx, configs, config, failed):
+            results.append(_one(ctx, config, wanted))
     for result in results:
         for note in sorted(set(result.notes)):
             ctx.output.note(f"{result.repository}: {note}")
@@ -68,6 +72,8 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter an option
                 hint="was an old copy put back? antsmem check --accept-older trusts what is there from now on",
             )
         raise IntegrityError(what, hint="antsmem check --repair drops what cannot be had and names the files hit")
+    if failed:
+        raise typer.Exit(3 if results else next(iter(failed.values())).exit_code)
 
 
 def _one(ctx: Context, config: RepositoryConfig, wanted: _Wanted) -> CheckResult:

@@ -64,6 +64,8 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter an option
     ctx: Context = context.obj
     layout = Layout(directory.absolute())
     _refuse(ctx, layout, adopt, recovery_out)
+    if repository:
+        _refuse_repository(ctx, layout, repository)
     settings = AgentSettings(name=name_from(name or layout.root.name), time_zone=_time_zone())
     if adopt:
         _describe(ctx, layout)
@@ -72,8 +74,8 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter an option
     made = () if adopt else create_files(layout.root, template, words).created
     ctx = Context(replace(ctx.options, workspace=str(layout.root)), ctx.environment)
     kit, escrow, did = _identity(ctx, layout, settings)
+    kit_place = _hand_over(ctx, kit, recovery_out, settings.name)  # before anything else can go wrong
     url = _repository(ctx, repository)
-    kit_place = _hand_over(ctx, kit, recovery_out, settings.name)
     report = InitReport(str(layout.root), settings.name, did, (*made, ".antsmem/"), url, escrow, kit_place)
     ctx.output.result("init", report, lambda: _text(report))
 
@@ -90,10 +92,25 @@ def _refuse(ctx: Context, layout: Layout, adopt: bool, recovery_out: Path | None
         raise WouldOverwriteError(f"`{root}` is not empty", hint=f"antsmem init {root} --adopt takes it as it is")
     if recovery_out is not None and os.path.lexists(recovery_out):
         raise WouldOverwriteError(f"`{recovery_out}` exists already", hint="name another --recovery-out")
+    if recovery_out is not None and not os.access(recovery_out.absolute().parent, os.W_OK | os.X_OK):
+        raise UsageError(f"`{recovery_out}` cannot be written", hint="name another --recovery-out")
     if recovery_out is not None and recovery_out.absolute().is_relative_to(root):
         raise UsageError("the recovery kit must not lie in what it recovers", hint="name another --recovery-out")
     if ctx.options.json and recovery_out is None:
         raise UsageError("with --json the recovery kit is not shown", hint="name a file with --recovery-out")
+
+
+def _refuse_repository(ctx: Context, layout: Layout, wanted: str) -> None:
+    """See that a repository can be made where it is wanted, before an identity is."""
+    config = RepositoryConfig("default", _url(wanted))
+    refuse_overlap(layout.root, [config])
+    store = ctx.store(config)
+    if store.stat("repository.json") is not None:
+        raise WouldOverwriteError(f"`{store.url}` already holds a repository: left as it is")
+
+
+def _url(wanted: str) -> str:
+    return wanted if "://" in wanted else os.path.abspath(wanted)
 
 
 def _identity(ctx: Context, layout: Layout, settings: AgentSettings) -> tuple[str, str, str]:
@@ -133,9 +150,8 @@ def keep_escrow(folder: Path, escrow: bytes, now_ns: int) -> Path:
 def _repository(ctx: Context, wanted: str) -> str:
     from antsmem.backup.repository import create_repository
 
-    url = wanted or str(ctx.data_dir / ctx.log.scid / "repository")
-    config = RepositoryConfig("default", url if "://" in url else os.path.abspath(url))
-    refuse_overlap(ctx, [config])
+    config = RepositoryConfig("default", _url(wanted or str(ctx.data_dir / ctx.log.scid / "repository")))
+    refuse_overlap(ctx.layout.root, [config])
     create_repository(ctx.store(config), host_keyring(ctx, "hot", "cold"), ctx.now_ns)
     write_agent(ctx.agent_file, replace(ctx.agent, repositories=(config,)))
     return config.url

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from antsmem.backup.repository import Repository, State, list_ids, open_repository, read_state
@@ -10,7 +11,7 @@ from antsmem.backup.snapshot import COLD, HOT, TIERS, is_id, time_of
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring, kit_keyring
 from antsmem.core.config import RepositoryConfig
-from antsmem.core.errors import NotFoundError, UsageError
+from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
 from antsmem.core.moment import parse_moment
 
 
@@ -28,6 +29,20 @@ def with_kit(ctx: Context, config: RepositoryConfig, kit: Path) -> Repository:
     """A repository opened by a recovery kit."""
     store = ctx.store(config)
     return open_repository(store, kit_keyring(store, kit))
+
+
+@contextmanager
+def one_of(
+    ctx: Context, configs: Sequence[RepositoryConfig], config: RepositoryConfig, failed: dict[str, AntsmemError]
+) -> Iterator[None]:
+    """A step for `config`, one of the repositories `configs`: if it fails, the others go on."""
+    try:
+        yield
+    except AntsmemError as error:
+        if len(configs) == 1:
+            raise
+        failed[config.name] = error
+        ctx.output.error(error)
 
 
 def driver_options(texts: Sequence[str]) -> dict[str, str]:

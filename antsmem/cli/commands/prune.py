@@ -10,12 +10,13 @@ import typer
 from antsmem.backup.prune import GRACE_SECONDS, PruneJob, PruneResult
 from antsmem.backup.prune import prune as drop
 from antsmem.backup.replace import REPLACED
-from antsmem.backup.repository import read_state
+from antsmem.backup.repository import Repository, State, read_state
 from antsmem.backup.restore import remove_tree
+from antsmem.cli.commands.open import one_of
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import size
-from antsmem.core.errors import UsageError
+from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
 from antsmem.workspace.settings import Tier
 
 _Repository = Annotated[list[str] | None, typer.Option(help="Name or URL. Default: all configured.")]
@@ -27,10 +28,12 @@ _Grace = Annotated[
 
 @dataclass(frozen=True, slots=True)
 class PruneReport:
-    """What was done in each repository; `replaced` are directories of replaced files that were removed."""
+    """What was done in each repository; `replaced` are directories of replaced files that were removed; `failed`
+    maps a repository to why nothing was done there."""
 
     repositories: tuple[PruneResult, ...]
     replaced: tuple[str, ...]
+    failed: dict[str, str]
 
 
 def prune(
@@ -57,28 +60,48 @@ def forget(
 
 
 def _run(ctx: Context, wanted: list[str], forget: tuple[str, ...], dry_run: bool, grace_hours: int) -> None:
-    policy = {"hot": _counts(ctx.settings.hot), "cold": _counts(ctx.settings.cold)}
     results = []
     removed = []
+    failed: dict[str, AntsmemError] = {}
     with ctx.working():
         keys = host_keyring(ctx, "hot", "cold")
-        for config in ctx.named(wanted):
-            opened = ctx.repository(config, keys)
-            job = PruneJob(
-                policy=policy,
-                now_ns=ctx.now_ns,
-                forget=forget,
-                plan_only=dry_run,
-                grace_seconds=grace_hours * 3600,
-                progress=ctx.output.progress("pruning"),
-            )
-            results.append(drop(opened, read_state(opened, ctx.pin(opened)), job))
+        configs = ctx.named(wanted)
+        there: dict[str, tuple[Repository, State]] = {}
+        for config in configs:
+            with one_of(ctx, configs, config, failed):
+                opened = ctx.repository(config, keys)
+                there[config.name] = opened, read_state(opened, ctx.pin(opened))
+        ids = {i for _, state in there.values() for i in (*state.ids, *state.anchor.cold)}
+        if not failed and (unknown := sorted(set(forget) - ids)):
+            raise NotFoundError(f"no snapshot `{unknown[0]}`", hint="see `antsmem snapshots`")
+        for config in configs:
+            if config.name not in there:
+                continue
+            opened, state = there[config.name]
+            named = tuple(i for i in forget if i in state.ids or i in state.anchor.cold)
+            if forget and not named:
+                continue  # each repository has snapshots of its own
+            with one_of(ctx, configs, config, failed):
+                results.append(drop(opened, state, _job(ctx, named, dry_run, grace_hours)))
         kept = ctx.layout.root / REPLACED
         for old in sorted(kept.iterdir()) if kept.is_dir() and not dry_run and not forget else ():
             remove_tree(old)
             removed.append(str(old))
-    report = PruneReport(tuple(results), tuple(removed))
+    report = PruneReport(tuple(results), tuple(removed), {name: str(error) for name, error in failed.items()})
     ctx.output.result("prune", report, "\n".join(map(_text, results)))
+    if failed:
+        raise typer.Exit(3 if results else next(iter(failed.values())).exit_code)
+
+
+def _job(ctx: Context, forget: tuple[str, ...], dry_run: bool, grace_hours: int) -> PruneJob:
+    return PruneJob(
+        policy={"hot": _counts(ctx.settings.hot), "cold": _counts(ctx.settings.cold)},
+        now_ns=ctx.now_ns,
+        forget=forget,
+        plan_only=dry_run,
+        grace_seconds=grace_hours * 3600,
+        progress=ctx.output.progress("pruning"),
+    )
 
 
 def _counts(tier: Tier) -> dict[str, int]:

@@ -76,7 +76,7 @@ def add(
     if "://" not in url:
         url = os.path.abspath(url)
     config = RepositoryConfig(name, url, driver_options(option or ()), verify)
-    refuse_overlap(ctx, [config])
+    refuse_overlap(ctx.layout.root, [config])
     made = _ensure(ctx, config)
     write_agent(ctx.agent_file, replace(ctx.agent, repositories=(*ctx.agent.repositories, config)))
     text = f"added {name}: {url}" + (

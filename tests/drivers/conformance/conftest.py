@@ -1,0 +1,65 @@
+"""Every test that takes `place` runs once for each driver, against its real server; `remote` leaves out `file`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+from faultproxy import HttpProxy, TcpProxy
+from places import FilePlace, Place, S3Place, SftpPlace, WebdavPlace
+
+REMOTE = ["sftp", "s3", "webdav"]
+
+
+def _place(request: pytest.FixtureRequest) -> Place:
+    match request.param:
+        case "file":
+            return FilePlace(request.getfixturevalue("tmp_path"))
+        case "sftp":
+            return SftpPlace(request.getfixturevalue("sshd"))
+        case "s3":
+            return S3Place(request.getfixturevalue("moto"))
+        case "webdav":
+            return WebdavPlace(request.getfixturevalue("rclone"))
+    raise AssertionError(request.param)
+
+
+@pytest.fixture(params=["file", *REMOTE])
+def place(request: pytest.FixtureRequest) -> Iterator[Place]:
+    made = _place(request)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=REMOTE)
+def remote(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A place behind a network."""
+    made = _place(request)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def tcp(remote: Place) -> Iterator[TcpProxy]:
+    """On the way to `remote`."""
+    assert remote.server is not None
+    proxy = TcpProxy(remote.server.port)
+    yield proxy
+    proxy.close()
+
+
+@pytest.fixture(params=["s3", "webdav"])
+def web(request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A place that is reached by HTTP."""
+    made = _place(request)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def liar(web: Place) -> Iterator[HttpProxy]:
+    """On the way to `web`."""
+    assert web.server is not None
+    proxy = HttpProxy(web.server.port)
+    yield proxy
+    proxy.close()
