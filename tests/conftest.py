@@ -13,37 +13,27 @@ import engines
 import pytest
 from hypothesis import settings
 
-settings.register_profile("antsmem", deadline=None)  # no property fails for being slow
+EXAMPLES = 3000 if os.environ.get("ANTSMEM_SOAK") == "1" else 100
+settings.register_profile("antsmem", deadline=None, max_examples=EXAMPLES)  # no property fails for being slow
 settings.load_profile("antsmem")
-
-
-def started(server: engines.Server) -> engines.Server:
-    """`server`, running; skips or fails the test if it is not installed."""
-    try:
-        return server.start()
-    except engines.UnavailableError as error:
-        server.close()
-        if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")
 def moto() -> Iterator[engines.Server]:
-    server = started(engines.Moto())
+    server = engines.started(engines.Moto())
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
 def sshd() -> Iterator[engines.Server]:
-    server = started(engines.Sshd())
+    server = engines.started(engines.Sshd())
     yield server
     server.close()
 
 
 @pytest.fixture(scope="session")
 def rclone() -> Iterator[engines.Server]:
-    server = started(engines.Rclone())
+    server = engines.started(engines.Rclone())
     yield server
     server.close()

@@ -45,13 +45,28 @@ def free_port() -> int:
             return port
 
 
+def started(server: Server) -> Server:
+    """`server`, running. Not installed, it skips the test; with ANTSMEM_REQUIRE_SERVERS=1 it fails it."""
+    import pytest
+
+    try:
+        return server.start()
+    except UnavailableError as error:
+        server.close()
+        if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+
 class Server:
-    """One server process. A subclass says its command, and when it is ready; `prepare` runs once before."""
+    """One server process, with `words` added to its command. A subclass says the command and when it is ready;
+    `prepare` runs once before."""
 
     name = "server"
     ready_seconds = 30.0
 
-    def __init__(self) -> None:
+    def __init__(self, *words: str) -> None:
+        self.words = words
         self.dir = Path(tempfile.mkdtemp(prefix=f"antsmem-{self.name}-", dir="/tmp"))
         self.port = 0
         self._process: subprocess.Popen[bytes] | None = None
@@ -161,7 +176,8 @@ class Moto(Server):
 
 
 class Sshd(Server):
-    """OpenSSH's server for SFTP alone; `root` is a directory in it, `key_file` logs in, `known_hosts` knows it."""
+    """OpenSSH's server for SFTP alone; `root` is a directory in it, `key_file` logs in, `known_hosts` knows it.
+    `words` go to `internal-sftp`."""
 
     name = "sshd"
 
@@ -190,7 +206,7 @@ class Sshd(Server):
             "PasswordAuthentication": "no",
             "PermitRootLogin": "prohibit-password",
             "Subsystem": "sftp internal-sftp",
-            "ForceCommand": f"internal-sftp -d {self.root}",
+            "ForceCommand": " ".join(["internal-sftp", *self.words, "-d", str(self.root)]),
             "MaxStartups": 100,
         }
         (self.dir / "config").write_text("".join(f"{key} {value}\n" for key, value in lines.items()))
@@ -237,4 +253,4 @@ class Rclone(Server):
         rclone = program("rclone", "apt-get install rclone")
         where = [str(self.root), "--addr", f"127.0.0.1:{self.port}"]
         login = ["--user", "u", "--pass", self.password]
-        return [rclone, "--config", "/dev/null", "serve", "webdav", *where, *login]
+        return [rclone, "--config", "/dev/null", "serve", "webdav", *where, *login, *self.words]

@@ -18,7 +18,7 @@ from typing import Any
 
 import engines
 import pytest
-from conftest import started
+from engines import started
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -20,7 +20,7 @@ from xml.parsers import expat
 import engines
 import httpx
 import pytest
-from conftest import started
+from engines import started
 from faultproxy import HttpProxy, Reply
 from hypothesis import given
 from hypothesis import strategies as st

@@ -1,0 +1,6 @@
+"""`python tests/bench`."""
+
+from run import start
+
+if __name__ == "__main__":
+    start()

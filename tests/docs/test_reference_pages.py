@@ -1,0 +1,207 @@
+"""Goal: the reference pages say exactly what the program does, no more and no less.
+
+Method: commands, exit codes, JSON members and configuration keys are read from the pages and compared with the
+program: its parser, its error tree, the documents that its commands print, its configuration readers.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import corpora
+import pytest
+from program import DOCS, Terminal, commands, table
+
+from antsmem.cli.main import COMMANDS
+from antsmem.core import errors
+from antsmem.core.config import KEY_SOURCES, read_agent, read_operator
+from antsmem.core.errors import AntsmemError, ConfigError
+from antsmem.workspace.settings import AgentSettings, parse_settings
+
+CLI = (DOCS / "reference" / "cli.md").read_text("utf-8")
+CODES = (DOCS / "reference" / "exit-codes.md").read_text("utf-8")
+JSON = (DOCS / "reference" / "json.md").read_text("utf-8")
+CONFIGURATION = (DOCS / "reference" / "configuration.md").read_text("utf-8")
+
+
+def sections(text: str, level: str) -> dict[str, str]:
+    """Title → text of the sections of a level, each up to the next heading of that or a higher level."""
+    end = f"^#{{1,{len(level)}}} |\\Z"
+    return dict(re.findall(rf"^{level} (.+?)\n(.*?)(?={end})", text, re.MULTILINE | re.DOTALL))
+
+
+def error_classes(of: type[AntsmemError] = AntsmemError) -> Iterator[type[AntsmemError]]:
+    for each in of.__subclasses__():
+        if each.__module__ == errors.__name__:
+            yield each
+            yield from error_classes(each)
+
+
+def test_the_page_of_commands_has_every_command_and_no_other() -> None:
+    documented = [title for title in sections(CLI, "##") if title.startswith("antsmem")]
+    assert documented == [name for name, _ in commands()]
+    assert {name.split()[1] for name in documented} == set(COMMANDS)
+
+
+@pytest.mark.parametrize(
+    ("name", "command"), [*commands()], ids=lambda value: value if isinstance(value, str) else ""
+)
+def test_the_page_of_commands_has_every_option_as_the_program_says_it(name: str, command: Any) -> None:
+    section = sections(CLI, "##")[name]
+    assert section.strip().startswith(command.help)
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    assert rows == table(command)
+
+
+def test_the_page_of_exit_codes_lists_every_error_with_its_code() -> None:
+    rows = re.findall(r"^\| `([a-z-]+)` \| (\d+) \| (yes|no) \| ", CODES, re.MULTILINE)
+    actual = {(each.slug, str(each.exit_code), "yes" if each.transient else "no") for each in error_classes()}
+    assert set(rows) == actual and len(rows) == len(actual)
+
+
+def test_the_page_of_exit_codes_explains_every_code() -> None:
+    explained = {
+        int(code) for row in re.findall(r"^\| ([\d, ]+) \| ", CODES, re.MULTILINE) for code in row.split(",")
+    }
+    assert {each.exit_code for each in error_classes()} | {0, 1, 3, 129, 130, 141, 143} == explained
+
+
+def members(schema: str) -> dict[str, str]:
+    """Member → type, of one schema of the page."""
+    return dict(re.findall(r"^\| `(.+?)` \| (.+?) \|", sections(JSON, "###")[schema], re.MULTILINE))
+
+
+def found(value: Any, known: dict[str, str], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """(member, value) of a document, named as the page names them."""
+    if isinstance(value, dict):
+        for key, item in value.items():
+            name = f"{prefix}.{key}" if prefix else key
+            if any(row.startswith(f"{prefix}.*.") for row in known):
+                yield from found(item, known, f"{prefix}.*")
+            elif prefix in known and known[prefix] == "object" and name not in known:
+                continue  # a map from names to plain values
+            else:
+                yield name, item
+                yield from found(item, known, name)
+    elif isinstance(value, list) and value and isinstance(value[0], dict):
+        for item in value:
+            yield from found(item, known, f"{prefix}[]")
+
+
+TYPES = {
+    "text": str,
+    "number": (int, float),
+    "yes/no": bool,
+    "list": list,
+    "list of text": list,
+    "list of [path, class]": list,
+    "object": dict,
+}
+
+
+def fits(value: Any, kind: str) -> bool:
+    allowed = kind.split(" or ")
+    return any(value is None if each == "null" else isinstance(value, TYPES[each]) for each in allowed)
+
+
+@pytest.fixture(scope="module")
+def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
+    """What every command prints with `--json` in the life of an agent, by schema."""
+    home = tmp_path_factory.mktemp("home")
+    workspace = home / "kevin"
+    corpora.sample_agent(workspace)
+    at = Terminal(home)
+    printed = [
+        at.json("init", "kevin", "--adopt", "--recovery-out", "kit.txt", "--repository", "stick/kevin"),
+        at.json("-C", "kevin", "repository", "add", "nas", "./nas"),
+        at.json("-C", "kevin", "repository", "list"),
+        at.json("-C", "kevin", "repository", "init", "nas"),
+        at.json("-C", "kevin", "repository", "test"),
+        at.json("-C", "kevin", "log", "hello"),
+    ]
+    (workspace / "TOOLS.md").write_text(corpora.secret("token gh", "p_", "Zk7Qw2Lx9Rt4Vb8Nm1Hs6Jd3Fg5Pc0Ya2Ue7\n"))
+    printed += [
+        at.json("-C", "kevin", "backup", code=21),
+        at.json("-C", "kevin", "waive", "TOOLS.md", "--reason", "a test"),
+        at.json("-C", "kevin", "backup"),
+        at.json("-C", "kevin", "backup", "--tier", "cold"),
+    ]
+    (workspace / "new.md").write_text("new\n")
+    printed += [
+        at.json("-C", "kevin", "backup"),
+        listing := at.json("-C", "kevin", "snapshots"),
+        at.json("-C", "kevin", "ls", "--path", "bin"),
+        at.json("-C", "kevin", "find", "new.md"),
+        at.json("-C", "kevin", "diff", listing["snapshots"][0]["id"]),
+        at.json("-C", "kevin", "restore", listing["snapshots"][0]["id"], "--in-place", "--plan"),
+        at.json("-C", "kevin", "restore", listing["snapshots"][0]["id"], "--in-place"),
+        at.json("-C", "kevin", "check"),
+        at.json("-C", "kevin", "prune"),
+        at.json("-C", "kevin", "status"),
+        at.json("-C", "kevin", "config", "show"),
+        at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
+    ]
+    by_schema: dict[str, list[dict[str, Any]]] = {}
+    for document in printed:
+        by_schema.setdefault(document.pop("schema"), []).append(document)
+    return by_schema
+
+
+def test_the_page_of_json_has_every_schema_and_no_other(documents: dict[str, list[dict[str, Any]]]) -> None:
+    assert set(sections(JSON, "###")) == set(documents)
+
+
+def test_the_page_of_json_has_every_member_with_its_type(documents: dict[str, list[dict[str, Any]]]) -> None:
+    for schema, printed in documents.items():
+        known = members(schema)
+        seen = [pair for document in printed for pair in found(document, known)]
+        assert {name for name, _ in seen} == set(known), schema
+        assert [(name, value) for name, value in seen if not fits(value, known[name])] == [], schema
+
+
+def test_a_member_that_the_page_lacks_is_noticed() -> None:
+    known = {"a": "list", "a[].b": "text"}
+    assert [name for name, _ in found({"a": [{"b": "", "c": 1}]}, known)] == ["a", "a[].b", "a[].c"]
+    assert not fits(1, "text") and fits(None, "text or null") and not fits("1", "number or null")
+
+
+def examples() -> dict[str, str]:
+    """The YAML of each section of the page of configuration."""
+    held = {
+        title: re.findall(r"```yaml\n(.*?)```", body, re.DOTALL)
+        for title, body in sections(CONFIGURATION, "##").items()
+    }
+    return {title: blocks[0] for title, blocks in held.items() if blocks}
+
+
+def test_the_examples_of_configuration_are_valid(tmp_path: Path) -> None:
+    held = examples()
+    assert parse_settings(held["`agent.yaml`"].encode(), "page").name == "kevin"
+    (tmp_path / "agent").write_text(held["The agent's file"])
+    (tmp_path / "operator").write_text(held["`config.yaml`"])
+    agent = read_agent(tmp_path / "agent")
+    assert [item.name for item in agent.repositories] == ["default", "cloud"] and agent.escrow and agent.host_key
+    assert read_operator(tmp_path / "operator").key_sources == ("credentials", "host_key")
+
+
+def test_the_defaults_on_the_page_are_the_defaults() -> None:
+    example = examples()["`agent.yaml`"]
+    bare = parse_settings(b"name: kevin\n", "page")
+    written = parse_settings(re.sub(r"(?s)classes:.*", "", example).encode(), "page")
+    assert bare == AgentSettings("kevin")
+    assert (written.hot, written.cold, written.escrow) == (bare.hot, bare.cold, bare.escrow)
+
+
+def test_every_key_source_is_on_the_page() -> None:
+    table_of_sources = sections(CONFIGURATION, "###")["Key sources"]
+    documented = {name.partition(":")[0] for name in re.findall(r"^\| `(.+?)` \|", table_of_sources, re.MULTILINE)}
+    assert documented == {source.partition(":")[0] for source in KEY_SOURCES}
+
+
+@pytest.mark.parametrize("line", ["colour: red", "tiers:\n  warm:\n    every: 1h"])
+def test_an_unknown_key_names_file_and_line(line: str) -> None:
+    with pytest.raises(ConfigError, match=r"page:\d"):
+        parse_settings(f"name: kevin\n{line}\n".encode(), "page")

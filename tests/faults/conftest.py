@@ -1,0 +1,60 @@
+"""The scenarios, each prepared when the first test asks for it, and a summary of what was tried."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+from engines import UnavailableError
+from sampling import DONE, SAMPLES, SEED, Sampler
+from scenarios import Scenario, scenarios
+from syscalls import strace
+from worlds import remove
+
+
+@pytest.fixture
+def sampler(request: pytest.FixtureRequest) -> Sampler:
+    return Sampler(request.node.name)
+
+
+@pytest.fixture(scope="session")
+def _prepared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Scenario]]:
+    made: dict[str, Scenario] = {}
+    yield made
+    for scenario in made.values():
+        remove(scenario.world.root)
+
+
+@pytest.fixture
+def prepared(
+    _prepared: dict[str, Scenario], tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[str], Scenario]:
+    """Gives a scenario by name, its world as it was saved."""
+    try:
+        strace()
+    except UnavailableError as error:
+        if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
+            pytest.fail(str(error), pytrace=False)
+        pytest.skip(str(error))
+
+    def give(name: str) -> Scenario:
+        if name not in _prepared:
+            scenario = next(scenario for scenario in scenarios() if scenario.name == name)
+            scenario.prepare(tmp_path_factory.mktemp(name))
+            _prepared[name] = scenario
+        _prepared[name].world.reset()
+        return _prepared[name]
+
+    return give
+
+
+@pytest.fixture(params=[scenario.name for scenario in scenarios()])
+def scenario(request: pytest.FixtureRequest, prepared: Callable[[str], Scenario]) -> Scenario:
+    return prepared(request.param)
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    if DONE:
+        terminalreporter.write_line(f"faults: seed {SEED}, {SAMPLES} a scenario: {dict(sorted(DONE.items()))}")

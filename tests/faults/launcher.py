@@ -1,0 +1,109 @@
+"""Start `antsmem` for a fault test: at a fixed instant, and for a control with one guard removed.
+
+    python launcher.py NOW_NS [--break NAME] [--advance THREAD:CALL:COUNT] WORDS…
+
+Everything is imported before a marker call, so that what stands behind it in a trace is the command's own work.
+A fault injector counts the calls of each thread from one: `--advance` lets the THREAD-th thread make COUNT calls
+that fail and do nothing before it begins (0 = the main one), so that no other thread reaches its next number.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import pkgutil
+import sys
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+
+from breaks import BREAKS
+
+import antsmem
+from antsmem.core import clock
+
+MARKER = "/antsmem/starts/here"
+NO_FILE = 1_000_000
+
+IDLE: dict[str, Callable[[], object]] = {
+    "close": lambda: os.close(NO_FILE),
+    "fchmod": lambda: os.fchmod(NO_FILE, 0),
+    "fchown": lambda: os.fchown(NO_FILE, 0, 0),
+    "fsync": lambda: os.fsync(NO_FILE),
+    "ftruncate": lambda: os.ftruncate(NO_FILE, 0),
+    "lseek": lambda: os.lseek(NO_FILE, 0, 0),
+    "link": lambda: os.link("", ""),
+    "mkdir": lambda: os.mkdir(""),
+    "newfstatat": lambda: os.stat(""),
+    "openat": lambda: os.open("", os.O_RDONLY),
+    "pread64": lambda: os.pread(NO_FILE, 1, 0),
+    "pwrite64": lambda: os.pwrite(NO_FILE, b"", 0),
+    "read": lambda: os.read(NO_FILE, 1),
+    "rename": lambda: os.rename("", ""),
+    "unlink": lambda: os.unlink(""),
+    "utimensat": lambda: os.utime(NO_FILE),
+    "write": lambda: os.write(NO_FILE, b""),
+    "writev": lambda: os.writev(NO_FILE, [b""]),
+}
+"""How to make a call that changes nothing."""
+
+
+def import_all() -> None:
+    """Every module of ours, and what they import when they are first used."""
+    for room in ("core", "identity", "workspace", "backup", "cli"):
+        for module in pkgutil.walk_packages([f"{antsmem.__path__[0]}/{room}"], f"antsmem.{room}."):
+            importlib.import_module(module.name)
+    for name in ("antsmem.drivers.file", "ahocorasick_rs", "zstandard", "typer.main", "json", "urllib.parse"):
+        importlib.import_module(name)
+
+
+def idle(call: str, count: int) -> None:
+    """Make `count` calls for nothing."""
+    for _ in range(count):
+        with suppress(OSError):
+            IDLE[call]()
+
+
+def advance(rule: str) -> None:
+    """Install `--advance`."""
+    thread, call, count = rule.split(":")
+    if thread == "0":
+        idle(call, int(count))
+        return
+    started = 0
+    start, run = threading.Thread.start, threading.Thread.run
+    chosen: list[threading.Thread] = []
+
+    def counted(self: threading.Thread) -> None:
+        nonlocal started
+        started += 1
+        if started == int(thread):
+            chosen.append(self)
+        start(self)
+
+    def idled(self: threading.Thread) -> None:
+        idle(call, int(count) if self in chosen else 0)
+        run(self)
+
+    threading.Thread.start, threading.Thread.run = counted, idled  # type: ignore[method-assign]
+
+
+def start(words: list[str]) -> None:
+    now_ns = int(words.pop(0))
+    clock.now_ns = lambda: now_ns
+    while words[0] in {"--break", "--advance"}:
+        option, value = words.pop(0), words.pop(0)
+        if option == "--break":
+            BREAKS[value]()
+        else:
+            advance(value)
+    import_all()
+    from antsmem.cli.main import main
+
+    with suppress(OSError):
+        os.rmdir(MARKER)
+    main(words)
+
+
+if __name__ == "__main__":
+    start(sys.argv[1:])
