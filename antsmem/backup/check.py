@@ -225,7 +225,10 @@ class _Check:
         sound = {pack for pack in self.sizes if pack not in self.result.damaged}
         try:
             held = load_contents(self.repository, sound)
-        except (IntegrityError, CannotUnlockError) as error:
+        except CannotUnlockError as error:
+            self.result.notes.append(str(error))
+            return []
+        except IntegrityError as error:
             return [str(error)]
         where = flattened(held)
         reach = Reach(self.repository, where)
@@ -233,7 +236,10 @@ class _Check:
         for snapshot_id in live:
             try:
                 needed = reach.needed(snapshot_id)
-            except (IntegrityError, NotFoundError, CannotUnlockError) as error:
+            except CannotUnlockError:
+                self.result.notes.append(f"snapshot `{snapshot_id}` is sealed to a key that is not here")
+                continue
+            except (IntegrityError, NotFoundError) as error:
                 problems.append(f"snapshot `{snapshot_id}`: {error}")
                 continue
             if missing := sum(digest not in where for digest in needed):

@@ -49,6 +49,7 @@ _LINKS: Final = {b"l": tarstream.SYMLINK, b"h": tarstream.HARD_LINK, b"p": tarst
 def back_up_cold(repository: Repository, job: Job) -> BackupResult:
     """Write a cold archive of the workspace. Raises what `hot.back_up_hot` raises; an archive that did not
     come to its end is not visible."""
+    repository.keys.must_sign()
     with leased(repository.store, repository.keys.host) as lease:
         state = repo.read_state(repository, job.pin)
         found = walk(job.root, {}, job.classifier)

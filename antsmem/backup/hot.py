@@ -79,6 +79,7 @@ def back_up_hot(repository: Repository, job: Job) -> BackupResult:
     """Take a hot snapshot. Raises `LeakError` (a secret stands in a file: nothing was stored), `LockedError`,
     `RollbackError`, `NotFoundError` (workspace gone), and what the store raises; the repository is then as it
     was, but for orphans."""
+    repository.keys.must_sign()
     with leased(repository.store, repository.keys.host) as lease:
         return _Run(repository, job, lease).result()
 

@@ -58,6 +58,7 @@ class Link:
         self._channel.invoke_subsystem("sftp")
         self._received = bytearray()
         self._next = 0
+        self._links: bool | None = None
         self._channel.sendall(struct.pack(">IBI", 5, 1, 3))
         hello = self._message()
         if hello[0] != 2 or hello[1:5] != b"\0\0\0\3":
@@ -175,7 +176,7 @@ class Link:
 
     def make_new(self, source: str, target: str) -> bool:
         """Rename unless something is at `target`, in one step where the server links; whether it was done."""
-        if _HARD_LINK in self._extensions:
+        if self._has_links(source):
             with suppress(Status):
                 self._one(_EXTENDED, _blob(_HARD_LINK) + _text(source) + _text(target))
                 self.remove(source)
@@ -185,6 +186,17 @@ class Link:
             return False
         self._one(_RENAME, _text(source) + _text(target))  # which most servers, too, refuse over a file
         return True
+
+    def _has_links(self, path: str) -> bool:
+        """Whether the server makes hard links. Some (rclone) offer to, say "ok" and do nothing: they say so, too,
+        when asked to link what does not exist."""
+        if self._links is None:
+            nothing = _text(path + "-nothing") + _text(path + "-link")
+            probe = (
+                self._ask([(_EXTENDED, _blob(_HARD_LINK) + nothing)]) if _HARD_LINK in self._extensions else [b""]
+            )
+            self._links = isinstance(probe[0], Status)
+        return self._links
 
     def close(self) -> None:
         """End the connection, and with it any handle that is still open."""

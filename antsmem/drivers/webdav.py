@@ -22,7 +22,7 @@ from antsmem.core.errors import (
     WouldOverwriteError,
 )
 from antsmem.core.retry import timeout_seconds
-from antsmem.drivers.webdav_client import Body, WebdavClient, moment_ns
+from antsmem.drivers.webdav_client import Body, WebdavClient
 
 Listing: TypeAlias = list[Stored]
 
@@ -275,14 +275,8 @@ class WebdavStore:
         return "" if answer.status_code == 404 else _version(answer.headers, self.url)
 
     def _look(self, name: str) -> Stored | None:
-        answer = self._client.send("HEAD", "/" + name, passes={404})
-        if answer.status_code == 404:
-            return None
-        _version(answer.headers, self.url)
-        size = answer.headers.get("content-length", "")
-        if not size.isdecimal():
-            raise BackendError(f"`{self.url}` does not tell the size of `{name}`")
-        return Stored(name, int(size), moment_ns(answer.headers.get("last-modified", "")))
+        found = self._client.member("/" + name)
+        return None if found is None else Stored(name, found.size_bytes, found.modified_ns)
 
     def _stage(self, temp: str, data: Body) -> bool:
         """Write `data` to `temp`; False if the server misses the collection that it goes to."""
@@ -313,7 +307,8 @@ class WebdavStore:
         """Make the collection that `name` goes to, for the first object of a repository all that lead there."""
         folder, slash, _ = name.rpartition("/")
         if slash:
-            answer = self._client.send("MKCOL", "/" + folder, passes={404, 405, 409})
+            # 403: some answer so if another makes it at the same moment; if not, what is to go there will tell
+            answer = self._client.send("MKCOL", "/" + folder, passes={403, 404, 405, 409})
             if answer.status_code in {404, 409}:
                 self._require_root()
         elif name == _FIRST_OBJECT:
@@ -338,7 +333,7 @@ def _sibling(name: str) -> str:
 
 def _version(headers: Mapping[str, str], url: str) -> str:
     """What tells one content of a file from another; a server that says nothing of the kind is none of ours."""
-    version = headers.get("etag") or headers.get("last-modified")
+    version = headers.get("etag", "").removeprefix("W/") or headers.get("last-modified")  # weak only at first
     if not version:
         raise BackendError(f"what answers at `{url}` is no WebDAV server: no ETag, no date")
     return version

@@ -113,23 +113,32 @@ class WebdavClient:
 
     def members(self, path: str) -> list[Member] | None:
         """What is directly in the collection at `path`, itself left out; None if there is none."""
-        head = {"Depth": "1", "Content-Type": "application/xml; charset=utf-8"}
-        answer = self.send("PROPFIND", path.rstrip("/") + "/", _PROPFIND, head, passes={404})
+        found = self._properties(path.rstrip("/") + "/", depth="1")
+        own = unquote(urlsplit(self.address(path)).path).strip("/")
+        return None if found is None else [member for whole, member in found if whole != own]
+
+    def member(self, path: str) -> Member | None:
+        """What is at `path`; None if nothing is. (HEAD would do, but Apache's does not tell of an empty file.)"""
+        found = self._properties(path, depth="0")
+        return found[0][1] if found else None
+
+    def _properties(self, path: str, depth: str) -> list[tuple[str, Member]] | None:
+        """The path on the server and the properties of what is at `path`, with `depth` 1 also of what is in it."""
+        head = {"Depth": depth, "Content-Type": "application/xml; charset=utf-8"}
+        answer = self.send("PROPFIND", path, _PROPFIND, head, passes={404})
         if answer.status_code == 404:
             return None
         if answer.status_code != 207:
             raise BackendError(f"what answers at `{self.url}` is no WebDAV server")
         try:
             responses = _read_multistatus(answer.content)
+            places = [unquote(urlsplit(href).path).strip("/") for href, _ in responses]
         except (expat.ExpatError, ValueError) as error:
             raise BackendError(f"`{self.url}` sent a listing that cannot be read") from error
-        own = unquote(urlsplit(self.address(path)).path).strip("/")
-        members = []
-        for href, properties in responses:
-            whole = unquote(urlsplit(href).path).strip("/")
-            if whole != own:
-                members.append(_member(whole.rpartition("/")[2], properties))
-        return members
+        return [
+            (place, _member(place.rpartition("/")[2], properties))
+            for place, (_, properties) in zip(places, responses, strict=True)
+        ]
 
     def address(self, path: str) -> str:
         """The URL of `path`, for a `Destination`."""

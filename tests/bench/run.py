@@ -11,6 +11,7 @@ import argparse
 import json
 import os
 import platform
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -64,9 +65,7 @@ class Bench:
         copied(_OWN / "corpora" / name, workspace, *made)
         rounds = self.rounds["files" if made[0] == "notes" else name]
         sides = Sides([self.ours, *self.others], workspace, rounds, _say)
-        taken = steps(sides)
-        sides.remove()
-        return taken
+        return steps(sides)
 
     def caption(self, section: str) -> str:
         """With what the table was made."""
@@ -81,6 +80,7 @@ def main() -> None:
     """Measure the sections that were asked for; print a table for each."""
     options = _options()
     rounds = dict.fromkeys(_ROUNDS, options.runs) if options.runs else _QUICK if options.quick else _ROUNDS
+    shutil.rmtree(_OWN / "work", ignore_errors=True)
     with tempfile.TemporaryDirectory() as keys:
         ours = Antsmem(Path(sys.executable).with_name("antsmem"), Path(keys))
         bench = Bench(ours, *peers(_OWN), rounds, options.quick)
@@ -97,6 +97,7 @@ def main() -> None:
             (_OWN / f"samples-{section}.json").write_text(samples)
             if options.into:
                 put_into(options.into, section, text)
+    shutil.rmtree(_OWN / "work")
 
 
 def _options() -> argparse.Namespace:

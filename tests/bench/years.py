@@ -49,7 +49,6 @@ def history(tool: Antsmem, own: Path, hours: int, runs: int, say: Callable[[str]
     for name, agent in agents.items():
         taken.add_size("repository size", name, agent.size_bytes())
         run(agent.check_data())
-        shutil.rmtree(agent.place.parent)
     return taken
 
 

@@ -1,0 +1,44 @@
+"""Goal: a signed statement is exactly what was signed, or it is refused.
+
+Method: statements changed in every way that leaves them readable, and anchors that are signed but make no sense.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from made_backups import Agent, Place
+
+from antsmem.backup import repository as repo
+from antsmem.backup import statement as statements
+from antsmem.backup.repository import read_state
+from antsmem.core import canonical
+from antsmem.core.errors import IntegrityError
+
+
+@pytest.mark.parametrize("damage", [{"snapshots": None}, {"epochs": 3}, {"sequence": "x"}, {"head": None}])
+def test_a_malformed_anchor_is_refused_even_if_it_is_signed(place: Place, damage: dict[str, Any]) -> None:
+    path = place.folder / repo.ANCHOR
+    body = canonical.loads(path.read_bytes(), 1 << 20)
+    body = {key: value for key, value in body.items() if key not in {"key", "signature"}}
+    for field in damage:
+        del body[field]
+    path.write_bytes(statements.sign_statement(body, place.agent.op_key))
+    with pytest.raises(IntegrityError, match="malformed"):
+        read_state(place.repository(), None)
+
+
+def test_an_unsigned_or_reformatted_statement_is_refused() -> None:
+    key = Agent().op_key
+    good = statements.sign_statement({"schema": "antsmem.x/1", "n": 1}, key)
+    assert statements.open_statement(good, "antsmem.x/1", [key.public], "x")["n"] == 1
+    body = canonical.loads(good, 1 << 20)
+    for bad in (
+        b"null\n", b"[]\n", b"{}\n", canonical.dumps({**body, "n": 2}) + b"\n", good.rstrip(), good + b"\n",
+        b" " + good, canonical.dumps({k: v for k, v in body.items() if k != "key"}) + b"\n",
+        canonical.dumps({**body, "signature": "zz"}) + b"\n", canonical.dumps({**body, "key": 7}) + b"\n",
+        canonical.dumps({**body, "signature": ""}) + b"\n",
+    ):  # fmt: skip
+        with pytest.raises(IntegrityError):
+            statements.open_statement(bad, "antsmem.x/1", [key.public], "x")
