@@ -19,7 +19,6 @@ from antsmem.backup import repository as repo
 from antsmem.backup.index import flattened, load_contents, read_index_file
 from antsmem.backup.pack import open_pack
 from antsmem.backup.reach import Reach
-from antsmem.backup.readme import README
 from antsmem.backup.repository import Anchor, Pin, Repository, list_ids, read_signature
 from antsmem.backup.snapshot import COLD, parse_pack_lines
 from antsmem.backup.thaw import read_archive, require_signed
@@ -138,9 +137,8 @@ class _Check:
             if hashlib.sha256(store.get(name)).hexdigest() != digest:
                 raise IntegrityError(f"`{name}` is not what was written")
 
-        self._attempt(same, "README", hashlib.sha256(README).hexdigest())
-        for name, digest in sorted(anchor.epochs.items()) if anchor else ():
-            self._attempt(same, f"keys/{name}", digest)
+        for name, digest in sorted(anchor.files.items()) if anchor else ():
+            self._attempt(same, name, digest)
 
     def _every_pack(self) -> Crew:
         """SHA-256 of every pack against its name; with `read_percent`, its objects against theirs."""

@@ -56,7 +56,7 @@ def back_up_cold(repository: Repository, job: Job) -> BackupResult:
         ids = (*state.ids, *state.anchor.cold)
         after_ns = time_of(max(ids)) + 1_000_000 if ids else 0
         snapshot_id = new_id(max(job.now_ns, after_ns))
-        epochs = repo.carry_keys(repository, state.anchor.epochs)  # before anything is sealed to a new one
+        files = repo.carry_files(repository, state.anchor.files)  # before anything is sealed to a new one
         _, recipient = repository.keys.sealing[COLD]
         with _Archive(repository.store, f"cold/{snapshot_id}{COLD_SUFFIX}", recipient) as archive:
             intake = _ArchiveIntake(job, archive)
@@ -85,7 +85,8 @@ def back_up_cold(repository: Repository, job: Job) -> BackupResult:
             head=state.ids[-1] if state.ids else "",
             snapshots=state.ids,
             cold=(*state.anchor.cold, snapshot_id),
-            epochs=epochs,
+            sealed={**repository.sealed, snapshot_id: statement["sealed_sha256"]},
+            files=files,
         )
         repo.write_anchor(repository, newest, state.token)
     return BackupResult(

@@ -97,7 +97,7 @@ class _Run:
         repository, job, state = self.repository, self.job, self.state
         found = walk(job.root, {} if job.rehash else self.cache.folders, job.classifier)
         changed = found.changed or not self.cache.root
-        epochs = repo.carry_keys(repository, state.anchor.epochs)  # before anything is sealed to a new one
+        files = repo.carry_files(repository, state.anchor.files)  # before anything is sealed to a new one
         _, recipient = repository.keys.sealing[HOT]
         with Packer(repository.store, [recipient]) as packer:
             try:
@@ -110,8 +110,16 @@ class _Run:
             self._count(found)
         warnings = (*clock_warning(state.ids, job.now_ns), *found.warnings, *tally.warnings)
         head = self._head(found.left_out, len(warnings))
-        repo.write_head(repository, head, pack_lines(self.cache.packs[index] for index in self.cache.used))
-        anchor = Anchor(head.sequence, head.id, (*state.ids, head.id), state.anchor.cold, epochs)
+        packs = [self.cache.packs[index] for index in self.cache.used]
+        digest = repo.write_head(repository, head, pack_lines(packs))
+        anchor = Anchor(
+            sequence=head.sequence,
+            head=head.id,
+            snapshots=(*state.ids, head.id),
+            cold=state.anchor.cold,
+            sealed={**repository.sealed, head.id: digest},
+            files=files,
+        )
         repo.write_anchor(repository, anchor, state.token)
         if extend_index(repository, self.cache) or changed:
             save_cache(job.cache_path, self.cache)

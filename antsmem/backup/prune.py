@@ -108,7 +108,7 @@ def _apply(
     store = repository.store
     lists = {snapshot_id: _pack_list(repository, snapshot_id) for snapshot_id in keep[HOT]}
     sizes = {item.name[6:-4]: item.size_bytes for item in store.list("packs")}
-    epochs = repo.carry_keys(repository, state.anchor.epochs)  # before anything is sealed to a new one
+    files = repo.carry_files(repository, state.anchor.files)  # before anything is sealed to a new one
     note = ""
     done = Repacked({}, frozenset())
     try:
@@ -125,7 +125,8 @@ def _apply(
         head=state.ids[-1] if state.ids else "",
         snapshots=tuple(keep[HOT]),
         cold=tuple(keep[COLD]),
-        epochs=epochs,
+        sealed={i: repository.sealed[i] for i in (*keep[HOT], *keep[COLD])},
+        files=files,
     )
     if anchor != state.anchor:
         repo.write_anchor(repository, anchor, state.token)

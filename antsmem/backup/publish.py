@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from antsmem.backup import repository as repo
 from antsmem.backup.lease import leased
-from antsmem.backup.repository import Repository
+from antsmem.backup.repository import Anchor, Repository
 
 
 def publish_keys(repository: Repository) -> None:
@@ -14,5 +12,13 @@ def publish_keys(repository: Repository) -> None:
     `RollbackError`, and what the store raises."""
     with leased(repository.store, repository.keys.host):
         state = repo.read_state(repository, None)
-        epochs = repo.carry_keys(repository, state.anchor.epochs)
-        repo.write_anchor(repository, replace(state.anchor, epochs=epochs), state.token)
+        files = repo.carry_files(repository, state.anchor.files)
+        anchor = Anchor(
+            sequence=state.next_sequence - 1,
+            head=state.ids[-1] if state.ids else "",
+            snapshots=state.ids,
+            cold=state.anchor.cold,
+            sealed=dict(repository.sealed),
+            files=files,
+        )
+        repo.write_anchor(repository, anchor, state.token)

@@ -21,7 +21,6 @@ from antsmem.backup.manifest import CHUNKED, Entry, checked, parse_line, parse_o
 from antsmem.backup.pack import open_damaged_pack
 from antsmem.backup.packer import Kind, Packer
 from antsmem.backup.reader import ObjectReader
-from antsmem.backup.readme import README
 from antsmem.backup.repository import Anchor, Repository, list_ids, read_head, read_signature
 from antsmem.backup.snapshot import COLD, HOT, pack_lines
 from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
@@ -66,6 +65,7 @@ class _Repair:
         self.where: dict[bytes, str] = {}
         self.fresh: dict[bytes, bytes] = {}
         self.reader = ObjectReader(repository, self.where)
+        self.anchor = self._believe()
         self.others = [ObjectReader(other, where) for other, where in _indexed(others)]
 
     def run(self) -> RepairResult:
@@ -90,7 +90,6 @@ class _Repair:
             self._set_aside(f"packs/{pack}.age", f"{pack}.age")
             self.result.set_aside.append(pack)
         self._rebuild_anchor(live)
-        store.put("README", [README])
         return self.result
 
     def _sound_packs(self) -> list[str]:
@@ -190,17 +189,32 @@ class _Repair:
         did not sweep yet come back: better than losing one, and the next prune forgets them again."""
         repository = self.repository
         raw = repository.store.read(repo.ANCHOR)
-        anchor: Anchor | None = None
-        with suppress(IntegrityError):
-            found = repo.read_anchor(repository)
-            anchor = found[0] if found else None
+        anchor = self.anchor
         ids = tuple(i for i in live if anchor is None or i in anchor.snapshots or i > anchor.head)
         newest = max((read_signature(repository, i)["sequence"] for i in ids), default=0)
         sequence = max(newest, anchor.sequence if anchor else 0)
-        epochs = repo.carry_keys(repository, {})
-        cold = tuple(list_ids(repository, COLD))
-        mended = Anchor(sequence, ids[-1] if ids else "", ids, cold, epochs)
+        files = repo.carry_files(repository, {})
+        sealed = {i: read_signature(repository, i)["sealed_sha256"] for i in ids}
+        for cold_id in list_ids(repository, COLD):
+            with suppress(IntegrityError):
+                sealed[cold_id] = read_signature(repository, cold_id, COLD)["sealed_sha256"]
+        cold = tuple(i for i in sealed if i not in ids)
+        mended = Anchor(sequence, ids[-1] if ids else "", ids, cold, sealed, files)
         repo.write_anchor(repository, mended, raw[1] if raw else None)
+
+    def _believe(self) -> Anchor | None:
+        """The anchor. Without one, believe every snapshot that a key of the agent signed, a revoked one too:
+        whether it is from before cannot be known any more, and losing it would be worse."""
+        repository = self.repository
+        with suppress(IntegrityError):
+            if found := repo.read_anchor(repository):
+                return found[0]
+        for tier in (HOT, COLD):
+            for snapshot_id in list_ids(repository, tier):
+                with suppress(IntegrityError):
+                    statement = read_signature(repository, snapshot_id, tier, former=True)
+                    repository.sealed[snapshot_id] = statement["sealed_sha256"]
+        return None
 
 
 def _indexed(others: Sequence[Repository]) -> Iterator[tuple[Repository, dict[bytes, str]]]:

@@ -19,6 +19,7 @@ from antsmem.backup.snapshot import HOT, Head, is_id, new_id
 from antsmem.backup.statement import Signer, open_statement, sign_statement
 from antsmem.core import canonical
 from antsmem.core.errors import IntegrityError, NotFoundError, RollbackError, UsageError, WouldOverwriteError
+from antsmem.identity.multikey import parse_multikey
 
 if TYPE_CHECKING:
     from antsmem.backup.store import Store
@@ -33,9 +34,9 @@ COLD_SUFFIX: Final = ".tar.zst.age"
 class Keyring:
     """What the engine is lent. Writing needs `signer` and `sealing` only; reading needs `identities`.
 
-    `trusted` are the agent's operational public keys, old ones too; None believes any (bytes are checked,
-    authorship is not). `carried` are public or sealed files that travel in `keys/`. `sealing` is the current
-    epoch of each tier: (its name, its recipient).
+    `trusted` are the agent's operational public keys, revoked ones too, `current` those that speak today (None:
+    all of `trusted`); None believes any (bytes are checked, authorship is not). `carried` are public or sealed
+    files that travel in `keys/`. `sealing` is the current epoch of each tier: (its name, its recipient).
     """
 
     scid: str
@@ -46,6 +47,11 @@ class Keyring:
     sealing: Mapping[str, tuple[str, Recipient]] = field(default_factory=dict)
     identities: Sequence[Identity] = ()
     carried: Mapping[str, bytes] = field(default_factory=dict)
+    current: Collection[bytes] | None = None
+
+    def signers(self, *, former: bool) -> Collection[bytes] | None:
+        """The keys whose word counts: those that speak today, with `former` the revoked ones too."""
+        return self.trusted if former or self.current is None else self.current
 
     def must_sign(self) -> Signer:
         """The op key, for a verb that writes."""
@@ -56,22 +62,27 @@ class Keyring:
 
 @dataclass(frozen=True, slots=True)
 class Repository:
-    """An opened repository: its store, its id, and the keys lent for this run."""
+    """An opened repository: its store, its id, the keys lent for this run, and what its anchor says of each
+    snapshot (id → SHA-256 of the sealed head or archive), once that was read."""
 
     store: Store
     id: str
     keys: Keyring
+    sealed: dict[str, str] = field(default_factory=dict, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
 class Anchor:
-    """The newest signed list of what must be there. `epochs` maps files in `keys/` to their SHA-256."""
+    """The newest signed list of what must be there. `sealed` maps each snapshot to the SHA-256 of its sealed head
+    or archive, so that a key that was revoked since cannot replace what it once signed; `files` maps the
+    README and the files in `keys/` to theirs."""
 
     sequence: int
     head: str
     snapshots: tuple[str, ...]
     cold: tuple[str, ...]
-    epochs: dict[str, str]
+    sealed: dict[str, str]
+    files: dict[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +122,7 @@ def complete_repository(repository: Repository) -> bool:
     repository that has lost its anchor but not its contents is left as it is."""
     if read_anchor(repository) is not None or not _is_bare(repository):
         return False
-    write_anchor(repository, Anchor(0, "", (), (), carry_keys(repository, {})), None)
+    write_anchor(repository, Anchor(0, "", (), (), {}, carry_files(repository, {})), None)
     return True
 
 
@@ -146,18 +157,20 @@ def list_ids(repository: Repository, tier: str = HOT) -> list[str]:
     return sorted(n.removesuffix(suffix) for n in names if n.endswith(suffix) and is_id(n.removesuffix(suffix)))
 
 
-def write_head(repository: Repository, head: Head, pack_list: bytes) -> bytes:
-    """Commit a hot snapshot: packs list, signature, then the sealed head, whose name is the commit."""
+def write_head(repository: Repository, head: Head, pack_list: bytes) -> str:
+    """Commit a hot snapshot: packs list, signature, then the sealed head, whose name is the commit. The SHA-256
+    of the sealed head."""
     from antsmem.core import age
 
     keys, store = repository.keys, repository.store
     _, recipient = keys.sealing[HOT]
     sealed = b"".join(age.seal([compress(canonical.dumps(head.as_json()), 3)], [recipient]))
-    signature = sign_statement(signed_part(head, hashlib.sha256(sealed).hexdigest()), keys.must_sign())
+    digest = hashlib.sha256(sealed).hexdigest()
+    signature = sign_statement(signed_part(head, digest), keys.must_sign())
     store.put(f"snapshots/{head.id}.packs", [pack_list])
     store.put(f"snapshots/{head.id}.sig", [signature])
     store.put(f"snapshots/{head.id}.age", [sealed])
-    return signature
+    return digest
 
 
 def signed_part(head: Head, sealed_sha256: str) -> dict[str, Any]:
@@ -174,8 +187,11 @@ def signed_part(head: Head, sealed_sha256: str) -> dict[str, Any]:
     }
 
 
-def read_signature(repository: Repository, snapshot_id: str, tier: str = HOT) -> dict[str, Any]:
-    """The verified signed part of a snapshot. `NotFoundError`, `IntegrityError`."""
+def read_signature(
+    repository: Repository, snapshot_id: str, tier: str = HOT, *, former: bool = False
+) -> dict[str, Any]:
+    """The verified signed part of a snapshot: as the anchor names it, or, where the anchor does not know it (yet),
+    by a key that speaks today (with `former` also by one that was revoked). `NotFoundError`, `IntegrityError`."""
     name = f"{'snapshots' if tier == HOT else 'cold'}/{snapshot_id}.sig"
     try:
         data = repository.store.get(name)
@@ -188,6 +204,11 @@ def read_signature(repository: Repository, snapshot_id: str, tier: str = HOT) ->
         raise IntegrityError(f"the signature of snapshot `{snapshot_id}` was made for something else")
     if not isinstance(statement.get("sequence"), int) or not isinstance(statement.get("parent"), str):
         raise IntegrityError(f"the signature of snapshot `{snapshot_id}` is malformed")
+    known, signers = repository.sealed.get(snapshot_id), repository.keys.signers(former=former)
+    if known is not None and statement.get("sealed_sha256") != known:
+        raise IntegrityError(f"snapshot `{snapshot_id}` is not the one that the repository's list names")
+    if known is None and signers is not None and parse_multikey(statement["key"]) not in signers:
+        raise IntegrityError(f"snapshot `{snapshot_id}` is signed by a revoked key and in no list: forged")
     return statement
 
 
@@ -206,12 +227,14 @@ def read_head(repository: Repository, snapshot_id: str) -> Head:
     return head
 
 
-def read_anchor(repository: Repository) -> tuple[Anchor, str] | None:
-    """The verified anchor and its version token; None where there is none (yet)."""
+def read_anchor(repository: Repository, *, former: bool = False) -> tuple[Anchor, str] | None:
+    """The anchor, signed by a key that speaks today (with `former` also by one that was revoked), and its version
+    token; None where there is none (yet)."""
     found = repository.store.read(ANCHOR)
     if found is None:
         return None
-    statement = open_statement(found[0], "antsmem.anchor/1", repository.keys.trusted, ANCHOR)
+    signers = repository.keys.signers(former=former)
+    statement = open_statement(found[0], "antsmem.anchor/1", signers, ANCHOR)
     if statement.get("repository") != repository.id:
         raise IntegrityError("the anchor was made for another repository")
     try:
@@ -220,18 +243,21 @@ def read_anchor(repository: Repository) -> tuple[Anchor, str] | None:
             head=str(statement["head"]),
             snapshots=tuple(map(str, statement["snapshots"])),
             cold=tuple(map(str, statement["cold"])),
-            epochs=dict(statement["epochs"]),
+            sealed=dict(statement["sealed"]),
+            files=dict(statement["files"]),
         )
     except (KeyError, TypeError, ValueError):
         raise IntegrityError("the anchor is malformed") from None
+    if anchor.sealed.keys() != {*anchor.snapshots, *anchor.cold}:
+        raise IntegrityError("the anchor is malformed")
+    repository.sealed.clear()
+    repository.sealed.update(anchor.sealed)
     return anchor, found[1]
 
 
 def write_anchor(repository: Repository, anchor: Anchor, expected: str | None) -> None:
-    """Publish `anchor` in place of the one with version token `expected` (None: it is the first, and completes
-    the repository); `ConflictError` if it changed."""
-    if expected is None:
-        repository.store.put("README", [README])
+    """Publish `anchor` in place of the one with version token `expected` (None: it is the first); `ConflictError`
+    if it changed."""
     statement = {
         "schema": "antsmem.anchor/1",
         "repository": repository.id,
@@ -239,24 +265,21 @@ def write_anchor(repository: Repository, anchor: Anchor, expected: str | None) -
         "head": anchor.head,
         "snapshots": list(anchor.snapshots),
         "cold": list(anchor.cold),
-        "epochs": anchor.epochs,
+        "sealed": anchor.sealed,
+        "files": anchor.files,
     }
     repository.store.swap(ANCHOR, sign_statement(statement, repository.keys.must_sign()), expected)
 
 
-def carry_keys(repository: Repository, known: Mapping[str, str]) -> dict[str, str]:
-    """Put the sealed epoch files and the identity log into `keys/` where `known` (name → SHA-256) differs;
-    returns the digests of all that must now be there."""
-    wanted = digests(repository.keys.carried)
+def carry_files(repository: Repository, known: Mapping[str, str]) -> dict[str, str]:
+    """Put the README, the sealed epoch files and the identity log where `known` (path → SHA-256) differs; returns
+    the digests of all that must now be there."""
+    carried = {f"keys/{name}": data for name, data in repository.keys.carried.items()} | {"README": README}
+    wanted = {name: hashlib.sha256(data).hexdigest() for name, data in carried.items()}
     for name, digest in wanted.items():
         if known.get(name) != digest:
-            repository.store.put(f"keys/{name}", [repository.keys.carried[name]])
+            repository.store.put(name, [carried[name]])
     return {**known, **wanted}
-
-
-def digests(files: Mapping[str, bytes]) -> dict[str, str]:
-    """SHA-256 in hex of each file."""
-    return {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -272,10 +295,14 @@ class State:
 
 def read_state(repository: Repository, pin: Pin | None) -> State:
     """The state of `repository`, refused (`RollbackError`) where it is older than `pin` or lacks what its own
-    anchor names. A snapshot whose run died between commit and anchor counts; one that was forgotten does not."""
-    found = read_anchor(repository)
+    anchor names. A snapshot whose run died between commit and anchor counts; one that was forgotten does not.
+
+    At its first contact with a repository (no `pin`) a host also believes keys that were revoked since: it may be
+    the host that took over, and the first to sign here after that."""
+    former = pin is None and repository.keys.signer is not None
+    found = read_anchor(repository, former=former)
     if found is None and pin is None and _is_bare(repository):
-        return State(Anchor(0, "", (), (), {}), None, (), 1)  # whoever made it was killed over it
+        return State(Anchor(0, "", (), (), {}, {}), None, (), 1)  # whoever made it was killed over it
     if found is None:
         raise IntegrityError(
             f"the repository at `{repository.store.url}` has lost its list of snapshots",
@@ -290,8 +317,10 @@ def read_state(repository: Repository, pin: Pin | None) -> State:
             hint="antsmem check says what is left; another repository may hold them",
         )
     late = [snapshot_id for snapshot_id in there if snapshot_id > anchor.head]
-    ids = (*anchor.snapshots, *late)
-    newest = read_signature(repository, late[-1])["sequence"] if late else anchor.sequence
+    ids, newest = (*anchor.snapshots, *late), anchor.sequence
+    for snapshot_id in late:
+        statement = read_signature(repository, snapshot_id, former=former)
+        repository.sealed[snapshot_id], newest = statement["sealed_sha256"], statement["sequence"]
     if pin is not None and pin.missing(ids, newest):
         raise RollbackError(
             f"the repository at `{repository.store.url}` is older than what this host saw, which was `{pin.head}`",

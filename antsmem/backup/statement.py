@@ -45,13 +45,14 @@ def open_statement(data: bytes, schema: str, trusted: Container[bytes] | None, n
     _require_schema(statement["schema"], schema, name)
     try:
         body = dict(statement)
-        signature, public = bytes.fromhex(body.pop("signature")), parse_multikey(body["key"])
+        text, public = body.pop("signature"), parse_multikey(body["key"])
+        signature = bytes.fromhex(text)
     except (KeyError, TypeError, ValueError):
         raise IntegrityError(f"`{name}` is not signed") from None
     if trusted is not None and public not in trusted:
         raise IntegrityError(f"`{name}` is signed by a key that is not this agent's: forged or foreign")
     verify(public, canonical.dumps(body), signature)
-    if canonical.dumps(statement) + b"\n" != data:
+    if canonical.dumps(statement) + b"\n" != data or text != signature.hex():  # one form, or a byte could change
         raise IntegrityError(f"`{name}` is not in canonical form")
     return body
 

@@ -6,6 +6,7 @@ manifest: nothing is skipped silently.
 
 from __future__ import annotations
 
+import errno
 import os
 import stat
 from dataclasses import dataclass, field
@@ -13,6 +14,7 @@ from typing import Final, NamedTuple
 
 from antsmem.backup.cache import Key, Record
 from antsmem.backup.manifest import ROOT, Entry, line, shown
+from antsmem.core.disk import disk_error
 from antsmem.core.errors import NotFoundError
 from antsmem.workspace.classes import Classifier
 
@@ -105,6 +107,8 @@ class _Walker:
             try:
                 stack += self.folder(folder)
             except OSError as error:
+                if not folder and error.errno not in {errno.ENOENT, errno.ENOTDIR}:
+                    raise disk_error("list", os.fsdecode(self.root), error) from error
                 if not folder:
                     raise NotFoundError(
                         f"the workspace `{os.fsdecode(self.root)}` is gone: nothing backed up"

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from antsmem.backup.store import Store
     from antsmem.cli.context import Context
     from antsmem.core.age import Identity, X25519Identity
+    from antsmem.identity.log import IdentityLog
 
 _LIMIT = 1 << 20
 
@@ -107,6 +108,7 @@ def host_keyring(context: Context, *tiers: str) -> Keyring:
         host=keystore.host,
         identity_version=context.log.version,
         trusted=context.log.operational_keys.keys(),
+        current=current_keys(context.log),
         signer=keystore.op_key,
         sealing=sealing,
         identities=OnDemand(lambda: _open(carried, context.unlocked)),
@@ -137,6 +139,7 @@ def kit_keyring(store: Store, kit_path: Path) -> Keyring:
         host="",
         identity_version=log.version,
         trusted=log.operational_keys.keys(),
+        current=current_keys(log),
         identities=[*_open(epochs, kit.identity), kit.identity],
     )
 
@@ -146,7 +149,12 @@ def public_keyring(store: Store) -> Keyring:
     from antsmem.identity.log import parse_log
 
     log = parse_log(store.get(IDENTITY_LOG))
-    return Keyring(log.scid, "", log.version, log.operational_keys.keys())
+    return Keyring(log.scid, "", log.version, log.operational_keys.keys(), current=current_keys(log))
+
+
+def current_keys(log: IdentityLog) -> list[bytes]:
+    """The operational keys that speak for the agent today."""
+    return [public for public, key in log.operational_keys.items() if not key.revoked]
 
 
 def _open(epochs: Mapping[str, bytes], identity: X25519Identity) -> list[Identity]:

@@ -12,7 +12,8 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from antsmem.cli.context import Context, Options
-from antsmem.core.errors import AntsmemError, UsageError
+from antsmem.core.disk import disk_error
+from antsmem.core.errors import AntsmemError, DiskError, UsageError
 
 if TYPE_CHECKING:
     import typer
@@ -76,7 +77,24 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except BrokenPipeError:  # whoever read our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
+    except OSError as trouble:
+        code = _disk_trouble(context, trouble)
     sys.exit(code)
+
+
+def _disk_trouble(context: Context, trouble: OSError) -> int:
+    """Tell of a disk that failed where no room of ours expects it, as under a redirected output; the exit code.
+    Any other trouble is a bug, and is raised."""
+    error = disk_error("use", trouble.filename or "standard output", trouble)
+    if not isinstance(error, DiskError):
+        raise trouble
+    context.output.close()
+    context.output.error(error)
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return error.exit_code
 
 
 def run(context: Context, words: list[str]) -> int:

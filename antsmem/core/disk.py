@@ -168,6 +168,8 @@ def locked(path: AnyPath, busy: str) -> Iterator[int]:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise LockedError(busy) from None
+        except OSError as error:  # a file system without locks
+            raise disk_error("lock", path, error) from error
         yield fd
     finally:
         os.close(fd)

@@ -66,7 +66,10 @@ class FileStore:
         if url.startswith("file:"):
             from urllib.parse import unquote, urlsplit
 
-            parts = urlsplit(url)
+            try:
+                parts = urlsplit(url)
+            except ValueError:
+                parts = urlsplit("file://elsewhere")
             if parts.netloc not in {"", "localhost"} or parts.query or parts.fragment:
                 raise ConfigError(f"`{url}` names no local folder", hint="write it as file:///absolute/path")
             path = unquote(parts.path)
@@ -238,7 +241,12 @@ class FileStore:
             fd = os.open(self._prefix + check_name(name), flags)
         except OSError as error:
             raise self._read_error(name, error) from error
-        if not stat.S_ISREG(os.fstat(fd).st_mode):
+        try:
+            regular = stat.S_ISREG(os.fstat(fd).st_mode)
+        except OSError as error:
+            os.close(fd)
+            raise self._read_error(name, error) from error
+        if not regular:
             os.close(fd)
             raise RefusedError(f"`{name}` in `{self.url}` is not a regular file")
         return fd

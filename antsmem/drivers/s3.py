@@ -55,7 +55,10 @@ class S3Store:
         from urllib.parse import parse_qsl, unquote, urlsplit
 
         check_options("s3", options, (*_PLAIN, *_SECRET))
-        parts = urlsplit(url)
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
         if "@" in parts.netloc or not parts.netloc:
             raise ConfigError("an `s3` URL is `s3://bucket/prefix`: it carries no keys")
         asked = dict(parse_qsl(parts.query))

@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import partial
+from itertools import chain
 from typing import Final, Self, TypeAlias, TypeVar
 
 from antsmem.backup.store import Capabilities, Stored, check_name, check_options, is_part
@@ -100,37 +101,41 @@ class SftpStore:
     def upload(self, name: str, chunks: Iterator[Buffer]) -> None:
         """Write a stream to `name`, see `Store.upload`; goes on after a lost connection."""
         check_name(name)
+        temp = ""
         end = 0
 
-        def begin(link: Link) -> str:
-            temp, handle = self._make_temp(link, name)
-            link.close_handle(handle)
-            return temp
-
-        def append(batch: Sequence[Buffer], link: Link) -> int:
+        def open_temp(link: Link) -> bytes:
+            nonlocal temp
+            if not temp:
+                temp, handle = self._make_temp(link, name)
+                return handle
             handle = link.open(temp, FOR_WRITING)
-            after = link.write(handle, end, batch)
-            link.close_handle(handle)
-            return after
+            if link.handle_attributes(handle).size_bytes < end:
+                raise RefusedError(f"`{self.url}` lost what it had taken for `{name}`")
+            return handle
 
         def commit(link: Link) -> None:
             try:
-                handle = link.open(temp, FOR_WRITING)
-                link.finish(handle, durable=True)
+                if link.attributes(temp).size_bytes != end:
+                    raise RefusedError(f"`{self.url}` lost what it had taken for `{name}`")
                 self._replace(link, temp, name)
             except Status as status:
                 # an earlier try may have renamed it, its answer lost
                 if status.code != NO_SUCH_FILE or link.attributes(self._path(name)).size_bytes != end:
                     raise
 
-        temp = self._run(begin, "write", name)
+        file = _OpenFile(self, "write", name, open_temp)
         try:
-            for batch in _batches(chunks):
-                end = self._run(partial(append, batch), "write", name)
+            for batch in chain(([],), _batches(chunks)):
+                end = file.run(partial(Link.write, start=end, parts=batch))
+            file.run(partial(Link.finish, durable=True))
+            file.close()
             self._run(commit, "write", name)
         except BaseException:
-            with suppress(AntsmemError):
-                self._run(lambda link: link.remove(temp), "remove", name)
+            file.close()
+            if temp:
+                with suppress(AntsmemError):
+                    self._run(lambda link: link.remove(temp), "remove", name)
             raise
 
     def get(self, name: str, start: int = 0, length: int | None = None) -> bytes:
@@ -141,35 +146,26 @@ class SftpStore:
     def download(self, name: str) -> Iterator[bytes]:
         """Bytes of `name` in chunks, see `Store.download`; goes on after a lost connection."""
         path = self._path(check_name(name))
-        link: Link | None = None
-        handle = b""
         first: Attributes | None = None
         at = 0
 
-        def step() -> bytes:
-            nonlocal link, handle, first
-            if link is None or link.closed:
-                link, handle = self._take(), b""
-            with self._told(link, "read", name):
-                if not handle:
-                    handle = link.open(path, FOR_READING)
-                    found = link.handle_attributes(handle)
-                    if found != (first := first or found):
-                        raise ConflictError(f"`{name}` in `{self.url}` was replaced while it was read")
-                return link.read(handle, at, _CHUNK_BYTES)
+        def open_first(link: Link) -> bytes:
+            nonlocal first
+            handle = link.open(path, FOR_READING)
+            found = link.handle_attributes(handle)
+            if found != (first := first or found):
+                raise ConflictError(f"`{name}` in `{self.url}` was replaced while it was read")
+            return handle
 
+        file = _OpenFile(self, "read", name, open_first)
         try:
-            while data := retried(step, self._bound):
+            while data := file.run(partial(Link.read, start=at, length=_CHUNK_BYTES)):
                 at += len(data)
                 yield data
             if first is None or at != first.size_bytes:
                 raise BackendError(f"`{name}` in `{self.url}` was cut while it was read")
         finally:
-            if link is not None:
-                if handle and not link.closed:
-                    with suppress(AntsmemError), self._told(link, "close", name):
-                        link.close_handle(handle)
-                self._give_back(link)
+            file.close()
 
     def stat(self, name: str) -> Stored | None:
         """Size and time (whole seconds) of `name`, None if there is none."""
@@ -321,7 +317,9 @@ class SftpStore:
             if status.code == NO_SUCH_FILE:
                 raise NotFoundError(f"`{self.url}` holds no `{name}`") from status
             link.close()  # with it goes any handle that is still open
-            reason = _REASONS.get(status.code, "the server failed: is its disk full?")
+            reason = _REASONS.get(
+                status.code, "the server failed" + (": is its disk full?" if verb == "write" else "")
+            )
             raise RefusedError(f"could not {verb} `{name}` in `{self.url}`: {reason}") from status
         except link.lost as error:
             link.close()
@@ -330,6 +328,36 @@ class SftpStore:
         except BaseException:
             link.close()
             raise
+
+
+class _OpenFile:
+    """A file that is kept open on a connection of its own, and opened again by `opener` when that is lost."""
+
+    def __init__(self, store: SftpStore, verb: str, name: str, opener: Callable[[Link], bytes]) -> None:
+        self._store, self._verb, self._name, self._opener = store, verb, name, opener
+        self._link: Link | None = None
+        self._handle = b""
+
+    def run(self, action: Callable[[Link, bytes], T]) -> T:
+        """What `action` returns, given the connection and the handle."""
+
+        def once() -> T:
+            if self._link is None or self._link.closed:
+                self._link, self._handle = self._store._take(), b""
+            with self._store._told(self._link, self._verb, self._name):
+                self._handle = self._handle or self._opener(self._link)
+                return action(self._link, self._handle)
+
+        return retried(once, self._store._bound)
+
+    def close(self) -> None:
+        """Give the connection back; a handle that is closed already makes no trouble."""
+        if self._link is not None and not self._link.closed:
+            with suppress(AntsmemError), self._store._told(self._link, "close", self._name), suppress(Status):
+                if self._handle:
+                    self._link.close_handle(self._handle)
+            self._store._give_back(self._link)
+        self._link = None
 
 
 def _batches(chunks: Iterator[Buffer]) -> Iterator[list[Buffer]]:

@@ -188,14 +188,11 @@ class Link:
         return True
 
     def _has_links(self, path: str) -> bool:
-        """Whether the server makes hard links. Some (rclone) offer to, say "ok" and do nothing: they say so, too,
-        when asked to link what does not exist."""
+        """Whether the server links. Some (rclone) say "ok" and do nothing, even to link what is not there."""
         if self._links is None:
             nothing = _text(path + "-nothing") + _text(path + "-link")
-            probe = (
-                self._ask([(_EXTENDED, _blob(_HARD_LINK) + nothing)]) if _HARD_LINK in self._extensions else [b""]
-            )
-            self._links = isinstance(probe[0], Status)
+            reply = self._ask([(_EXTENDED, _blob(_HARD_LINK) + nothing)])[0]
+            self._links = isinstance(reply, Status) and reply.code == NO_SUCH_FILE
         return self._links
 
     def close(self) -> None:
@@ -266,8 +263,7 @@ def connector(url: str, options: Mapping[str, str], timeout_seconds: float) -> t
         path = path[3:] or "."
     if not host or not parts.username or not path or parts.query or parts.fragment or "\0" in path:
         raise ConfigError(f"`{url}` is not of the form `sftp://user@host/path`")
-    user = unquote(parts.username)
-    shown = f"sftp://{parts.username}@{host}{f':{port}' if port != 22 else ''}{parts.path}"
+    shown = f"sftp://{parts.netloc}{parts.path}"
     try:
         import logging
 
@@ -283,16 +279,13 @@ def connector(url: str, options: Mapping[str, str], timeout_seconds: float) -> t
         raise ConfigError(f"cannot read the key file `{key_file}`")
     look_around = key_file is None and "password" not in options
     login = {
-        "username": user,
+        "username": unquote(parts.username),
         "password": options.get("password"),
         "key_filename": key_file,
         "passphrase": options.get("key_passphrase"),
         "allow_agent": look_around,
         "look_for_keys": look_around,
-        "timeout": timeout_seconds,
-        "banner_timeout": timeout_seconds,
-        "auth_timeout": timeout_seconds,
-        "channel_timeout": timeout_seconds,
+        **dict.fromkeys(("timeout", "banner_timeout", "auth_timeout", "channel_timeout"), timeout_seconds),
     }
     return shown, path, lambda: _connect(paramiko, shown, (host, port), known_hosts, login)
 
@@ -351,11 +344,7 @@ def why(error: Exception) -> str:
     """What to tell of a lost connection, without what a library may have written into its message."""
     if isinstance(error, TimeoutError):
         return "no answer in time"
-    if isinstance(error, EOFError):
-        return "the connection ended"
-    if isinstance(error, OSError) and error.strerror:
-        return error.strerror.lower()
-    return "the connection broke"
+    return error.strerror.lower() if isinstance(error, OSError) and error.strerror else "the connection ended"
 
 
 def _good(reply: bytes | Status) -> bytes:

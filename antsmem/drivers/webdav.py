@@ -51,11 +51,11 @@ class WebdavStore:
     def open(cls, url: str, options: Mapping[str, str]) -> Self:
         """The store at `webdav://host[:port]/path`, over TLS unless option `tls` is `no`. Does not connect yet."""
         check_options("webdav", options, _OPTIONS)
-        parts = urlsplit(url)
         try:
-            host = f"{parts.hostname or ''}{f':{parts.port}' if parts.port else ''}"
+            parts = urlsplit(url)
+            parts.port  # noqa: B018
         except ValueError:
-            raise ConfigError(f"`{url}` has no valid port") from None
+            raise ConfigError(f"`{url}` has no valid host and port") from None
         if "@" in parts.netloc:
             raise ConfigError("a user or password does not belong in a URL", hint="set `username` and `password`")
         if not parts.hostname or parts.query or parts.fragment:
@@ -64,10 +64,8 @@ class WebdavStore:
             raise ConfigError("options `username` and `password` go together")
         scheme = "https" if yes_or_no(options, "tls", default=True) else "http"
         path = quote(unquote(parts.path).rstrip("/"))
-        client = WebdavClient(
-            f"webdav://{host}{path}", f"{scheme}://{host}{path}", options, timeout_seconds(options)
-        )
-        return cls(client)
+        shown, base = (f"{kind}://{parts.netloc}{path}" for kind in ("webdav", scheme))
+        return cls(WebdavClient(shown, base, options, timeout_seconds(options)))
 
     def put(self, name: str, parts: Sequence[Buffer], *, new: bool = False, durable: bool = True) -> None:
         """Write `parts` to `name`, see `Store.put`. Durable as far as the server is."""

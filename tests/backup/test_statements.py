@@ -17,7 +17,7 @@ from antsmem.core import canonical
 from antsmem.core.errors import IntegrityError
 
 
-@pytest.mark.parametrize("damage", [{"snapshots": None}, {"epochs": 3}, {"sequence": "x"}, {"head": None}])
+@pytest.mark.parametrize("damage", [{"snapshots": None}, {"files": 3}, {"sealed": 3}, {"sequence": "x"}, {"head": None}])
 def test_a_malformed_anchor_is_refused_even_if_it_is_signed(place: Place, damage: dict[str, Any]) -> None:
     path = place.folder / repo.ANCHOR
     body = canonical.loads(path.read_bytes(), 1 << 20)

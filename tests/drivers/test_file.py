@@ -73,6 +73,7 @@ def test_an_url_names_an_absolute_path(tmp_path: Path) -> None:
         "~/a",
         "file:a",
         "file://host/a",
+        "file://[/a",
         "file:///a?b=c",
         "file:///a#b",
         "file:///a%00b",

@@ -85,6 +85,7 @@ def test_an_url_with_a_mistake_is_refused_and_no_key_in_it_repeated() -> None:
     for url, options in (
         ("s3://", {}),
         ("s3:///a", {}),
+        ("s3://[/a", {}),
         (f"s3://AK:{secret}@bucket/a", {}),
         (f"s3://bucket/a?secret_access_key={secret}", {}),
         ("s3://bucket/a?endpiont=http://x", {}),

@@ -123,7 +123,17 @@ def test_a_key_file_that_cannot_be_read_is_told(sshd: engines.Sshd, tmp_path: Pa
 
 
 def test_an_url_that_is_incomplete_is_refused() -> None:
-    for rest in ("host/a", "u@/a", "u@host", "u@host/", "u@host:x/a", "u@host/a?b", "u@host/a#b", "u@host/%00"):
+    for rest in (
+        "host/a",
+        "u@/a",
+        "u@host",
+        "u@host/",
+        "u@host:x/a",
+        "u@host/a?b",
+        "u@host/a#b",
+        "u@host/%00",
+        "u@[::1/a",
+    ):
         with pytest.raises(ConfigError):
             SftpStore.open(f"sftp://{rest}", {})
 

@@ -55,6 +55,7 @@ def test_an_url_with_a_mistake_is_refused_and_no_password_in_it_repeated() -> No
     for url, options in (
         ("webdav:///a", {}),
         ("webdav://host:x/a", {}),
+        ("webdav://[::1/a", {}),
         ("webdav://host/a?b", {}),
         ("webdav://host/a#b", {}),
         (f"webdav://u:{secret}@host/a", {}),
@@ -66,6 +67,13 @@ def test_an_url_with_a_mistake_is_refused_and_no_password_in_it_repeated() -> No
         with pytest.raises(ConfigError) as caught:
             WebdavStore.open(url, options)
         assert secret not in f"{caught.value} {caught.value.hint}"
+
+
+def test_an_url_with_an_ipv6_address_keeps_its_brackets() -> None:
+    store = WebdavStore.open("webdav://[::1]:8443/a", {})
+    assert store.url == "webdav://[::1]:8443/a"
+    assert store._client.address("/b") == "https://[::1]:8443/a/b"
+    store.close()
 
 
 def test_a_path_with_odd_letters_works(rclone: engines.Rclone) -> None:

@@ -21,6 +21,7 @@ from typing import Any
 
 from syscalls import Ran
 
+import antsmem
 from antsmem.backup.check import CheckJob, check
 from antsmem.backup.reader import open_snapshot
 from antsmem.backup.repository import open_repository, read_state
@@ -86,7 +87,9 @@ class World:
         self.scratch = root / "scratch"
         self.home, self.agent, self.kit = self.root / "home", self.root / "agent", self.root / "kit.txt"
         self.store = self.root / "repository"
-        self.environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "PYTHONHASHSEED": "0"}
+        code = str(Path(antsmem.__file__).parents[1])
+        self.environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "PYTHONPATH": code}
+        self.environment |= {"PYTHONHASHSEED": "0"}  # the same calls in each run
         self.snapshots: dict[str, Tree] = {}
 
     def argv(self, now_ns: int, *words: str, broken: str = "") -> list[str]:
