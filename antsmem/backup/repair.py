@@ -191,14 +191,15 @@ class _Repair:
         raw = repository.store.read(repo.ANCHOR)
         anchor = self.anchor
         ids = tuple(i for i in live if anchor is None or i in anchor.snapshots or i > anchor.head)
-        newest = max((read_signature(repository, i)["sequence"] for i in ids), default=0)
-        sequence = max(newest, anchor.sequence if anchor else 0)
-        files = repo.carry_files(repository, {})
-        sealed = {i: read_signature(repository, i)["sealed_sha256"] for i in ids}
+        signed = {i: read_signature(repository, i) for i in ids}
         for cold_id in list_ids(repository, COLD):
             with suppress(IntegrityError):
-                sealed[cold_id] = read_signature(repository, cold_id, COLD)["sealed_sha256"]
-        cold = tuple(i for i in sealed if i not in ids)
+                signed[cold_id] = read_signature(repository, cold_id, COLD)
+        cold = tuple(i for i in signed if i not in ids)
+        sealed = {i: statement["sealed_sha256"] for i, statement in signed.items()}
+        newest = max((statement["sequence"] for statement in signed.values()), default=0)
+        sequence = max(newest, anchor.sequence if anchor else 0)
+        files = repo.carry_files(repository, {})
         mended = Anchor(sequence, ids[-1] if ids else "", ids, cold, sealed, files)
         repo.write_anchor(repository, mended, raw[1] if raw else None)
 

@@ -171,7 +171,7 @@ def build(
         for entry in plan.entries:
             if entry.kind == b"d" and entry.path != ROOT:
                 tree.make_folder(entry.path)
-            elif entry.kind in CHUNKED:
+            elif entry.kind in CHUNKED and entry.path not in plan.damaged:
                 tree.start_file(entry)
         wants: Mapping[bytes, Sequence[Want]] = plan.wants
         if tree.unmade:
@@ -187,7 +187,7 @@ def build(
         lost |= {entry.path for entry in plan.entries if entry.kind == b"h" and entry.link in lost}
         for entry in plan.entries:
             if entry.path in lost:
-                if entry.kind in CHUNKED and entry.path not in tree.unmade:
+                if entry.kind in CHUNKED and entry.path not in tree.unmade | plan.damaged:
                     os.unlink(root + b"/" + entry.path)
             elif entry.kind in CHUNKED:
                 tree.finish_file(entry)

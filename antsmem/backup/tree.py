@@ -18,11 +18,12 @@ _OPEN_FILES: Final = 64
 _FOLDER: Final = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 # What a file system says of a name, a kind or a mode that it does not have; EEXIST of names that differ in their
-# case only, ENOENT below a directory that it did not take.
+# case only, the last three below a directory that it did not take or took for something else.
 _CANNOT: Final = {
     errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EMLINK,
-    errno.EEXIST, errno.ENOENT,
+    errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.ELOOP,
 }  # fmt: skip
+_TIME: Final = "this file system cannot give it its exact time"
 _COMMON_TIMES: Final = range(1 << 31)
 
 
@@ -173,8 +174,11 @@ class Tree:
                 self._warn("this file system or user cannot give it its owner", entry.path)
         try:
             os.utime(name, ns=(entry.mtime_ns, entry.mtime_ns), dir_fd=where, follow_symlinks=False)
+            same = os.stat(name, dir_fd=where, follow_symlinks=False).st_mtime_ns == entry.mtime_ns
         except (OSError, OverflowError):
-            self._warn("this file system cannot give it its time", entry.path)
+            same = False
+        if not same:
+            self._warn(_TIME, entry.path)
 
     def _file(self, path: bytes, flags: int) -> int:
         fd = self._files.get(path)
@@ -208,7 +212,7 @@ class Tree:
         except (OSError, OverflowError):
             same = False
         if not same:
-            self._warn("this file system cannot give it its exact time", entry.path)
+            self._warn(_TIME, entry.path)
 
     def _doubtful(self, mtime_ns: int) -> bool:
         """Whether it must be seen that a time was taken: the kernel rounds and cuts without a word."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from blake3 import blake3
 
-from antsmem.backup.manifest import CHUNKED, Entry
+from antsmem.backup.manifest import CHUNKED, Entry, shown
 from antsmem.backup.reader import read_pack
 from antsmem.backup.tree import Tree
 from antsmem.core.crew import Crew
@@ -69,15 +68,18 @@ def _write_pack(
     sparse: set[bytes],
     got: dict[bytes, str],
 ) -> None:
+    wrong: list[str] = []
     for digest, data in read_pack(repository, pack):
         targets = wants.get(digest)
         if targets is None or digest in got:
             continue
         if blake3(data).digest() != digest:
-            raise IntegrityError(f"object {digest.hex()[:16]}… in pack `{pack[:16]}…` is not what its name says")
-        for entry, offset in targets:
-            if len(data) != min(CHUNKED.get(entry.kind, entry.size_bytes), entry.size_bytes - offset):
-                raise IntegrityError(f"`{os.fsdecode(entry.path)}` has another size than its manifest line says")
+            wrong.append(f"object {digest.hex()[:16]}… in pack `{pack[:16]}…` is not what its name says")
+            continue
+        odd = [entry for entry, offset in targets if len(data) != _length(entry, offset)]
+        if odd:
+            wrong.append(f"`{shown(odd[0].path)}` has another size than its manifest line says")
+            continue
         if got.setdefault(digest, pack) != pack:  # another pack has it too, and another thread was faster
             continue
         for entry, offset in targets:
@@ -85,3 +87,11 @@ def _write_pack(
                 tree.write_file(entry, data)
             elif entry.path not in sparse or bytes(data).count(0) < len(data):
                 tree.write_at(entry.path, offset, data)
+    if wrong:
+        raise IntegrityError(wrong[0])
+
+
+def _length(entry: Entry, offset: int) -> int:
+    """How many bytes the object at `offset` of a file has."""
+    left = entry.size_bytes - offset
+    return min(CHUNKED[entry.kind], left) if entry.kind in CHUNKED else left

@@ -82,10 +82,11 @@ class S3Store:
             self._put(check_name(name), b"".join(parts), {})
             return
         exists = WouldOverwriteError(f"`{name}` in `{self.url}` exists already: not written")
-        if not self.capabilities.conditional and self.stat(name) is not None:
+        conditional = self.capabilities.conditional
+        if not conditional and self.stat(name) is not None:
             raise exists
         try:
-            self._put(check_name(name), b"".join(parts), {"IfNoneMatch": "*"})
+            self._put(check_name(name), b"".join(parts), {"IfNoneMatch": "*"} if conditional else {})
         except _Changed:
             raise exists from None
 

@@ -63,7 +63,7 @@ class SftpStore:
 
     @classmethod
     def open(cls, url: str, options: Mapping[str, str]) -> Self:
-        """The store at `sftp://user@host[:port]/path` (`/~/path` is below the user's home); connects."""
+        """The store at `sftp://[user@]host[:port]/path` (`/~/path` is below the user's home); connects."""
         check_options("sftp", options, _OPTIONS)
         bound = timeout_seconds(options)
         shown, root, connect = connector(url, options, bound / 2)

@@ -8,17 +8,16 @@ lost, which paramiko's own pipelining does not give.
 from __future__ import annotations
 
 import os
+import pwd
 import socket
 import struct
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import suppress
-from typing import Any, Final, NamedTuple, TypeAlias
+from typing import Any, Final, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import BackendError, ConfigError, DriverMissingError, RefusedError
-
-Request: TypeAlias = tuple[int, bytes]
 
 _OPEN, _CLOSE, _READ, _WRITE, _LSTAT, _FSTAT, _OPENDIR, _READDIR = 3, 4, 5, 6, 7, 8, 11, 12
 _REMOVE, _MKDIR, _STAT, _RENAME, _EXTENDED, _STATUS = 13, 14, 17, 18, 200, 101
@@ -33,9 +32,9 @@ _AHEAD: Final = 32  # requests under way at once
 class Status(Exception):  # noqa: N818
     """The server answered a request with another status than "ok"."""
 
-    def __init__(self, code: int) -> None:
-        super().__init__(f"status {code}")
-        self.code = code
+    @property
+    def code(self) -> int:
+        return int(self.args[0])
 
 
 class Attributes(NamedTuple):
@@ -88,7 +87,7 @@ class Link:
         """Write `parts` from offset `start`; where they end."""
         end = start
 
-        def requests() -> Iterator[Request]:
+        def requests() -> Iterator[tuple[int, bytes]]:
             nonlocal end
             for part in parts:
                 view = memoryview(part).cast("B")
@@ -181,11 +180,15 @@ class Link:
                 self._one(_EXTENDED, _blob(_HARD_LINK) + _text(source) + _text(target))
                 self.remove(source)
                 return True
-        if self.exists(target):
-            self.remove(source)
-            return False
-        self._one(_RENAME, _text(source) + _text(target))  # which most servers, too, refuse over a file
-        return True
+        if not self.exists(target):
+            try:
+                self._one(_RENAME, _text(source) + _text(target))  # which most servers, too, refuse over a file
+                return True
+            except Status:
+                if not self.exists(target):
+                    raise
+        self.remove(source)
+        return False
 
     def _has_links(self, path: str) -> bool:
         """Whether the server links. Some (rclone) say "ok" and do nothing, even to link what is not there."""
@@ -207,7 +210,7 @@ class Link:
         reply = self._ask([(kind, payload)])[0]
         return reply if isinstance(reply, Status) and reply.code == NO_SUCH_FILE else _good(reply)
 
-    def _ask(self, requests: Iterable[Request]) -> list[bytes | Status]:
+    def _ask(self, requests: Iterable[tuple[int, bytes]]) -> list[bytes | Status]:
         """The replies to `requests` in their order: the whole message, or its status if that is not "ok"."""
         first = self._next
         replies: dict[int, bytes | Status] = {}
@@ -246,7 +249,7 @@ class Link:
 
 
 def connector(url: str, options: Mapping[str, str], timeout_seconds: float) -> tuple[str, str, Callable[[], Link]]:
-    """The URL to show, the remote folder, and the function that connects, for `sftp://user@host[:port]/path`.
+    """The URL to show, the remote folder, and the function that connects, for `sftp://[user@]host[:port]/path`.
 
     Raises `ConfigError` and `DriverMissingError`; the function `BackendError`, and `RefusedError` for a host whose
     key is not known or a log-in that is not accepted.
@@ -259,10 +262,9 @@ def connector(url: str, options: Mapping[str, str], timeout_seconds: float) -> t
     if parts.password is not None:
         raise ConfigError("a password does not belong in a URL", hint="set the option `password`")
     path = unquote(parts.path).rstrip("/")
-    if path == "/~" or path.startswith("/~/"):
-        path = path[3:] or "."
-    if not host or not parts.username or not path or parts.query or parts.fragment or "\0" in path:
-        raise ConfigError(f"`{url}` is not of the form `sftp://user@host/path`")
+    path = (path[3:] or ".") if path == "/~" or path.startswith("/~/") else path
+    if not host or not path or parts.query or parts.fragment or "\0" in path:
+        raise ConfigError(f"`{url}` is not of the form `sftp://[user@]host/path`")
     shown = f"sftp://{parts.netloc}{parts.path}"
     try:
         import logging
@@ -279,7 +281,7 @@ def connector(url: str, options: Mapping[str, str], timeout_seconds: float) -> t
         raise ConfigError(f"cannot read the key file `{key_file}`")
     look_around = key_file is None and "password" not in options
     login = {
-        "username": unquote(parts.username),
+        "username": unquote(parts.username) if parts.username else pwd.getpwuid(os.getuid()).pw_name,
         "password": options.get("password"),
         "key_filename": key_file,
         "passphrase": options.get("key_passphrase"),

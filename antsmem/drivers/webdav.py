@@ -78,7 +78,8 @@ class WebdavStore:
         asked = False
 
         def once() -> None:
-            # Each try has a temporary of its own: a MOVE that is still under way must find what it was told of.
+            # Each try has a temporary of its own, left alone after an unclear MOVE: one that is still under way
+            # must find what it was told of, else it only removes what is in its way.
             nonlocal asked
             temp = _sibling(name)
             try:
@@ -89,7 +90,8 @@ class WebdavStore:
                 before, asked = asked, True
                 status = self._move(temp, name, len(data), overwrite=not new)
             except RefusedError:
-                self._drop(temp)
+                if not asked:
+                    self._drop(temp)
                 raise
             if status not in {_EXISTS, _LOCKED}:
                 return

@@ -22,7 +22,7 @@ HARMLESS = {"lease.json", "garbage.json"}
 """A torn lease protects nobody, a torn list of garbage starts the grace period anew: both are meant so."""
 
 SEALED_STEP, README_STEP = 3, 16
-"""Where one SHA-256 stands for all bytes of a file, some are enough; of what is read and parsed, each is flipped."""
+"""Where one SHA-256 stands for a whole file, some of its bytes are enough; of what is parsed, each is flipped."""
 
 
 class Small:

@@ -124,7 +124,6 @@ def test_a_key_file_that_cannot_be_read_is_told(sshd: engines.Sshd, tmp_path: Pa
 
 def test_an_url_that_is_incomplete_is_refused() -> None:
     for rest in (
-        "host/a",
         "u@/a",
         "u@host",
         "u@host/",
@@ -136,6 +135,10 @@ def test_an_url_that_is_incomplete_is_refused() -> None:
     ):
         with pytest.raises(ConfigError):
             SftpStore.open(f"sftp://{rest}", {})
+
+
+def test_without_a_user_in_the_url_it_is_this_account(sshd: engines.Sshd) -> None:
+    SftpStore.open(f"sftp://127.0.0.1:{sshd.port}{sshd.root}", login(sshd)).close()
 
 
 def test_a_password_in_an_url_is_refused_and_not_repeated() -> None:

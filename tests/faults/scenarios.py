@@ -17,8 +17,9 @@ from antsmem.core.errors import AntsmemError
 
 SECOND, DAY = HOUR // 3600, 24 * HOUR
 WRONG_WORDS = ("Traceback", "Error:")
-EXPECTED_CODES = frozenset({3, 12, 40, 41})
-"""How a command may end when the disk fails: incomplete, locked, store or disk out of order, refused."""
+EXPECTED_CODES = frozenset({3, 12, 20, 40, 41})
+"""How a command may end when the disk fails: incomplete, locked, no key to be had, disk or store out of order,
+refused."""
 
 
 @dataclass

@@ -25,6 +25,7 @@ CHANGING = (
 
 _LINE = re.compile(r"(\d+) +(\w+)\((.*)")
 _WRITING = re.compile(r"O_(WRONLY|RDWR|CREAT|TRUNC)")
+_NAMES = re.compile(r'(?<=\d)<([^>]+)>|"([^"]*)"')
 _TEMP = re.compile(r"\.antsmem-tmp-[0-9a-f]{12}|(?<=[/-])[0-9a-f]{8,64}\b|(?<=pipe:)\[\d+\]")
 
 
@@ -79,12 +80,11 @@ def strace() -> str:
     return found
 
 
-def _shape(name: str, text: str) -> str:
-    """What is the same in each run: no results, no bytes, no numbers of descriptors, nothing random in names."""
-    text = text.partition(") = ")[0]
-    if "write" in name:
-        text = text.partition(", ")[0]
-    return _TEMP.sub("*", re.sub(r"\b\d+<", "<", text))
+def _shape(name: str, text: str) -> list[str]:
+    """What is the same in each run: the names in a call, without what is random in them."""
+    names = _NAMES.findall(text.partition(") = ")[0])
+    kept = [place or quoted for place, quoted in names if place or ("read" not in name and "write" not in name)]
+    return [_TEMP.sub("*", found) for found in kept]
 
 
 class Tracer:

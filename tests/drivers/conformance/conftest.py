@@ -8,7 +8,7 @@ import pytest
 from faultproxy import HttpProxy, TcpProxy
 from places import FilePlace, Place, S3Place, SftpPlace, WebdavPlace
 
-REMOTE = ["sftp", "s3", "webdav"]
+REMOTE = [pytest.param(kind, marks=pytest.mark.server) for kind in ("sftp", "s3", "webdav")]
 
 
 def _place(request: pytest.FixtureRequest) -> Place:
@@ -48,7 +48,7 @@ def tcp(remote: Place) -> Iterator[TcpProxy]:
     proxy.close()
 
 
-@pytest.fixture(params=["s3", "webdav"])
+@pytest.fixture(params=REMOTE[1:])
 def web(request: pytest.FixtureRequest) -> Iterator[Place]:
     """A place that is reached by HTTP."""
     made = _place(request)

@@ -7,16 +7,13 @@ folder is its own server). Where a driver says it cannot promise something, the 
 from __future__ import annotations
 
 import os
-import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 from places import Place
 
-from antsmem.backup.store import Store
 from antsmem.core.clock import now_ns
 from antsmem.core.errors import (
-    AntsmemError,
     BackendError,
     ConfigError,
     ConflictError,
@@ -236,25 +233,6 @@ def test_new_refuses_a_name_that_exists_and_leaves_it(place: Place) -> None:
     assert place.leftovers() == 0
 
 
-def test_of_many_that_put_the_same_new_name_one_wins(place: Place) -> None:
-    stores = [place.open() for _ in range(2)]
-    for turn in range(5):
-        winners: list[int] = []
-
-        def put(number: int, name: str, winners: list[int]) -> None:
-            with_store = stores[number % 2]
-            try:
-                with_store.put(name, [b"%d" % number * 1000], new=True)
-                winners.append(number)
-            except WouldOverwriteError:
-                pass
-
-        together([lambda n=n, t=turn, w=winners: put(n, f"packs/{t}", w) for n in range(6)])
-        assert len(winners) == 1 if place.new_is_atomic else winners
-        assert stores[0].get(f"packs/{turn}") in [b"%d" % winner * 1000 for winner in winners]
-    assert place.leftovers() == 0
-
-
 def test_swap_replaces_only_what_was_read(place: Place) -> None:
     store, other = place.open(), place.open()
     with pytest.raises(ConflictError):
@@ -277,75 +255,6 @@ def test_swap_replaces_only_what_was_read(place: Place) -> None:
     with pytest.raises(ConflictError):
         store.swap("anchors/head", b"5", again[1])
     assert store.stat("anchors/head") is None
-
-
-def test_no_update_is_lost_where_the_store_decides(place: Place) -> None:
-    stores = [place.open() for _ in range(4)]
-    if not stores[0].capabilities.conditional:
-        pytest.skip("this store only looks first")
-    stores[0].swap("anchors/count", b"0", None)
-
-    def add(store: Store) -> None:
-        for _ in range(5):
-            while True:
-                found = store.read("anchors/count")
-                assert found is not None
-                try:
-                    store.swap("anchors/count", b"%d" % (int(found[0]) + 1), found[1])
-                    break
-                except ConflictError:
-                    continue
-
-    together([lambda s=store: add(s) for store in stores])
-    assert stores[0].get("anchors/count") == b"20"
-
-
-def test_a_reader_never_sees_a_mix_of_an_old_and_a_new_object(place: Place) -> None:
-    versions = [b"a" * 300_000, b"b" * 200_000, b"c" * 400_000]
-    writer, reader = place.open(), place.open()
-    writer.put("anchors/a", [versions[0]])
-    done = threading.Event()
-    seen: list[bytes] = []
-
-    def write() -> None:
-        try:
-            for turn in range(30):
-                writer.put("anchors/a", [versions[turn % 3]])
-        finally:
-            done.set()
-
-    def read(how: Callable[[], bytes]) -> None:
-        while not done.is_set():
-            try:
-                seen.append(how())
-            except NotFoundError:
-                assert not place.replaces_in_one_step
-            except ConflictError:
-                pass  # a download may say that it cannot go on
-
-    together(
-        [
-            write,
-            lambda: read(lambda: reader.get("anchors/a")),
-            lambda: read(lambda: b"".join(reader.download("anchors/a"))),
-            lambda: read(lambda: (reader.read("anchors/a") or (versions[0], ""))[0]),
-        ]
-    )
-    assert seen
-    assert all(data in versions for data in seen)
-
-
-def test_many_threads_may_use_one_store(place: Place) -> None:
-    store = place.open()
-
-    def work(number: int) -> None:
-        for turn in range(3):
-            data = b"%d-%d" % (number, turn) * 20_000
-            store.put(f"packs/{number}-{turn}", [data])
-            assert store.get(f"packs/{number}-{turn}") == data
-
-    together([lambda n=n: work(n) for n in range(6)])
-    assert len(store.list("packs")) == 18
 
 
 def test_a_download_that_is_given_up_leaves_the_store_fit_for_use(place: Place) -> None:
@@ -401,25 +310,3 @@ def test_a_store_whose_server_is_gone_says_so_and_goes_on_when_it_is_back(remote
         other.close()
     finally:
         server.close()
-
-
-def together(actions: list[Callable[[], object]]) -> None:
-    """Run `actions` in a thread each, all begun at once; the first failure fails the test."""
-    gate = threading.Barrier(len(actions))
-    failures: list[BaseException] = []
-
-    def run(action: Callable[[], object]) -> None:
-        gate.wait()
-        try:
-            action()
-        except BaseException as error:  # noqa: BLE001
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(action,)) for action in actions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for failure in failures:
-        raise failure
-    assert not any(isinstance(failure, AntsmemError) for failure in failures)
