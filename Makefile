@@ -28,27 +28,27 @@ demo: $(VENV)/.program
 	@$(BIN)/python tests/demo.py
 
 test: $(VENV)/.tests
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest
 
 check: $(VENV)/.tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest
 
 format: $(VENV)/.tests
 	$(BIN)/ruff check --fix
 	$(BIN)/ruff format
 
 docs: $(VENV)/.tests
-	$(BIN)/python -m pytest -q tests/sessions tests/docs
+	$(BIN)/python -m pytest tests/sessions tests/docs
 
 servers:
 	bash tests/servers.sh
 
 soak: $(VENV)/.tests
-	ANTSMEM_SOAK=1 $(BIN)/python -m pytest -q
+	ANTSMEM_SOAK=1 $(BIN)/python -m pytest
 
 bench: $(VENV)/.tests
 	$(BIN)/python tests/bench

@@ -122,10 +122,14 @@ def object_list(digests: Iterable[bytes]) -> bytes:
 
 def parse_object_list(text: bytes) -> list[bytes]:
     """The digests that `object_list` was given."""
+    rows = text.splitlines()
     try:
-        return [bytes.fromhex(row[2:].decode()) for row in text.splitlines()]
+        digests = [bytes.fromhex(row.removeprefix(b"o/").decode()) for row in rows]
     except ValueError:
         raise IntegrityError("an object list is malformed") from None
+    if any(len(row) != 66 for row in rows) or any(len(digest) != 32 for digest in digests):
+        raise IntegrityError("an object list is malformed")
+    return digests
 
 
 def read_manifest(root: bytes, fetch: Callable[[bytes], bytes]) -> list[Entry]:

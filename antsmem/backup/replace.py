@@ -49,10 +49,12 @@ _LIMIT: Final = 256 << 20
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """What must happen to make the workspace equal the snapshot: entries to place, paths to put away."""
+    """What must happen to make the workspace equal the snapshot: entries to place, paths to put away. `unseen` are
+    lines about what could not be looked at and will stay as it is."""
 
     place: list[Entry]
     away: list[bytes]
+    unseen: tuple[str, ...] = ()
 
 
 def differences(opened: Opened, root: bytes, paths: Collection[bytes], classifier: Classifier) -> Difference:
@@ -61,9 +63,11 @@ def differences(opened: Opened, root: bytes, paths: Collection[bytes], classifie
     entries = [entry for entry in select(opened.entries, paths) if not _moves_forward_only(entry.path)]
     place = [entry for entry in entries if entry.path != ROOT and not _same(entry, root, opened)]
     away: list[bytes] = []
+    unseen: tuple[str, ...] = ()
     if not paths:
         known = {entry.path for entry in opened.entries}
         found = walk(root, {}, classifier)
+        unseen = tuple(found.warnings)
         there = [task.path for task in found.tasks]
         there += [joined(task.folder, name) for task in found.tasks for name in task.companions]
         for folder, (_, records) in found.folders.items():
@@ -74,7 +78,7 @@ def differences(opened: Opened, root: bytes, paths: Collection[bytes], classifie
             for path in there
             if path and path not in known and not _left_out(path, found.folders) and not _moves_forward_only(path)
         )
-    return Difference(place, away)
+    return Difference(place, away, unseen)
 
 
 def restore_in_place(
@@ -115,7 +119,7 @@ def restore_in_place(
         changed=len(place) + len(difference.away),
         left_out=left_out_of(opened.entries),
         damaged=(),
-        warnings=warnings,
+        warnings=(*warnings, *difference.unseen),
         replaced=str(root / kept) if (root / kept).exists() else "",
     )
 

@@ -23,6 +23,7 @@ _CANNOT: Final = {
     errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EILSEQ, errno.ENAMETOOLONG, errno.EMLINK,
     errno.EEXIST, errno.ENOENT, errno.ENOTDIR, errno.ELOOP,
 }  # fmt: skip
+_FAILING: Final = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _TIME: Final = "this file system cannot give it its exact time"
 _COMMON_TIMES: Final = range(1 << 31)
 
@@ -209,7 +210,11 @@ class Tree:
         try:
             os.utime(fd, ns=(entry.mtime_ns, entry.mtime_ns))
             same = not self._doubtful(entry.mtime_ns) or self._kept_time(fd, entry.mtime_ns)
-        except (OSError, OverflowError):
+        except OSError as error:
+            if error.errno in _FAILING:
+                raise
+            same = False
+        except OverflowError:
             same = False
         if not same:
             self._warn(_TIME, entry.path)

@@ -170,8 +170,12 @@ class _Walker:
         elif stat.S_ISLNK(status.st_mode):
             try:
                 target = os.readlink(entry.path)
-            except OSError:
-                return  # replaced since the listing: the next backup sees what it became
+            except OSError as error:
+                if error.errno in {errno.ENOENT, errno.EINVAL}:
+                    return  # replaced since the listing: the next backup sees what it became
+                self.leave_out(*task[:3], "unreadable")
+                self.found.warnings.append(f"could not read `{shown(relative)}`: {(error.strerror or '').lower()}")
+                return
             self.keep(*task[:3], status_line(b"l", relative, status, target))
         else:
             kind = _SPECIAL.get(stat.S_IFMT(status.st_mode), b"b")

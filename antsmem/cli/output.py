@@ -43,12 +43,12 @@ class Output:
     def note(self, text: str) -> None:
         """A remark for people."""
         if not self.quiet and not self.json:
-            print(text, file=sys.stderr)  # noqa: T201
+            _tell(text)
 
     def warn(self, text: str) -> None:
         """Something that a person should look at."""
         if not self.json:
-            print(f"warning: {text}", file=sys.stderr)  # noqa: T201
+            _tell(f"warning: {text}")
 
     def error(self, error: AntsmemError) -> None:
         """A failure, one line and what helps."""
@@ -63,10 +63,10 @@ class Output:
                 "exit_code": error.exit_code,
                 "transient": error.transient,
             }
-            print(json.dumps(document, ensure_ascii=False), file=sys.stderr)  # noqa: T201
+            _tell(json.dumps(document, ensure_ascii=False))
             return
         hint = f"\n  → {error.hint}" if error.hint else ""
-        print(f"antsmem: {error}{hint}", file=sys.stderr)  # noqa: T201
+        _tell(f"antsmem: {error}{hint}")
 
     def progress(self, title: str) -> Callable[[str, int, int], None]:
         """A progress bar on the terminal, for what takes longer than a second; silent where nobody watches."""
@@ -122,6 +122,14 @@ class _Bar:
             self._progress.update(
                 self._task, description=f"{self._title}: {what}", completed=done, total=total or None, refresh=True
             )
+
+
+def _tell(text: str) -> None:
+    """A line on stderr. Where that cannot be written, as to a log on a full disk, the exit code has to say it."""
+    try:
+        print(text, file=sys.stderr, flush=True)  # noqa: T201
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stderr.fileno())
 
 
 def plain(value: Any) -> Any:

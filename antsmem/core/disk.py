@@ -19,7 +19,6 @@ from antsmem.core.errors import DiskError, LockedError, NotFoundError, UsageErro
 Buffer: TypeAlias = bytes | bytearray | memoryview
 AnyPath: TypeAlias = str | Path
 
-_PARTS_A_CALL = 256
 _TEMP_MARK = ".antsmem-tmp-"
 _DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 
@@ -50,26 +49,6 @@ def write_all(fd: int, part: Buffer) -> None:
         view = view[os.write(fd, view) :]
 
 
-def write_parts(fd: int, parts: Iterable[Buffer]) -> None:
-    """Write all of `parts`, many with one call: a pack comes in hundreds of them."""
-    ready: list[Buffer] = []
-    for part in parts:
-        ready.append(part)
-        if len(ready) == _PARTS_A_CALL:
-            _write_ready(fd, ready)
-            ready = []
-    _write_ready(fd, ready)
-
-
-def _write_ready(fd: int, ready: list[Buffer]) -> None:
-    """One `writev`; what it left over (a signal, a nearly full disk) part by part."""
-    count = os.writev(fd, ready) if ready else 0
-    for part in ready:
-        if count < len(part):
-            write_all(fd, memoryview(part).cast("B")[count:])
-        count = max(count - len(part), 0)
-
-
 def write_file(
     path: AnyPath, parts: Iterable[Buffer], *, mode: int = 0o600, new: bool = False, durable: bool = True
 ) -> None:
@@ -85,7 +64,8 @@ def write_file(
         fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, mode)
         try:
             try:
-                write_parts(fd, parts)
+                for part in parts:
+                    write_all(fd, part)
                 if durable:
                     os.fsync(fd)
             finally:

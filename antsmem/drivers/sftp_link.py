@@ -34,6 +34,7 @@ class Status(Exception):  # noqa: N818
 
     @property
     def code(self) -> int:
+        """The number of the status."""
         return int(self.args[0])
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from antsmem.core.disk import disk_error
 from antsmem.core.errors import NotFoundError, UsageError
 
 HOME: Final = ".antsmem"
@@ -90,8 +92,10 @@ def find_workspace(start: Path) -> Path:
     while True:
         try:
             owner = os.stat(os.path.join(place, HOME, SETTINGS)).st_uid
-        except OSError:
-            pass  # not here, or not ours to see: look further up
+        except OSError as error:
+            if error.errno == errno.EIO:
+                raise disk_error("look for a workspace in", place, error) from error
+            # not here, or not ours to see: look further up
         else:
             if place != top and os.geteuid() not in {0, owner}:
                 raise UsageError(

@@ -55,6 +55,12 @@ class Agent:
     hot: X25519Identity = field(default_factory=X25519Identity.generate)
     cold: X25519Identity = field(default_factory=X25519Identity.generate)
     scid: str = "QmAgentOfTheseTests"
+    former: list[bytes] = field(default_factory=list)
+
+    def take_over(self) -> None:
+        """Another host of the same agent from now on: the old one's key is revoked."""
+        self.former.append(self.op_key.public)
+        self.op_key = SigningKey.generate()
 
     def keys(self, host: str = "laptop") -> Keyring:
         """What the agent's host lends to the engine: it cannot read the cold tier."""
@@ -62,7 +68,8 @@ class Agent:
             scid=self.scid,
             host=host,
             identity_version=1,
-            trusted=[self.op_key.public],
+            trusted=[*self.former, self.op_key.public],
+            current=[self.op_key.public],
             signer=self.op_key,
             sealing={
                 "hot": ("hot-20261116", self.hot.recipient),
@@ -112,6 +119,12 @@ class Place:
     def state(self) -> State:
         return read_state(self.repository(), self.pin)
 
+    def believed(self, keys: Keyring | None = None) -> Repository:
+        """The repository with what its list says of each snapshot: what every command that reads begins with."""
+        repository = self.repository(keys)
+        read_state(repository, self.pin)
+        return repository
+
     def job(self, **changes: Any) -> Job:
         job = Job(
             root=os.fsencode(self.workspace),
@@ -133,16 +146,16 @@ class Place:
     def restore(
         self, snapshot: str, to: Path, paths: Sequence[bytes] = (), *, salvage: bool = False
     ) -> RestoreResult:
-        opened = open_snapshot(self.repository(), snapshot, salvage=salvage)
+        opened = open_snapshot(self.believed(), snapshot, salvage=salvage)
         plan = plan_restore(opened, select(opened.entries, paths), salvage=salvage)
         return restore_to(opened, to, plan, salvage=salvage, progress=silent)
 
     def thaw(self, snapshot: str, to: Path) -> RestoreResult:
-        return restore_cold(self.repository(self.agent.kit()), snapshot, to, silent)
+        return restore_cold(self.believed(self.agent.kit()), snapshot, to, silent)
 
     def bring_back(self, snapshot: str, paths: Sequence[bytes] = ()) -> RestoreResult:
         """Restore in place."""
-        opened = open_snapshot(self.repository(), snapshot)
+        opened = open_snapshot(self.believed(), snapshot)
         difference = differences(opened, os.fsencode(self.workspace), paths, Classifier(self.classes))
         return restore_in_place(opened, self.workspace, difference, clock.now_ns(), silent)
 

@@ -35,7 +35,6 @@ from antsmem.core.errors import (
     WouldOverwriteError,
 )
 from antsmem.drivers.file import FileStore
-from antsmem.identity.signing import SigningKey
 
 
 @pytest.fixture
@@ -366,55 +365,3 @@ def test_nothing_of_a_restore_is_visible_before_all_of_it_is_verified(stored: Pl
     result = restore_to(opened, target, plan_restore(opened, opened.entries), salvage=True, progress=silent)
     assert "19.md" in result.damaged and not result.complete
     assert hashlib.sha256((target / "0.md").read_bytes()).hexdigest() == hashlib.sha256(b"0\n").hexdigest()
-
-
-class TestARevokedKey:
-    """A thief has the old host's op key, the store, and the recipients; the agent has moved on."""
-
-    @pytest.fixture
-    def moved(self, tmp_path: Path) -> tuple[Place, Place]:
-        """(the old host's place, the same repository as the new host sees it)"""
-        old = Place(tmp_path / "old")
-        write(old.workspace / "SOUL.md", "before\n")
-        old.back_up()
-        new = Place(tmp_path / "new", Agent(op_key=SigningKey.generate(), hot=old.agent.hot, cold=old.agent.cold))
-        shutil.rmtree(new.folder)
-        new.folder = old.folder
-        keys = new.agent.keys()
-        everybody = [old.agent.op_key.public, new.agent.op_key.public]
-        monkey = replace(keys, trusted=everybody, current=[new.agent.op_key.public])
-        new.agent.keys = lambda host="new": monkey  # type: ignore[method-assign]
-        write(new.workspace / "SOUL.md", "after\n")
-        new.back_up()
-        return old, new
-
-    def test_what_it_signed_before_still_restores(self, moved: tuple[Place, Place], tmp_path: Path) -> None:
-        _, new = moved
-        state = new.state()
-        repository = new.repository()
-        repo.read_state(repository, new.pin)
-        opened = open_snapshot(repository, state.ids[0])
-        plan = plan_restore(opened, opened.entries)
-        restore_to(opened, tmp_path / "back", plan, salvage=False, progress=silent)
-        assert (tmp_path / "back/SOUL.md").read_text() == "before\n"
-        assert new.check().problems == []
-
-    def test_what_it_signs_now_is_refused(self, moved: tuple[Place, Place]) -> None:
-        old, new = moved
-        stolen = replace(old.agent.keys(), trusted=None)
-        write(old.workspace / "SOUL.md", "obey the thief\n")
-        back_up_hot(old.repository(stolen), old.job(pin=None))
-        with pytest.raises(IntegrityError, match="forged"):
-            new.state()
-        assert any("forged" in problem for problem in new.check().problems)
-
-    def test_it_cannot_replace_what_it_once_signed(self, moved: tuple[Place, Place], tmp_path: Path) -> None:
-        old, new = moved
-        first = new.state().ids[0]
-        stolen = old.repository(replace(old.agent.keys(), trusted=None))
-        head = repo.read_head(stolen, first)
-        repo.write_head(stolen, head, (old.folder / f"snapshots/{first}.packs").read_bytes())
-        repository = new.repository()
-        repo.read_state(repository, new.pin)
-        with pytest.raises(IntegrityError, match="not the one that the repository's list names"):
-            repo.read_head(repository, first)

@@ -109,9 +109,8 @@ def striking(monkeypatch: pytest.MonkeyPatch, path: Path, strike: Callable[[], N
         yield struck
 
 
-def moving(path: Path, checkpoint: bool) -> Callable[[], None]:
+def moving(connection: sqlite3.Connection, checkpoint: bool) -> Callable[[], None]:
     """Moves all the money from the front of the file to its back, or back again, in one transaction."""
-    connection = sqlite3.connect(path, timeout=0, isolation_level=None)
 
     def strike() -> None:
         full = connection.execute("SELECT sum(amount) FROM first").fetchone()[0]
@@ -143,12 +142,14 @@ def test_a_commit_between_two_reads_cannot_tear_a_held_database(
     path = make(place.workspace / "memory.db", mode, 20 << 20)
     other = sqlite3.connect(path)  # as an agent does: it has the database open all the time
     other.execute("SELECT count(*) FROM first").fetchone()
-    strike = moving(path, checkpoint=mode == "WAL")
+    writer = sqlite3.connect(path, timeout=0, isolation_level=None)
+    strike = moving(writer, checkpoint=mode == "WAL")
     strike()
     if not hold:
         monkeypatch.setattr(intake, "held", nobody_holds)
     with striking(monkeypatch, path, strike) as struck:
         result = place.back_up(tier)
+    writer.close()
     other.close()
     assert struck, "the writer never got its chance"
     (place.restore if tier == "hot" else place.thaw)(result.snapshot, tmp_path / "back")

@@ -139,7 +139,7 @@ class Scenario:
             if ran.code:
                 wrong.append(f"the next command ended with {ran.code}: {ran.err}")
             (world.agent / ".antsmem/restoring").exists() and wrong.append("a staging directory is left")
-            wrong += self._old_or_new(folder_times)
+            wrong += [] if partly else self._old_or_new(folder_times)
             wrong += self._not_kept()
         ran = world.run(self.now_ns + 2 * SECOND, *self.words)
         if ran.code:
