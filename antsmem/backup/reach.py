@@ -47,8 +47,13 @@ class Reach:
                 raise IntegrityError("the manifest holds a malformed line") from None
             found.add(digest)
             if kind != b"f":
-                lists = parse_object_list(self._reader.get(digest))
+                lists = self._list(digest)
                 found.update(lists)
                 for part in lists:
-                    found.update(parse_object_list(self._reader.get(part)))
+                    found.update(self._list(part))
         return found
+
+    def _list(self, digest: bytes) -> list[bytes]:
+        """What a list of objects names. One that is lost names nothing any more: it is missing itself, and must
+        not stand in the way of everything else."""
+        return parse_object_list(self._reader.get(digest)) if digest in self.where else []

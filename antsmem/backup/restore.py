@@ -142,7 +142,11 @@ def restore_to(
 
 def refuse_target(target: Path) -> None:
     """`WouldOverwriteError` unless `target` does not exist or is an empty directory."""
-    if target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir()))):
+    try:
+        occupied = target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir())))
+    except OSError as error:
+        raise disk_error("restore to", target, error) from error
+    if occupied:
         raise WouldOverwriteError(
             f"`{target}` is not empty: nothing restored", hint="name another --to, or use --in-place"
         )

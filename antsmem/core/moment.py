@@ -22,8 +22,9 @@ def parse_moment(text: str, now_ns: int) -> int:
         return now_ns - 86400 * 1_000_000_000
     try:
         moment = datetime.fromisoformat(text.strip())
-    except ValueError:
+        if len(text.strip()) <= 10:
+            moment = moment.replace(hour=23, minute=59, second=59, microsecond=999_000)
+        zoned = moment if moment.tzinfo else moment.astimezone()
+        return int(zoned.astimezone(UTC).timestamp() * 1000) * 1_000_000
+    except (ValueError, OverflowError):
         raise UsageError(f"`{text}` is no time", hint="write 2026-11-20, 2026-11-20T11:23, or `3h ago`") from None
-    if len(text.strip()) <= 10:
-        moment = moment.replace(hour=23, minute=59, second=59, microsecond=999_000)
-    return int((moment if moment.tzinfo else moment.astimezone()).astimezone(UTC).timestamp() * 1000) * 1_000_000

@@ -14,6 +14,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import zstandard
+from blake3 import blake3
+from broken.hostile import ROOT, entry, head_of, lines_of, member
 from made_backups import Agent, Place, silent, tree_of, write
 
 from antsmem.backup import repository as repo
@@ -23,7 +26,7 @@ from antsmem.backup.reader import open_snapshot
 from antsmem.backup.repository import Pin, create_repository, open_repository
 from antsmem.backup.restore import plan_restore, restore_to
 from antsmem.backup.thaw import read_archive, restore_cold
-from antsmem.core import canonical, clock
+from antsmem.core import age, canonical, clock
 from antsmem.core.age import X25519Identity
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import (
@@ -194,11 +197,13 @@ class TwoFaced(FileStore):
 
 def test_a_store_that_gives_other_bytes_the_second_time_is_caught(stored: Place, tmp_path: Path) -> None:
     snapshot = stored.state().anchor.cold[0]
-    other = Place(tmp_path / "other", stored.agent)
-    write(other.workspace / "SOUL.md", "forged\n")
-    there = other.back_up("cold", now_ns=clock.now_ns()).snapshot
+    data = b"forged\n"
+    manifest = lines_of([ROOT, entry(b"f", b"SOUL.md", data=data)])
+    head = replace(head_of(stored.repository(), "cold", blake3(manifest).digest(), 2), id=snapshot)
+    tar = member(b"workspace/SOUL.md", data) + member(b"manifest.txt", manifest)
+    tar += member(b"snapshot.json", canonical.dumps(head.as_json())) + bytes(1024)
     store = TwoFaced(str(stored.folder))
-    store.forged = (other.folder / f"cold/{there}.tar.zst.age").read_bytes()
+    store.forged = b"".join(age.seal([zstandard.compress(tar)], [stored.agent.cold.recipient]))
     keys = stored.agent.kit()
     with pytest.raises(IntegrityError):
         restore_cold(open_repository(store, keys), snapshot, tmp_path / "back", silent)

@@ -176,6 +176,16 @@ def test_an_index_that_lies_is_found_and_never_believed_over_an_objects_own_dige
     put_index(repository, swapped)
     assert small.found()
     assert small.restored_wrongly() == []
+    (path,) = small.place.files("index")
+    path.unlink()
+    lists = [each.read_text() for each in small.place.files("snapshots") if each.suffix == ".packs"]
+    (new,) = {first, second} - {lists[0][:64]}
+    old = lists[0][:64]
+    moved = next(digest for digest, at in where.items() if at == new)
+    held = {pack: [digest for digest, at in where.items() if at == pack] for pack in (old, new)}
+    put_index(repository, {old: [*held[old], moved], new: [each for each in held[new] if each != moved]})
+    assert small.found(), "every object is in a pack of the list, says the index: only the packs tell otherwise"
+    assert small.restored_wrongly() == []
 
 
 def test_a_damaged_index_costs_time_and_nothing_else(grown: Small) -> None:

@@ -197,6 +197,15 @@ def test_a_cold_archive_with_members_of_its_own_is_refused(place: Place, tmp_pat
     assert folders_above(target) == before
 
 
+def test_of_two_members_of_one_name_neither_is_restored(place: Place, tmp_path: Path) -> None:
+    """The second is what the manifest says; of the first something could be left."""
+    members = member(workspace(b"good.md"), b"longer than good\n") + member(workspace(b"good.md"), b"good\n")
+    snapshot = plant_cold(place.repository(), members, lines_of([ROOT, GOOD]))
+    with pytest.raises(IntegrityError, match="twice"):
+        place.thaw(snapshot, tmp_path / "target")
+    assert not (tmp_path / "target").exists()
+
+
 @pytest.mark.parametrize("kind", [tarstream.SYMLINK, tarstream.HARD_LINK, tarstream.FIFO, b"3", b"4", b"g", b"S"])
 def test_links_and_devices_of_an_archive_come_from_its_manifest_alone(
     place: Place, tmp_path: Path, kind: bytes

@@ -28,6 +28,10 @@ TOKEN = secret("gh", "p_", "q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi")
 KNOWN = secret("correct", "-horse-", "battery", "-staple-4711")
 
 
+NOISE = "".join(map(chr, os.urandom(10 << 20).translate(bytes(35 + byte % 60 for byte in range(256)))))
+"""Does not compress, so that it leaves as it comes."""
+
+
 class Recording(FileStore):
     """A folder that remembers every byte it was ever given, also what was taken back later."""
 
@@ -88,7 +92,7 @@ def guarded(place: Place) -> Place:
     [
         ("notes/setup.md", f"# Setup\n\nuse {TOKEN} here\n", 3, "github-token"),
         ("notes/mail.md", f"one\npassword: {KNOWN}\n", 2, "known:mail"),
-        ("big.log", "x" * 60 + "\n" + "padding line\n" * 900_000 + f"{KNOWN}\n", 900_002, "known:mail"),
+        ("big.log", f"{NOISE[: 9 << 20]}\n{KNOWN}\n{NOISE}", 2, "known:mail"),
     ],
     ids=["pattern", "keystore value", "large file"],
 )

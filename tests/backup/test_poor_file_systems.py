@@ -113,9 +113,10 @@ def test_twins_that_differ_in_case_only_never_mix_their_bytes(
     os.link(place.workspace / "twin.bin", place.workspace / "z")
     os.link(place.workspace / "Twin.bin", place.workspace / "y")
     snapshot = place.back_up(tier).snapshot
-    folded = _case_insensitive(os.open)
+    opened, linked = _case_insensitive(os.open), _case_insensitive_link(os.link)
     with monkeypatch.context() as patch:
-        patch.setattr(os, "open", folded)
+        patch.setattr(os, "open", opened)
+        patch.setattr(os, "link", linked)
         result = (place.restore if tier == "hot" else place.thaw)(snapshot, tmp_path / "back")
     assert not result.complete and "file exists" in " ".join(result.warnings)
     names = set(os.listdir(tmp_path / "back"))
@@ -134,6 +135,16 @@ def _case_insensitive(real: Callable[..., int]) -> Callable[..., int]:
         return real(path, flags, mode, dir_fd=dir_fd)
 
     return opened
+
+
+def _case_insensitive_link(real: Callable[..., None]) -> Callable[..., None]:
+    def linked(source: bytes, target: bytes, *, src_dir_fd: int, dst_dir_fd: int, follow_symlinks: bool) -> None:
+        for there in map(os.fsencode, os.listdir(src_dir_fd)):
+            if there.lower() == source.lower():
+                source = there
+        real(source, target, src_dir_fd=src_dir_fd, dst_dir_fd=dst_dir_fd, follow_symlinks=follow_symlinks)
+
+    return linked
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root gives files away")

@@ -124,6 +124,24 @@ def test_what_stands_before_the_damage_in_a_pack_is_rescued(place: Place, tmp_pa
         assert path.read_bytes() == (place.workspace / path.name).read_bytes()
 
 
+def test_a_lost_list_of_chunks_does_not_stand_in_the_way_of_a_prune(place: Place, tmp_path: Path) -> None:
+    """And a hard link to the file that is lost with it is named as well."""
+    aged(write(place.workspace / "large.bin", os.urandom(3 * MEGABYTE)))
+    os.link(place.workspace / "large.bin", place.workspace / "linked.bin")
+    first = place.back_up().snapshot
+    (pack,) = place.files("packs")
+    aged(write(place.workspace / "later.md", "later\n"))
+    second = place.back_up().snapshot
+    aged(write(place.workspace / "latest.md", "latest\n"))
+    third = place.back_up().snapshot
+    pack.unlink()
+    assert repair(place.repository(), []).dropped == [first]
+    saved = place.restore(third, tmp_path / "back", salvage=True)
+    assert set(saved.damaged) == {"large.bin", "linked.bin"} and (tmp_path / "back/later.md").exists()
+    place.prune(forget=[second])
+    assert place.state().ids == (third,)
+
+
 def test_a_snapshot_whose_head_is_damaged_is_set_aside_and_the_others_stay(damaged: Damaged) -> None:
     first, second, third = damaged.trees
     head = damaged.place.folder / f"snapshots/{second}.age"

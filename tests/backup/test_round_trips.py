@@ -158,6 +158,49 @@ def test_hard_links_across_hundreds_of_directories_land_where_they_belong(place:
     assert tree_of(place.workspace, skip) == before
 
 
+def test_hard_links_between_deep_branches_land_where_they_belong(place: Place, tmp_path: Path) -> None:
+    """Each branch alone is deeper than the number of directories that stay open."""
+    one, other = (place.workspace / Path(*[name] * 150) for name in ("a", "b"))
+    write(one / "file", "deep\n")
+    other.mkdir(parents=True)
+    os.link(one / "file", other / "link")
+    skip = (".antsmem",)
+    before = tree_of(place.workspace, skip)
+    snapshot = place.back_up().snapshot
+    place.restore(snapshot, tmp_path / "back")
+    assert tree_of(tmp_path / "back") == before
+    (one / "file").unlink()
+    write(one / "file", "changed\n")
+    place.bring_back(snapshot)
+    assert tree_of(place.workspace, skip) == before
+
+
+def test_an_object_that_two_packs_hold_is_written_once(place: Place, tmp_path: Path) -> None:
+    """Both are in the list of the snapshot, and two threads come across it."""
+    for number in range(40):
+        write(place.workspace / f"{number}.md", f"{number}\n")
+    first = place.back_up().snapshot
+    place.cache.unlink()
+    for path in place.files("index"):
+        path.unlink()
+    packs = place.folder / "packs"
+    packs.rename(place.folder / "aside")
+    packs.mkdir()
+    second = place.back_up().snapshot  # all of it once more, in another pack
+    for path in (place.folder / "aside").iterdir():
+        path.rename(packs / path.name)
+    both = "".join(sorted({*_lines(place, first), *_lines(place, second)}))
+    (place.folder / f"snapshots/{second}.packs").write_text(both)
+    for number in range(10):
+        place.restore(second, tmp_path / f"{number}")
+        assert tree_of(tmp_path / f"{number}") == tree_of(place.workspace)
+    assert place.check().problems == []
+
+
+def _lines(place: Place, snapshot: str) -> list[str]:
+    return (place.folder / f"snapshots/{snapshot}.packs").read_text().splitlines(keepends=True)
+
+
 def test_in_place_only_the_path_asked_for_is_touched(place: Place) -> None:
     for name in ("notes/a.md", "notes/b.md", "c.md"):
         write(place.workspace / name, "old\n")

@@ -73,7 +73,7 @@ class Lives(RuleBasedStateMachine):
     @rule(source=st.sampled_from(NAMES), into=st.sampled_from(NAMES), hard=st.booleans())
     def rename_or_link(self, source: str, into: str, hard: bool) -> None:
         one, other = self.place.workspace / source, self.place.workspace / into
-        if one.exists() and not other.exists():
+        if one.exists() and not other.exists() and ".env" not in {source, into}:
             other.parent.mkdir(parents=True, exist_ok=True)
             (os.link if hard else os.rename)(one, other)
 
@@ -136,9 +136,8 @@ class Lives(RuleBasedStateMachine):
         path.unlink() if how == "gone" else path.write_bytes(
             data[: len(data) // 2] if how == "cut" else data[:-1] + bytes([data[-1] ^ 1])
         )
-        needed = any(
-            path.stem in (each.read_text()) for each in self.place.files("snapshots") if each.suffix == ".packs"
-        )
+        lists = [self.place.folder / f"snapshots/{snapshot}.packs" for snapshot in self.trees["hot"]]
+        needed = any(path.stem in each.read_text() for each in lists)
         assert self.place.check().problems or (how == "gone" and not needed)
         path.write_bytes(data)
 

@@ -42,6 +42,7 @@ class Bench:
     missing: list[str]
     rounds: Mapping[str, int]
     quick: bool
+    load: float
 
     def section(self, name: str) -> tuple[str, dict[str, Taken]]:
         """Measure a section; its table and what it was made of."""
@@ -72,8 +73,9 @@ class Bench:
         others = () if section == "H" else self.others
         told = [f"{tool.name} {tool.version} ({tool.settings})" for tool in (self.ours, *others)]
         absent = f" Not here: {', '.join(self.missing)}." if self.missing else ""
-        when, load = time.strftime("%Y-%m-%d %H:%M"), os.getloadavg()[0]
-        return f"{when}, {self.rounds[section]} rounds, {_machine()}, load {load:.1f}. {'; '.join(told)}.{absent}"
+        when = time.strftime("%Y-%m-%d %H:%M")
+        busy = f" **Others used the machine (load {self.load:.1f}): a rough idea only.**" if self.load > 1 else ""
+        return f"{when}, {self.rounds[section]} rounds, {_machine()}. {'; '.join(told)}.{absent}{busy}"
 
 
 def main() -> None:
@@ -83,7 +85,7 @@ def main() -> None:
     shutil.rmtree(_OWN / "work", ignore_errors=True)
     with tempfile.TemporaryDirectory() as keys:
         ours = Antsmem(Path(sys.executable).with_name("antsmem"), Path(keys))
-        bench = Bench(ours, *peers(_OWN), rounds, options.quick)
+        bench = Bench(ours, *peers(_OWN), rounds, options.quick, os.getloadavg()[0])
         _say("first use of every program, so that none pays for it later")
         replace(bench, rounds={"files": 1}).on("20 files", "notes", "20", steps=corpus)
         for section in _ROUNDS:

@@ -79,7 +79,7 @@ def refuse_overlap(workspace: Path, configs: Sequence[RepositoryConfig]) -> None
     root = workspace.resolve()
     for config in configs:
         scheme, colon, rest = config.url.partition("://")
-        if colon and scheme != "file":
+        if (colon and scheme != "file") or "%00" in rest:  # no file system has such a name: the driver says so
             continue
         place = os.path.realpath(_folder_of(rest) if colon else config.url)
         if root.is_relative_to(place) or os.path.commonpath([place, root]) == str(root):
