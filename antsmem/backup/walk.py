@@ -126,10 +126,12 @@ class _Walker:
         records: dict[bytes, Record] = {}
         below = []
         with os.scandir(path) as entries:
-            fresh = status_line(b"d", folder or ROOT, os.lstat(path))
-            found.folders[folder] = (fresh, records)
-            for entry in entries:
-                name = entry.name
+            listed = list(entries)  # a listing that breaks off leaves nothing behind
+        fresh = status_line(b"d", folder or ROOT, os.lstat(path))
+        found.folders[folder] = (fresh, records)
+        for entry in listed:
+            name = entry.name
+            try:
                 if entry.is_dir(follow_symlinks=False):
                     relative = joined(folder, name)
                     verdict = self.classifier.classify_dir(name, relative)
@@ -138,19 +140,21 @@ class _Walker:
                     else:
                         self.leave_out(folder, name, records, verdict.path_class)
                     continue
-                try:
-                    status = entry.stat(follow_symlinks=False)
-                except FileNotFoundError:
-                    continue  # deleted since the listing: as if it had never been there
-                record = old.get(name)
-                if record is not None and record[0] == key_of(status) and status.st_nlink == 1:
-                    records[name] = record
-                    found.files += 1
-                else:
-                    self.look(entry, Task(folder, name, records, status))
-                if name.endswith(_COMPANIONS):
-                    base = name[: name.rindex(b"-")]
-                    self.companions.setdefault(joined(folder, base), []).append(name)
+                status = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue  # deleted since the listing: as if it had never been there
+            except OSError as error:
+                self.unreadable(folder, name, records, error)
+                continue
+            record = old.get(name)
+            if record is not None and record[0] == key_of(status) and status.st_nlink == 1:
+                records[name] = record
+                found.files += 1
+            else:
+                self.look(entry, Task(folder, name, records, status))
+            if name.endswith(_COMPANIONS):
+                base = name[: name.rindex(b"-")]
+                self.companions.setdefault(joined(folder, base), []).append(name)
         if fresh != own or len(records) != len(old):
             found.changed = True
         return below
@@ -173,8 +177,7 @@ class _Walker:
             except OSError as error:
                 if error.errno in {errno.ENOENT, errno.EINVAL}:
                     return  # replaced since the listing: the next backup sees what it became
-                self.leave_out(*task[:3], "unreadable")
-                self.found.warnings.append(f"could not read `{shown(relative)}`: {(error.strerror or '').lower()}")
+                self.unreadable(*task[:3], error)
                 return
             self.keep(*task[:3], status_line(b"l", relative, status, target))
         else:
@@ -200,6 +203,12 @@ class _Walker:
         """Record a path that will not be in the backup."""
         self.found.left_out[why] = self.found.left_out.get(why, 0) + 1
         self.keep(folder, name, records, left_out_line(joined(folder, name), why))
+
+    def unreadable(self, folder: bytes, name: bytes, records: dict[bytes, Record], error: OSError) -> None:
+        """Record a path that is there and cannot be looked at."""
+        self.leave_out(folder, name, records, "unreadable")
+        why = (error.strerror or "").lower()
+        self.found.warnings.append(f"could not read `{shown(joined(folder, name))}`: {why}")
 
     def unlistable(self, folder: bytes, error: OSError) -> None:
         """A directory that cannot be listed becomes a line in its parent."""

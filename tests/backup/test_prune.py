@@ -250,9 +250,9 @@ def test_hundreds_of_small_snapshots_all_come_back(history: History, monkeypatch
 
     monkeypatch.setattr(hot, "_MANY_SMALL", 6)
     monkeypatch.setattr(index, "_EVERY", 4)
-    for number in range(60):
+    for number in range(40):
         history.step()
-        if number in {25, 45}:
+        if number in {17, 30}:
             history.place.cache.unlink()
     assert history.place.check().problems == []
     history.verify()

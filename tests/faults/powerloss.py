@@ -23,7 +23,7 @@ _UNMODELLED = {"chown", "fchown", "fchownat", "flock", "lchown"}
 MODES = ("least", "names", "mixed")
 
 _TOKEN = re.compile(r'(?P<fd>AT_FDCWD|\d+)<(?P<place>(?:\\x[0-9a-f]{2})*)>|"(?P<text>(?:\\x[0-9a-f]{2})*)"')
-_CALL = re.compile(r"(\d+) +(\w+)\((.*)\) = (\d+)(?:<((?:\\x[0-9a-f]{2})*)>)?")
+_CALL = re.compile(r"(\d+) +(\w+)\((.*)\) += (\d+)(?:<((?:\\x[0-9a-f]{2})*)>)?")
 _TIMES = re.compile(r"tv_sec=(\d+), tv_nsec=(\d+)")
 
 
