@@ -1,4 +1,4 @@
-"""A fresh agent with an empty workspace and an empty repository for each test, in memory where there is such a place.
+"""A fresh agent with an empty workspace and repository for each test, in memory where there is such a place.
 
 Backups wait for the disk after every file; what that is good for is shown by tests/faults. Here it would only cost
 time, so the tests use a tmpfs, if it has all that a workspace may hold.

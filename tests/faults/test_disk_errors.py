@@ -62,6 +62,21 @@ def test_a_read_that_fails_is_told_and_loses_nothing(scenario: Scenario, sampler
     assert swept(scenario, faults) == []
 
 
+@pytest.mark.parametrize(("name", "call", "what"), [
+    ("backup", "readlink", "today"),
+    ("backup", "getdents64", "memory>"),
+    ("backup-cold", "getdents64", "memory>"),
+])  # fmt: skip
+def test_what_cannot_be_looked_at_is_named_and_nothing_else_is_missing(
+    name: str, call: str, what: str, prepared: Callable[[str], Scenario]
+) -> None:
+    """A listing may break off after some names: those are not stored as if they were all."""
+    scenario = prepared(name)
+    calls = [found for found in scenario.calls if found.name == call and f"agent/{what}" in found.text]
+    assert calls
+    assert swept(scenario, [(found, "EIO") for found in calls]) == []
+
+
 def test_control_the_sweep_notices_a_program_that_does_not_listen(prepared: Callable[[str], Scenario]) -> None:
     scenario = prepared("backup")
     calls = [
