@@ -12,6 +12,7 @@ import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from antsmem.core.disk import Buffer
@@ -115,7 +116,7 @@ def seal_pack(draft: Draft, level: int, recipients: Sequence[Recipient]) -> Seal
     body = draft.view[: draft.end + 2 * BLOCK]
     if draft.end <= _SMALL:
         level = max(level, 6)
-    parts = age.seal([compress(table, 3), compress(body, level)], recipients)
+    parts = list(age.seal_stream(chain([compress(table, 3)], _compressed(body, level)), recipients))
     sha256 = hashlib.sha256()
     for part in parts:
         sha256.update(part)
@@ -127,6 +128,16 @@ def compress(data: Buffer, level: int) -> bytes:
     import zstandard
 
     return zstandard.ZstdCompressor(level=level, write_checksum=True).compress(data)
+
+
+def _compressed(data: memoryview, level: int) -> Iterator[bytes]:
+    """What `compress` gives, piece by piece: a whole second pack in memory, for each thread, is too much."""
+    import zstandard
+
+    frame = zstandard.ZstdCompressor(level=level, write_checksum=True).compressobj(size=len(data))
+    for at in range(0, len(data), OBJECT_BYTES):
+        yield frame.compress(data[at : at + OBJECT_BYTES])
+    yield frame.flush()
 
 
 def decompress(data: Buffer, limit: int = MAX_PACK_BYTES) -> bytes:

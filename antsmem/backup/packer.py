@@ -35,7 +35,7 @@ class Kind(IntEnum):
     META = 2
 
 
-_LEVELS: Final = {Kind.TEXT: 3, Kind.DATA: 1, Kind.META: 6}
+_LEVELS: Final = {Kind.TEXT: 3, Kind.DATA: 2, Kind.META: 6}
 
 
 @dataclass(frozen=True, slots=True)
