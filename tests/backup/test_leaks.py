@@ -28,8 +28,9 @@ TOKEN = secret("gh", "p_", "q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi")
 KNOWN = secret("correct", "-horse-", "battery", "-staple-4711")
 
 
-NOISE = "".join(map(chr, os.urandom(10 << 20).translate(bytes(35 + byte % 60 for byte in range(256)))))
-"""Does not compress, so that it leaves as it comes."""
+def noise(size: int) -> str:
+    """Text that does not compress, so that it leaves as it comes."""
+    return os.urandom(size).translate(bytes(35 + byte % 60 for byte in range(256))).decode()
 
 
 class Recording(FileStore):
@@ -92,14 +93,14 @@ def guarded(place: Place) -> Place:
     [
         ("notes/setup.md", f"# Setup\n\nuse {TOKEN} here\n", 3, "github-token"),
         ("notes/mail.md", f"one\npassword: {KNOWN}\n", 2, "known:mail"),
-        ("big.log", f"{NOISE[: 9 << 20]}\n{KNOWN}\n{NOISE}", 2, "known:mail"),
+        ("big.log", "", 2, "known:mail"),
     ],
     ids=["pattern", "keystore value", "large file"],
 )
 def test_a_secret_in_a_file_refuses_the_backup_and_names_file_and_line(
     guarded: Place, tier: str, name: str, content: str, line: int, rule: str
 ) -> None:
-    write(guarded.workspace / name, content)
+    write(guarded.workspace / name, content or f"{noise(9 << 20)}\n{KNOWN}\n{noise(9 << 20)}")
     store = Recording(str(guarded.folder))
     with pytest.raises(LeakError) as refused:
         guarded.back_up(tier, store=store)

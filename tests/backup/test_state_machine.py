@@ -15,13 +15,14 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, invariant, precondition, rule
 from made_backups import Place, Tree, aged, tree_of, write
+from memory import TMPFS
 from pytest import MonkeyPatch
 
 from antsmem.backup import hot, index, repack
 from antsmem.backup.publish import publish_keys
 from antsmem.backup.repair import repair
 
-QUICK = "/dev/shm" if os.access("/dev/shm", os.W_OK) else None
+QUICK = TMPFS if os.access(TMPFS, os.W_OK) else None
 NAMES = ("a.md", "b.md", "deep/c.md", "deep/er/d.bin", "x.db", "x.db-wal", "odd\nname", ".env")
 TEXTS = (
     b"",

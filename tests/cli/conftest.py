@@ -1,25 +1,54 @@
-"""An agent made once and copied for each test that wants one."""
+"""An agent made once and copied for each test that wants one, in memory where there is such a place."""
 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from made_homes import Home
+from memory import quick_directory, scratch
 
 
 @pytest.fixture(scope="session")
-def _model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    root = tmp_path_factory.mktemp("model")
+def quick_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with quick_directory(tmp_path_factory) as root:
+        yield root
+
+
+@pytest.fixture
+def tmp_path(quick_root: Path) -> Iterator[Path]:
+    """As pytest's own, but quick."""
+    with scratch(quick_root) as path:
+        yield path
+
+
+@pytest.fixture(scope="session")
+def model(quick_root: Path) -> Path:
+    """Where the first agent lies."""
+    root = quick_root / "model"
     Home(root).init()
     return root
 
 
+def copy_of(model: Path, root: Path) -> Home:
+    """Another agent just like the first. It lies elsewhere, so the paths in its configuration are put right."""
+    shutil.copytree(model, root, dirs_exist_ok=True, symlinks=True)
+    for path in (root / "home/.config/antsmem/agents").iterdir():
+        path.write_text(path.read_text().replace(str(model), str(root)))
+    return Home(root)
+
+
 @pytest.fixture
-def home(_model: Path, tmp_path: Path) -> Home:
-    """An agent without snapshots. The copy lies elsewhere, so the paths in its configuration are put right."""
-    shutil.copytree(_model, tmp_path, dirs_exist_ok=True, symlinks=True)
-    for path in (tmp_path / "home/.config/antsmem/agents").iterdir():
-        path.write_text(path.read_text().replace(str(_model), str(tmp_path)))
-    return Home(tmp_path)
+def home(model: Path, tmp_path: Path) -> Home:
+    """An agent without snapshots."""
+    return copy_of(model, tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared(model: Path, quick_root: Path) -> Home:
+    """One agent with one snapshot for all calls that change nothing."""
+    home = copy_of(model, quick_root / "shared")
+    home.must("backup")
+    return home

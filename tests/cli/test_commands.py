@@ -170,8 +170,8 @@ def test_damage_without_another_repository_is_named_and_the_rest_salvaged(home: 
         for path in (home.repository / "snapshots").iterdir()
         if path.suffix == ".packs"
     }
-    first = min(lists)
-    pack = home.repository / lists[first].split()[1]
+    packs = [home.repository / line.split()[1] for line in lists[min(lists)].splitlines()]
+    pack = max(packs, key=lambda path: path.stat().st_size)  # the one with the large file
     pack.write_bytes(pack.read_bytes()[:-1])
     home.must("restore", "--to", "refused", code=30)
     assert not (home.root / "refused").exists()

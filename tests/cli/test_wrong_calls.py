@@ -100,18 +100,6 @@ ABSURD = [
 ]
 
 
-@pytest.fixture(scope="module")
-def shared(_model: Path, tmp_path_factory: pytest.TempPathFactory) -> Home:
-    """One agent with one snapshot for all calls that change nothing."""
-    root = tmp_path_factory.mktemp("shared")
-    shutil.copytree(_model, root, dirs_exist_ok=True, symlinks=True)
-    for path in (root / "home/.config/antsmem/agents").iterdir():
-        path.write_text(path.read_text().replace(str(_model), str(root)))
-    home = Home(root)
-    home.must("backup")
-    return home
-
-
 def judge(home: Home, words: list[str], *before: str) -> int:
     ran = home.run(*before, *words)
     assert ran.code in KNOWN and TRACE not in ran.err, (words, ran)

@@ -14,7 +14,7 @@ from typing import TypeVar
 
 T = TypeVar("T")
 
-SAMPLES = os.environ.get("ANTSMEM_FAULT_SAMPLES") or ("all" if os.environ.get("ANTSMEM_SOAK") == "1" else "3")
+SAMPLES = os.environ.get("ANTSMEM_FAULT_SAMPLES") or ("all" if os.environ.get("ANTSMEM_SOAK") == "1" else "2")
 SEED = os.environ.get("ANTSMEM_FAULT_SEED") or str(random.SystemRandom().randrange(1_000_000))
 DONE: Counter[str] = Counter()
 

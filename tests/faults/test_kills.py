@@ -51,7 +51,7 @@ def test_all_calls_that_change_the_disk_can_be_struck(scenario: Scenario) -> Non
 
 CONTROLS = [
     ("writing-in-place", "backup", "anchors/snapshots.json"),
-    ("rename-first", "backup", "anchors/"),
+    ("rename-first", "backup", "anchors/snapshots.json"),
     ("head-before-packs", "backup", "packs/"),
     ("lease-of-another", "backup", "packs/"),
     ("garbage-before-lists", "prune-at-once", ".packs"),

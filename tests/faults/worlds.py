@@ -36,6 +36,8 @@ from antsmem.core.config import RepositoryConfig
 from antsmem.core.disk import is_temp
 from antsmem.core.errors import AntsmemError
 
+LAUNCHER = [sys.executable, "-X", "frozen_modules", str(Path(__file__).with_name("launcher.py"))]
+
 Tree = dict[str, tuple[Any, ...]]
 """Path → what is there: kind, mode, time, content."""
 
@@ -94,19 +96,8 @@ class World:
 
     def argv(self, now_ns: int, *words: str, broken: str = "") -> list[str]:
         """The command line of a run of its own."""
-        launcher = str(Path(__file__).with_name("launcher.py"))
         control = ["--break", broken] if broken else []
-        return [
-            sys.executable,
-            "-X",
-            "frozen_modules",
-            launcher,
-            str(now_ns),
-            *control,
-            "-C",
-            str(self.agent),
-            *words,
-        ]
+        return [*LAUNCHER, str(now_ns), *control, "-C", str(self.agent), *words]
 
     def run(self, now_ns: int, *words: str) -> Ran:
         """Run a command in this process."""
