@@ -9,12 +9,12 @@ from __future__ import annotations
 
 import marshal
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, TypeAlias
 
 from antsmem.core.disk import read_file, write_file
 from antsmem.core.errors import AntsmemError
+from antsmem.core.record import field, members, mutable_record
 
 Key: TypeAlias = tuple[int, int, int, int, int]
 """mtime_ns, size, inode, ctime_ns, mode: a file is taken as unchanged while all five are."""
@@ -26,7 +26,7 @@ size in bytes. Without content of its own the digests are empty."""
 _MAGIC: Final = b"antsmem-cache/1 %b\n" % sys.version.split()[0].encode()
 
 
-@dataclass(slots=True)
+@mutable_record
 class Cache:
     """`basis` names the rules it was made under (classes, scanner); another basis means reading all again.
     `folders` maps a directory to its own line and its records by name; `objects` a digest to an index into
@@ -62,5 +62,5 @@ def save_cache(path: Path, cache: Cache) -> None:
     """Replace the cache at `path`."""
     import blake3
 
-    data = marshal.dumps(tuple(getattr(cache, name) for name in Cache.__slots__))
+    data = marshal.dumps(tuple(getattr(cache, name) for name in members(Cache)))
     write_file(path, [_MAGIC, blake3.blake3(data).digest(), data], durable=False)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import Any, Final
 
 from blake3 import blake3
@@ -24,12 +23,13 @@ from antsmem.backup.snapshot import COLD, parse_pack_lines
 from antsmem.backup.thaw import read_archive, require_signed
 from antsmem.core.crew import Crew
 from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, RollbackError
+from antsmem.core.record import field, mutable_record, record
 
 _THREADS: Final = 2
 Progress = Callable[[str, int, int], None]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CheckJob:
     """`read_percent` of the packs are read object by object (100 = all); `pin` is what this host saw last."""
 
@@ -38,7 +38,7 @@ class CheckJob:
     progress: Progress = lambda _what, _done, _total: None
 
 
-@dataclass(slots=True)
+@mutable_record
 class CheckResult:
     """`problems` are lines for people, empty if all is well; `notes` say what could not be looked at.
     `damaged` are packs that are not what they should be or not there."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -25,6 +24,7 @@ from antsmem.backup.repository import Anchor, Pin, Repository
 from antsmem.backup.snapshot import HOT, Head, new_id, pack_lines, time_of
 from antsmem.backup.walk import Folder, Task, Walk, walk
 from antsmem.core.errors import CannotUnlockError, IntegrityError, LeakError
+from antsmem.core.record import field, record
 from antsmem.identity.scanner import Scanner
 from antsmem.identity.waivers import Waivers
 from antsmem.workspace.classes import Classifier
@@ -37,7 +37,7 @@ _MANY_SMALL: Final = 64
 _SKEW_NS: Final = 2_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Job:
     """What to back up and by which rules. `cache_path` is private to (workspace, repository)."""
 
@@ -52,7 +52,7 @@ class Job:
     progress: Progress = lambda _what, _done, _total: None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BackupResult:
     """A committed snapshot. `added_bytes` is what the repository grew by; `complete` is False where a path
     could not be read or stored truthfully (the warnings name it)."""
@@ -160,7 +160,7 @@ class _Run:
         """Forget the records of files whose objects are not all there: they are read again."""
         cache.root = b""
         for _, records in cache.folders.values():
-            for name in [name for name, record in records.items() if not _held(record[2], cache.objects)]:
+            for name in [name for name, known in records.items() if not _held(known[2], cache.objects)]:
                 del records[name]
 
     def _retire_small_packs(self, cache: Cache) -> None:

@@ -12,7 +12,6 @@ import stat
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, field
 from typing import Final
 
 from antsmem.backup.cache import Record
@@ -21,6 +20,7 @@ from antsmem.backup.pack import OBJECT_BYTES
 from antsmem.backup.sqlite import HEADER_BYTES, MAGIC, held, may_be_database, rests
 from antsmem.backup.walk import Task, joined, key_of, left_out_line, record_key, status_line
 from antsmem.core import canonical
+from antsmem.core.record import field, mutable_record, record
 from antsmem.identity.scanner import Finding, Scanner, line_of, masked
 from antsmem.identity.waivers import Waivers
 
@@ -30,7 +30,7 @@ _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.
 _XATTR_BYTES: Final = 64 << 10
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Leak:
     """A secret that stands in a file: where, which rule, and a masked form that is safe to show."""
 
@@ -40,7 +40,7 @@ class Leak:
     shown: str
 
 
-@dataclass(slots=True)
+@mutable_record
 class Tally:
     """What an intake met. `leaks` are refused findings, `waived` those with a recorded permission."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.core import canonical, clock
 from antsmem.core.errors import AntsmemError, ConflictError, IntegrityError, LockedError, WouldOverwriteError
+from antsmem.core.record import mutable_record
 
 if TYPE_CHECKING:
     from antsmem.backup.store import Store
@@ -22,7 +22,7 @@ LEASE: Final = "anchors/lease.json"
 LEASE_SECONDS: Final = 600
 
 
-@dataclass(slots=True)
+@mutable_record
 class Lease:
     """The right to write; `renew` in long runs."""
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import mmap
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Final
 
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import IntegrityError
+from antsmem.core.record import record
 
 if TYPE_CHECKING:
     from antsmem.core.age import Identity, Recipient
@@ -36,7 +36,7 @@ _HEADER: Final = b"%b%b0000644\x000000000\x000000000\x00%b\x0000000000000\x00%06
 _CONSTANT_SUM: Final = sum(_HEADER % (b"", b"", b"", 0, _TAIL)) - sum(b"000000\x00 ") + sum(b" " * 8)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SealedPack:
     """A pack ready to be stored: its name, its bytes in parts, and the digests of what it holds."""
 

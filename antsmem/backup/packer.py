@@ -10,13 +10,13 @@ import queue
 import threading
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from antsmem.backup.pack import OBJECT_BYTES, Draft, seal_pack
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import AntsmemError, UsageError
+from antsmem.core.record import record
 
 if TYPE_CHECKING:
     from antsmem.backup.store import Store
@@ -38,7 +38,7 @@ class Kind(IntEnum):
 _LEVELS: Final = {Kind.TEXT: 3, Kind.DATA: 2, Kind.META: 6}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Written:
     """A pack that is durable in the store."""
 

@@ -9,7 +9,6 @@ can be at them.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from antsmem.backup import repository as repo
@@ -20,13 +19,14 @@ from antsmem.backup.retention import kept
 from antsmem.backup.snapshot import COLD, HOT, is_id, pack_lines, parse_pack_lines, time_of
 from antsmem.core import canonical
 from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, UsageError
+from antsmem.core.record import record
 
 GARBAGE: Final = "anchors/garbage.json"
 GRACE_SECONDS: Final = 24 * 3600
 _SKEW_NS: Final = 300_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PruneJob:
     """`policy` maps tier → period → count; `forget` are ids to drop whatever the policy says; `plan_only`
     changes nothing."""
@@ -39,7 +39,7 @@ class PruneJob:
     progress: Callable[[str, int, int], None] = lambda _what, _done, _total: None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PruneResult:
     """What was, or would be, done. `waiting_bytes` are in packs that nothing needs any more and that go when
     the grace period has passed; `note` says why less than usual was done."""

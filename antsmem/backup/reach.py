@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 
 from antsmem.backup.manifest import parse_object_list
 from antsmem.backup.reader import ObjectReader
 from antsmem.backup.repository import Repository, read_head
 from antsmem.core.errors import IntegrityError
+from antsmem.core.record import field, mutable_record
 
 
-@dataclass(slots=True)
+@mutable_record
 class Reach:
     """Answers for many snapshots; a manifest segment that they share is read once."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
 from typing import Final
 
 from blake3 import blake3
@@ -14,11 +13,12 @@ from antsmem.backup.pack import open_pack
 from antsmem.backup.repository import Repository, read_head
 from antsmem.backup.snapshot import Head, parse_pack_lines
 from antsmem.core.errors import IntegrityError, NotFoundError
+from antsmem.core.record import field, mutable_record, record
 
 _HELD_BYTES: Final = 64 << 20
 
 
-@dataclass(slots=True)
+@mutable_record
 class ObjectReader:
     """Gives objects by digest. `where` says which pack holds which; `held` keeps what was read along."""
 
@@ -58,7 +58,7 @@ class ObjectReader:
         return digests
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Opened:
     """A hot snapshot ready to be read: its head, its entries, and the reader of its objects."""
 

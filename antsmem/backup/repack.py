@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from blake3 import blake3
@@ -15,13 +14,14 @@ from antsmem.backup.reader import read_pack
 from antsmem.backup.repository import Repository
 from antsmem.backup.snapshot import HOT
 from antsmem.core.errors import IntegrityError
+from antsmem.core.record import record
 
 _SMALL: Final = 256 << 10
 _MANY_SMALL: Final = 32
 _WORTH: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Repacked:
     """`replaced` maps an old pack to the new ones that hold what is still needed of it."""
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
 
 from blake3 import blake3
 
@@ -24,9 +23,10 @@ from antsmem.backup.reader import ObjectReader
 from antsmem.backup.repository import Anchor, Repository, list_ids, read_head, read_signature
 from antsmem.backup.snapshot import COLD, HOT, pack_lines
 from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
+from antsmem.core.record import field, mutable_record
 
 
-@dataclass(slots=True)
+@mutable_record
 class RepairResult:
     """What was mended. `fetched` and `rescued` count objects, from other repositories and from damaged packs;
     `lost` maps a snapshot to the paths that cannot be had any more; `dropped` are snapshots without a manifest."""

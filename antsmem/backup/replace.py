@@ -12,7 +12,6 @@ import errno
 import os
 import stat
 from collections.abc import Collection
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
@@ -37,6 +36,7 @@ from antsmem.core import canonical
 from antsmem.core.clock import file_stamp
 from antsmem.core.disk import disk_error, fsync_dir, read_file, write_file
 from antsmem.core.errors import IntegrityError
+from antsmem.core.record import record
 from antsmem.workspace.classes import Classifier
 
 STAGING: Final = ".antsmem/restoring"
@@ -47,7 +47,7 @@ _PLAN: Final = "plan.json"
 _LIMIT: Final = 256 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Difference:
     """What must happen to make the workspace equal the snapshot: entries to place, paths to put away. `unseen` are
     lines about what could not be looked at and will stay as it is."""

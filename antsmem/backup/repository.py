@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.backup.pack import compress, decompress
@@ -19,6 +18,7 @@ from antsmem.backup.snapshot import HOT, Head, is_id, new_id
 from antsmem.backup.statement import Signer, open_statement, sign_statement
 from antsmem.core import canonical
 from antsmem.core.errors import IntegrityError, NotFoundError, RollbackError, UsageError, WouldOverwriteError
+from antsmem.core.record import field, record
 from antsmem.identity.multikey import parse_multikey
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ IDENTITY_LOG: Final = "keys/identity.jsonl"
 COLD_SUFFIX: Final = ".tar.zst.age"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Keyring:
     """What the engine is lent. Writing needs `signer` and `sealing` only; reading needs `identities`.
 
@@ -60,7 +60,7 @@ class Keyring:
         return self.signer
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Repository:
     """An opened repository: its store, its id, the keys lent for this run, and what its anchor says of each
     snapshot (id → SHA-256 of the sealed head or archive), once that was read."""
@@ -71,7 +71,7 @@ class Repository:
     sealed: dict[str, str] = field(default_factory=dict, repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Anchor:
     """The newest signed list of what must be there. `sealed` maps each snapshot to the SHA-256 of its sealed head
     or archive, so that a key that was revoked since cannot replace what it once signed; `files` maps the
@@ -85,7 +85,7 @@ class Anchor:
     files: dict[str, str]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Pin:
     """What this host last saw of a repository, kept outside of it: how a rolled-back store is noticed."""
 
@@ -282,7 +282,7 @@ def carry_files(repository: Repository, known: Mapping[str, str]) -> dict[str, s
     return {**known, **wanted}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class State:
     """What a repository holds, believed: its anchor, the anchor's version token (None: it has none yet), the live
     snapshots' ids (oldest first, those committed after the anchor too) and the sequence number that is free."""

@@ -7,7 +7,6 @@ import os
 import shutil
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
@@ -17,13 +16,14 @@ from antsmem.backup.tree import Tree, attributes_of
 from antsmem.backup.unpack import Want, unpack
 from antsmem.core.disk import disk_error
 from antsmem.core.errors import IntegrityError, LockedError, NotFoundError, WouldOverwriteError
+from antsmem.core.record import record
 
 Progress = Callable[[str, int, int], None]
 
 _STAGING: Final = ".antsmem-restoring-"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RestorePlan:
     """What a restore would do: the entries, the bytes they hold, and the packs to fetch with their use. `damaged`
     are files that cannot be had (only with salvage)."""
@@ -36,7 +36,7 @@ class RestorePlan:
     damaged: frozenset[bytes] = frozenset()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RestoreResult:
     """A restore that happened. `left_out` are paths that the backup never held, with the reason; `damaged`
     those that could not be had (only with salvage); `replaced` is where an in-place restore kept the old."""
@@ -49,7 +49,7 @@ class RestoreResult:
     left_out: tuple[tuple[str, str], ...]
     damaged: tuple[str, ...]
     warnings: tuple[str, ...]
-    replaced: str = field(default="")
+    replaced: str = ""
 
     @property
     def complete(self) -> bool:

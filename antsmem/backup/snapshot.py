@@ -13,11 +13,11 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from antsmem.core.clock import file_stamp, parse_file_stamp
 from antsmem.core.errors import IntegrityError, UsageError
+from antsmem.core.record import members, record
 
 HOT: Final = "hot"
 COLD: Final = "cold"
@@ -27,7 +27,7 @@ _ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[0-9a-f]{8}")
 _PACKS_LINE = re.compile(r"([0-9a-f]{64})  packs/\1\.age")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Head:
     """What a snapshot says of itself. `root` is the manifest's root object (hot) or the digest of the whole
     manifest (cold); `left_out` counts the paths that are not in it, by reason; `size_bytes` is all content."""
@@ -75,7 +75,7 @@ class Head:
     def from_json(cls, value: Any) -> Head:
         """The head that `as_json` gave; `IntegrityError` if it is not one."""
         try:
-            fields = {name: value[name] for name in cls.__slots__ if name not in {"time_ns", "root"}}
+            fields = {name: value[name] for name in members(cls) if name not in {"time_ns", "root"}}
             head = cls(**fields, time_ns=int(value["time_ns"]), root=bytes.fromhex(value["root"]))
             sound = value["schema"] == "antsmem.snapshot/1" and len(head.root) == 32
             sound = sound and isinstance(head.sequence, int) and isinstance(head.left_out, dict)

@@ -12,16 +12,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import ConfigError, UsageError
+from antsmem.core.record import record
 
 _match_part = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}").fullmatch
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Stored:
     """One object as the store lists it. `sha256` is hex, given only where the store itself computed it."""
 
@@ -31,7 +31,7 @@ class Stored:
     sha256: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Capabilities:
     """What a store can promise. `conditional`: `put(new=True)` and `swap` are decided atomically by the store
     itself, not by looking first. `deletes`: False for an append-only store."""

@@ -8,10 +8,10 @@ back asks for names, kinds and sizes only: the manifest at the archive's end say
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from antsmem.core.errors import IntegrityError
+from antsmem.core.record import field, record
 
 _BLOCK: Final = 512
 _STEP: Final = 1 << 20
@@ -21,7 +21,7 @@ END: Final = bytes(2 * _BLOCK)
 FILE, HARD_LINK, SYMLINK, FOLDER, FIFO = b"0", b"1", b"2", b"5", b"6"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Member:
     """What the headers say of one member. `owner` is (uid, gid)."""
 

@@ -6,7 +6,6 @@ import hashlib
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -23,12 +22,13 @@ from antsmem.backup.tree import Tree
 from antsmem.core import canonical
 from antsmem.core.disk import disk_error
 from antsmem.core.errors import IntegrityError
+from antsmem.core.record import record
 
 _LIMIT = 1 << 30
 _STEP = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Thawed:
     """What a cold archive holds: its head and its entries, all content verified."""
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import errno
 import os
 import stat
-from dataclasses import dataclass, field
 from typing import Final, NamedTuple
 
 from antsmem.backup.cache import Key, Record
 from antsmem.backup.manifest import ROOT, Entry, line, shown
 from antsmem.core.disk import disk_error
 from antsmem.core.errors import NotFoundError
+from antsmem.core.record import field, mutable_record
 from antsmem.workspace.classes import Classifier
 
 _COMPANIONS: Final = (b"-wal", b"-journal")
@@ -43,7 +43,7 @@ class Task(NamedTuple):
         return joined(self.folder, self.name)
 
 
-@dataclass(slots=True)
+@mutable_record
 class Walk:
     """What a walk found. `linked` are the paths of each inode that has several, the file first; `left_out` counts
     paths by reason; `warnings` are lines for people."""

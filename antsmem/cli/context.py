@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -26,6 +25,7 @@ from antsmem.core.config import (
 )
 from antsmem.core.disk import locked, read_file
 from antsmem.core.errors import CannotUnlockError, ConfigError, DriverMissingError, NotFoundError, UsageError
+from antsmem.core.record import record
 from antsmem.workspace.layout import Layout, find_workspace
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ OWN_DRIVERS = ("file", "s3", "sftp", "webdav")
 _LOG_LIMIT = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Options:
     """The global options of a call."""
 
@@ -54,12 +54,12 @@ class Options:
     no_input: bool = False
 
 
-@dataclass
 class Context:
     """One run of the program. `environment` is the process's, read nowhere else."""
 
-    options: Options
-    environment: Mapping[str, str] = field(default_factory=lambda: dict(os.environ), repr=False)
+    def __init__(self, options: Options, environment: Mapping[str, str] | None = None) -> None:
+        self.options = options
+        self.environment = dict(os.environ) if environment is None else environment
 
     @cached_property
     def output(self) -> Output:

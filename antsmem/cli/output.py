@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from antsmem.core.errors import AntsmemError
+from antsmem.core.record import shown
 
 _PATIENCE_SECONDS: Final = 1.0
 _REDRAW_SECONDS: Final = 0.1
@@ -133,7 +134,7 @@ def _tell(text: str) -> None:
 
 
 def plain(value: Any) -> Any:
-    """`value` as what JSON knows: dataclasses as objects, bytes paths as text, sets sorted."""
+    """`value` as what JSON knows: records as objects, bytes paths as text, sets sorted."""
     if isinstance(value, str | int | float | bool) or value is None:
         return value
     if isinstance(value, bytes):
@@ -146,8 +147,7 @@ def plain(value: Any) -> Any:
         return sorted(plain(item) for item in value)
     if isinstance(value, Sequence):
         return [plain(item) for item in value]
-    fields = getattr(value, "__dataclass_fields__", {})
-    return {name: plain(getattr(value, name)) for name, field in fields.items() if field.repr}
+    return {name: plain(item) for name, item in shown(value).items()}
 
 
 def table(rows: Sequence[Sequence[str]], header: Sequence[str] = ()) -> str:

@@ -9,13 +9,13 @@ Neither holds a secret, only references to one: `env:NAME`, `file:/path`, `comma
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final
 
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import ConfigError, NotFoundError
 from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
+from antsmem.core.record import field, record
 
 KEY_SOURCES: Final = ("credentials", "keyring", "host_key", "command:…", "file:…", "fd:N", "passphrase:…")
 VERIFY: Final = ("read", "hash", "none")
@@ -23,7 +23,7 @@ _DEFAULT_SOURCES: Final = ("credentials", "host_key")
 _PREFIXES: Final = ("command:", "file:", "fd:", "passphrase:")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RepositoryConfig:
     """Where a repository is. `options` may hold references; `verify` is how a write is read back: `read` all
     bytes, `hash` what the store says of them (default), or `none`."""
@@ -34,7 +34,7 @@ class RepositoryConfig:
     verify: str = "hash"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AgentConfig:
     """What this host knows of one agent. `escrow` is a store's URL for `keystore-escrow.age`."""
 
@@ -44,7 +44,7 @@ class AgentConfig:
     repositories: tuple[RepositoryConfig, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OperatorConfig:
     """What holds for every agent of this operator. `origin` says where each setting comes from."""
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, field, replace
 
 from antsmem.core.age import X25519Identity
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import WouldOverwriteError
+from antsmem.core.record import field, record, replace
 from antsmem.identity.document import check_host
 from antsmem.identity.epochs import new_epoch
 from antsmem.identity.escrow import seal_escrow
@@ -20,7 +20,7 @@ from antsmem.identity.signing import SigningKey
 from antsmem.identity.unlock import refuse_exposed
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreatedIdentity:
     """A new identity. Its files are written; `kit` and `escrow` exist nowhere else yet."""
 

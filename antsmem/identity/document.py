@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from antsmem.core.errors import IntegrityError, UsageError
+from antsmem.core.record import record
 from antsmem.identity.multikey import multikey, parse_multikey
 from antsmem.identity.signing import is_strong
 
@@ -23,7 +23,7 @@ _OP = "#op-"
 _HOST = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62})")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Service:
     """A place where the agent is reached: `name` is its fragment, `kind` its type."""
 

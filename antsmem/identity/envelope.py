@@ -7,13 +7,13 @@ An age file whose plain text is: one line of canonical JSON (with `schema`), one
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from antsmem.core import canonical
 from antsmem.core.age import X25519Identity, parse_recipient, seal, unseal
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import IntegrityError, UsageError
+from antsmem.core.record import record
 from antsmem.identity.multikey import base58_decode, base58_encode, multikey, parse_multikey
 from antsmem.identity.signing import SigningKey, verify
 
@@ -21,7 +21,7 @@ PAD_BYTES = 4096
 MAX_BYTES = 16 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Opened:
     """What was in an envelope: the JSON object and the public key that signed it. Whose key that is, is for the
     reader to check."""

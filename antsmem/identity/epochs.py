@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
 from antsmem.core.age import X25519Identity, parse_identity_file, parse_recipient, seal, unseal
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError
+from antsmem.core.record import field, record
 
 Tier: TypeAlias = Literal["hot", "cold"]
 
@@ -25,7 +25,7 @@ _MONDAY = 4  # days from 1970-01-01, a Thursday, to the first Monday
 _NAME = re.compile(r"(hot|cold)-([0-9]{8})(?:-([1-9][0-9]{0,3}))?")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Epoch:
     """An epoch's name (`hot-20261116`, the Monday on which its week begins; `hot-20261116-2` for a second key of
     that week) and its recipient, to which its backups are sealed."""
@@ -49,7 +49,7 @@ class Epoch:
         return f"{self.name}.age"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class NewEpoch:
     """An epoch just made, and the bytes of its file. Nothing may be sealed to it before the file is durable."""
 

@@ -7,11 +7,11 @@ secrets. It is made anew after each key change and kept apart from the backups. 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 
 from antsmem.core.age import X25519Identity
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import IntegrityError, UsageError
+from antsmem.core.record import field, record
 from antsmem.identity.envelope import open_envelope, seal_envelope
 from antsmem.identity.fields import Fields, to_base64
 from antsmem.identity.keystore import FINGERPRINT_KEY_BYTES, Keystore
@@ -22,7 +22,7 @@ from antsmem.identity.signing import SEED_BYTES, SigningKey
 SCHEMA = "antsmem.escrow/1"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Escrow:
     """What an escrow holds, as of `sequence` of the keystore of `host` and of identity log entry `log_head`."""
 

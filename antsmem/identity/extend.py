@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
 
 from antsmem.core import canonical
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import IntegrityError, UsageError
+from antsmem.core.record import record, replace
 from antsmem.identity.document import Document, Service, new_document
 from antsmem.identity.entry import (
     MAX_ENTRY_BYTES,
@@ -27,7 +27,7 @@ PLACEHOLDER_DOMAIN = "antsmem.invalid"
 """did:webvh wants a domain; an agent that lives nowhere yet has this one, reserved never to exist (RFC 6761)."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Commitment:
     """Who may sign the next entry: what an entry publishes under `nextKeyHashes`, and the new key behind it."""
 

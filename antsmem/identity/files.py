@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import AntsmemError, LockedError, NotFoundError, WouldOverwriteError
+from antsmem.core.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IdentityFiles:
     """The paths of one agent's identity on one host."""
 

@@ -7,7 +7,6 @@ into the host cannot change the identity. Format: docs/spec/keystore-v1.md.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,7 @@ from antsmem.core.errors import (
     UsageError,
     WouldOverwriteError,
 )
+from antsmem.core.record import field, record, replace
 from antsmem.identity.envelope import MAX_BYTES, open_envelope, seal_envelope
 from antsmem.identity.epochs import Epoch, check_epoch_name
 from antsmem.identity.fields import Fields, to_base64
@@ -32,9 +32,9 @@ SCHEMA = "antsmem.keystore/1"
 FINGERPRINT_KEY_BYTES = 32
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Keystore:
-    """What a keystore holds. Change it with `dataclasses.replace`, write it with `save_keystore`.
+    """What a keystore holds. Change it with `core.record.replace`, write it with `save_keystore`.
 
     `repr` shows no secret and no recipient (who knows a recipient can forge a sealed file).
     """

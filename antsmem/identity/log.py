@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
 from typing import Any
 
 from antsmem.core import canonical
 from antsmem.core.errors import IntegrityError, RollbackError
+from antsmem.core.record import field, record, replace
 from antsmem.identity.document import Document, op_keys_of
 from antsmem.identity.entry import MAX_ENTRY_BYTES, Entry, check_proofs, entry_hash, scid_of
 from antsmem.identity.multikey import key_hash, multikey, parse_multikey
@@ -34,7 +34,7 @@ _PARAMETERS = {
 }  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class OperationalKey:
     """An op key as the log names it: `since` the version that added it, `until` the first version without it."""
 
@@ -48,7 +48,7 @@ class OperationalKey:
         return self.until is not None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class IdentityLog:
     """A verified identity log, as of its newest entry."""
 

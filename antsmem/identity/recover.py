@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass, field, replace
 
 from antsmem.core.age import X25519Identity
 from antsmem.core.disk import Buffer, read_file
@@ -15,6 +14,7 @@ from antsmem.core.errors import (
     UsageError,
     WouldOverwriteError,
 )
+from antsmem.core.record import field, record, replace
 from antsmem.identity.create import host_key_text, refuse_existing
 from antsmem.identity.document import check_host
 from antsmem.identity.epochs import new_epoch, open_epoch, seal_epoch
@@ -27,7 +27,7 @@ from antsmem.identity.signing import SigningKey
 from antsmem.identity.unlock import refuse_exposed
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class SavedIdentity:
     """What is left of an identity, as a repository keeps it: nothing of it is trusted before it is verified."""
 
@@ -39,7 +39,7 @@ class SavedIdentity:
     """The newest `keystore-escrow.age`. Without it, keyed fingerprints made so far match nothing any more."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RecoveredIdentity:
     """An identity brought to this host. Its files are written; `escrow` exists nowhere else yet."""
 

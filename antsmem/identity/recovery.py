@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Collection
-from dataclasses import dataclass, field
 from typing import Self
 
 from antsmem.core.age import X25519Identity, parse_identity_file
 from antsmem.core.errors import UsageError
+from antsmem.core.record import field, record
 from antsmem.identity.document import op_keys_of, with_op_keys
 from antsmem.identity.extend import Commitment, commit, extend_log
 from antsmem.identity.log import IdentityLog
@@ -46,7 +46,7 @@ _TEXT = """\
 """
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RecoveryKit:
     """The kit of one agent. `agent`, `scid` and `made` only label it and are empty if only the secret is known."""
 
@@ -94,7 +94,7 @@ class RecoveryKit:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RecoveredHost:
     """An identity log with a new host in it, and what its newest entry has committed to."""
 

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 
 from antsmem.core.age import X25519Identity
+from antsmem.core.record import record, replace
 from antsmem.identity.epochs import Epoch, Tier, current_epoch, is_current, new_epoch
 from antsmem.identity.files import IdentityFiles, all_or_none
 from antsmem.identity.keystore import Keystore, save_keystore
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class EnsuredEpoch:
     """The epoch to seal to now, and the keystore as it is now. `created`: the roll-over happened just now, and the
     new epoch file must reach every repository before anything that is sealed to it."""

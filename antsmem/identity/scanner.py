@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from binascii import b2a_base64
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import UsageError
+from antsmem.core.record import record
 from antsmem.identity.patterns import RULES, Rule, plausible
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ _URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 _VERSION: Final = b"antsmem scanner 1"
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Finding:
     """A secret at bytes `start` to `end` of a window.
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from antsmem.core.record import record
 from antsmem.identity.fields import Fields, to_base64
 
 STATES = ("pending", "active", "superseded", "revoked", "destroyed")
 CLASSES = ("static", "rotating", "leased", "derived", "identity")
 
 
-@dataclass(frozen=True, slots=True, repr=False)
+@record
 class Secret:
     """Version `version` (from 1) of the secret `name`. `repr` never shows the value."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from antsmem.core.age import ScryptIdentity, X25519Identity, parse_identity_file, unseal
 from antsmem.core.disk import disk_error, read_file
 from antsmem.core.errors import AntsmemError, CannotUnlockError, UsageError
+from antsmem.core.record import record
 
 CREDENTIAL_NAME = "antsmem.key"
 KEYRING_SERVICE = "antsmem"
@@ -23,7 +23,7 @@ _SYNCED = (".git", ".hg", ".stfolder", ".dropbox.cache")
 """What stands at the top of a directory that git, Mercurial, Syncthing or Dropbox carries elsewhere."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class KeySource:
     """A place that may have the host's key: `name` for people, `read` gives the identity file's text or raises
     one of our errors."""
@@ -32,7 +32,7 @@ class KeySource:
     read: Callable[[], str]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Unlocked:
     """The host's key, the name of the source that had it, and why the ones before it did not answer."""
 

@@ -19,13 +19,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, replace
 from typing import Any, Final, Protocol
 
 from antsmem.core import canonical
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import AnyPath, locked, read_file, write_file
 from antsmem.core.errors import IntegrityError, NotFoundError, UsageError
+from antsmem.core.record import record, replace
 from antsmem.identity.scanner import Finding
 
 SCHEMA: Final = "antsmem.waiver/1"
@@ -55,7 +55,7 @@ class Signer(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Waiver:
     """One row. `path` is relative to the workspace; times are nanoseconds since 1970 UTC, kept to the millisecond;
     `by` is the public key that signed it, empty before."""
@@ -69,7 +69,7 @@ class Waiver:
     by: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Waivers:
     """The permissions that stand. `rows` are all that were ever given, in order; `head` is the SHA-256 (hex) of
     the last line, 64 zeros if there is none."""

@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final, NamedTuple
 
+from antsmem.core.record import record
 from antsmem.workspace.layout import HOME
 from antsmem.workspace.rules import COPY_SUFFIXES, RULES, SQLITE_SIDES, PathClass, Rule
 
@@ -32,7 +32,7 @@ _SIDES: Final = (b"~", *SQLITE_SIDES)
 _OWN: Final = HOME.encode()
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Verdict:
     """Why a path is not portable. `rule` is the pattern that said so, or the key in `agent.yaml`."""
 

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 import antsmem
 from antsmem.core.disk import disk_error, make_private_dir, read_file, write_file
 from antsmem.core.errors import NotFoundError, UsageError, WouldOverwriteError
+from antsmem.core.record import record
 
 TEMPLATES: Final = ("default", "openclaw", "minimal")
 
 _PLACEHOLDERS: Final = ("name", "time_zone")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class CreateResult:
     """Names in the workspace: `created` was missing and is there now, `kept` was there already."""
 

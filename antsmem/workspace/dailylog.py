@@ -17,12 +17,12 @@ import re
 import stat
 import time
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from antsmem.core.disk import disk_error, fsync_dir, locked, write_all
 from antsmem.core.errors import LockedError, UsageError
+from antsmem.core.record import record
 from antsmem.workspace.humantime import human_time
 from antsmem.workspace.layout import Layout
 from antsmem.workspace.ulid import new_ulid
@@ -45,7 +45,7 @@ _CONTROLS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LogResult:
     """Where the entry is: durable when this is returned. `healed`: the log ended within a line before it."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta, tzinfo
 
 from antsmem.core.errors import ConfigError
+from antsmem.core.record import record
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HumanTime:
     """An instant as people in one time zone read it: `2026-11-20`, `14:03:22`, `+01:00`."""
 

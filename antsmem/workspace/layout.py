@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import errno
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
 from antsmem.core.disk import disk_error
 from antsmem.core.errors import NotFoundError, UsageError
+from antsmem.core.record import record
 
 HOME: Final = ".antsmem"
 """The directory of antsmem's own files in a workspace."""
@@ -20,7 +20,7 @@ CORE_FILES: Final = ("SOUL.md", "USER.md", "TOOLS.md", "MEMORY.md", "HEARTBEAT.m
 """The agent's own files at the top of the workspace; none is required."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Layout:
     """The paths of the workspace at `root`. Nothing is looked up: a path may not exist yet."""
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 import os
 import stat
 from contextlib import suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from antsmem.core.errors import NotFoundError
+from antsmem.core.record import field, mutable_record, record
 from antsmem.workspace.classes import Classifier
 from antsmem.workspace.signatures import NOTES, SIGNATURES, Runtime, Signal
 
@@ -27,7 +27,7 @@ _RELATIVES: Final[frozenset[Runtime]] = frozenset({"hermes", "nanobot", "picocla
 """Runtimes that share file names with OpenClaw."""
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Recognised:
     """One runtime in one directory. `place` is relative to the tree, `.` for its top; `evidence` are the paths
     found there; `absent` are files of the agent that this runtime keeps somewhere else than in a file."""
@@ -40,7 +40,7 @@ class Recognised:
     absent: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Recognition:
     """All that was found, surest first. `complete` is False if the tree has too many directories to look at."""
 
@@ -172,7 +172,7 @@ def _judged(place: _Place) -> list[Recognised]:
     ]
 
 
-@dataclass(slots=True)
+@mutable_record
 class _Score:
     total: int = 0
     strongest: int = 0

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from typing import Final
 
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import ConfigError, NotFoundError
 from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
+from antsmem.core.record import field, record
 from antsmem.workspace.classes import CLASSES, MOST_GLOBS, glob_fault
 from antsmem.workspace.layout import HOME, SETTINGS, Layout
 from antsmem.workspace.rules import PathClass
@@ -30,7 +30,7 @@ _KEPT: Final = ("hourly", "daily", "weekly", "monthly", "newest")
 _MOST_KEPT: Final = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Tier:
     """How often a tier is written and how much of it is kept.
 
@@ -51,7 +51,7 @@ COLD: Final = Tier(interval_seconds=7 * 86400, weekly=8, monthly=12)
 ESCROW: Final = Tier(newest=3)
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class AgentSettings:
     """What `agent.yaml` says, defaults filled in. `classes` are globs by class, for `Classifier`."""
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, TypeVar
 
 from antsmem.core.errors import NotFoundError
+from antsmem.core.record import record
 from antsmem.workspace.classes import CLASSES, Classifier, Verdict
 from antsmem.workspace.rules import PathClass
 
@@ -30,7 +30,7 @@ _SPECIAL: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Total:
     """Everything of one class. `size_bytes` adds what the files say: holes count, hard links count twice."""
 
@@ -39,7 +39,7 @@ class Total:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class LeftOut:
     """A path that is not portable; for a directory, with all that is below it."""
 
@@ -50,7 +50,7 @@ class LeftOut:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Remark:
     """A path (relative, bytes as on disk) and what is special about it."""
 
@@ -58,7 +58,7 @@ class Remark:
     what: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Survey:
     """What is in a workspace. Paths are relative bytes, in the order of the walk; `totals` has all four classes.
 

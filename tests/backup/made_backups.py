@@ -6,7 +6,7 @@ import hashlib
 import os
 import stat
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from antsmem.backup.store import Store
 from antsmem.backup.thaw import restore_cold
 from antsmem.core import clock
 from antsmem.core.age import X25519Identity
+from antsmem.core.record import replace
 from antsmem.drivers.file import FileStore
 from antsmem.identity.scanner import Scanner
 from antsmem.identity.signing import SigningKey

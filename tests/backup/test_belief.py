@@ -9,7 +9,6 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +36,7 @@ from antsmem.core.errors import (
     UsageError,
     WouldOverwriteError,
 )
+from antsmem.core.record import replace
 from antsmem.drivers.file import FileStore
 
 

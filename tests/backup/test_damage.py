@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from made_backups import Agent, Place, Tree, aged, tree_of, write
 from antsmem.backup.index import extend_index, load_index
 from antsmem.backup.repository import Keyring, read_state
 from antsmem.core.errors import AntsmemError
+from antsmem.core.record import replace
 
 HARMLESS = {"lease.json", "garbage.json"}
 """A torn lease protects nobody, a torn list of garbage starts the grace period anew: both are meant so."""

@@ -187,10 +187,9 @@ def test_a_clock_that_jumps_ahead_cannot_delete_what_is_needed(history: History)
 
 
 def test_a_host_without_the_keys_frees_whole_packs_and_rewrites_none(history: History) -> None:
-    from dataclasses import replace
-
     from antsmem.backup.prune import PruneJob, prune
     from antsmem.core.age import X25519Identity
+    from antsmem.core.record import replace
 
     for _ in range(3):
         history.step()

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from made_backups import Place, Tree, aged, tree_of, write
 from antsmem.backup.repair import RepairResult, repair
 from antsmem.backup.repository import ANCHOR, Repository
 from antsmem.core.errors import CannotUnlockError, IntegrityError, LockedError, UsageError
+from antsmem.core.record import replace
 
 MEGABYTE = 1 << 20
 

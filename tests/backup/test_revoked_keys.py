@@ -7,7 +7,6 @@ another key. What the old key signed before must stay readable.
 from __future__ import annotations
 
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from antsmem.backup.hot import back_up_hot
 from antsmem.backup.reader import open_snapshot
 from antsmem.backup.restore import plan_restore, restore_to
 from antsmem.core.errors import IntegrityError
+from antsmem.core.record import replace
 from antsmem.identity.signing import SigningKey
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from antsmem.backup.repository import Repository
 from antsmem.backup.snapshot import COLD, HOT, Head, new_id, pack_lines
 from antsmem.backup.statement import sign_statement
 from antsmem.core import age, canonical, clock
+from antsmem.core.record import replace
 
 ROOT = Entry(b"d", 0o755, (0, 0), 0, 0, b"", b"", b".")
 

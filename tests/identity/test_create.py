@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from made_agents import FRIDAY_NS, all_files, files_in, new_agent
 
 from antsmem.core.errors import AntsmemError, UsageError, WouldOverwriteError
+from antsmem.core.record import replace
 from antsmem.identity.create import create_identity
 from antsmem.identity.epochs import open_epochs
 from antsmem.identity.escrow import open_escrow

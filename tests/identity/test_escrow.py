@@ -6,7 +6,6 @@ Method: escrows opened by the right and the wrong key, with every seventh byte c
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -17,6 +16,7 @@ from antsmem.core.errors import (
     IntegrityError,
     UsageError,
 )
+from antsmem.core.record import replace
 from antsmem.identity.create import CreatedIdentity
 from antsmem.identity.escrow import open_escrow, seal_escrow
 from antsmem.identity.files import IdentityFiles

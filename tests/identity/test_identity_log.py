@@ -7,8 +7,6 @@ earlier and other logs against a pin.
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -16,6 +14,7 @@ from made_agents import FRIDAY_NS
 from made_logs import DESKTOP, LAPTOP, RECOVERY, first, second, two
 
 from antsmem.core.errors import IntegrityError, RollbackError, UsageError
+from antsmem.core.record import replace
 from antsmem.identity.document import Service, op_keys_of, with_op_keys
 from antsmem.identity.extend import PLACEHOLDER_DOMAIN, commit, create_log, extend_log
 from antsmem.identity.log import IdentityLog, parse_log
@@ -129,7 +128,7 @@ def test_a_host_name_that_cannot_name_a_key_is_refused(host: str) -> None:
 def says_the_same(changed: bytes, log: IdentityLog) -> bool:
     """Whether `changed` is `log` with other white space between its members; anything else must be refused."""
     try:
-        assert dataclasses.replace(parse_log(changed), text=log.text) == log
+        assert replace(parse_log(changed), text=log.text) == log
     except IntegrityError:
         return False
     return True

@@ -6,7 +6,6 @@ same way without a change, are accepted.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ from made_agents import FRIDAY_NS
 from made_logs import DESKTOP, LAPTOP, RECOVERY, entries_of, first, remade, second, text_of, two
 
 from antsmem.core.errors import IntegrityError, UsageError
+from antsmem.core.record import replace
 from antsmem.identity.entry import Entry, entry_hash, scid_of, with_proof, with_scid
 from antsmem.identity.extend import PLACEHOLDER_DOMAIN, commit, extend_log
 from antsmem.identity.log import parse_log
@@ -236,6 +236,6 @@ def test_a_log_over_its_limits_is_not_read(monkeypatch: pytest.MonkeyPatch) -> N
 def test_a_log_without_its_last_line_end_is_read_and_extended() -> None:
     log, commitment = first()
     short = parse_log(log.text.removesuffix(b"\n"))
-    assert dataclasses.replace(short, text=log.text) == log
+    assert replace(short, text=log.text) == log
     longer, _ = second(short, commitment.next_key)
     assert parse_log(longer.text).version == 2

@@ -7,12 +7,12 @@ keys that the page names.
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from antsmem.core.age import X25519Identity, parse_recipient, seal, unseal
+from antsmem.core.record import replace
 from antsmem.identity.document import op_keys_of
 from antsmem.identity.envelope import PAD_BYTES
 from antsmem.identity.epochs import Epoch, open_epoch, seal_epoch

@@ -8,7 +8,6 @@ shape; logs that revoke, fork and roll back.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -26,6 +25,7 @@ from antsmem.core.errors import (
     UsageError,
     WouldOverwriteError,
 )
+from antsmem.core.record import replace
 from antsmem.identity.create import CreatedIdentity
 from antsmem.identity.envelope import PAD_BYTES, open_envelope, seal_envelope
 from antsmem.identity.escrow import open_escrow

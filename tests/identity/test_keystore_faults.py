@@ -11,7 +11,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,6 +23,7 @@ from antsmem.core.errors import (
     AntsmemError,
     LockedError,
 )
+from antsmem.core.record import replace
 from antsmem.identity.create import CreatedIdentity
 from antsmem.identity.files import IdentityFiles
 from antsmem.identity.keystore import (
@@ -115,7 +115,7 @@ def test_a_full_disk_leaves_the_old_keystore(agent: Agent, monkeypatch: pytest.M
 
 WRITER = """
 import os, sys
-from dataclasses import replace
+from antsmem.core.record import replace
 from pathlib import Path
 from antsmem.core.age import parse_identity_file
 from antsmem.core.errors import LockedError

@@ -8,7 +8,6 @@ failure at each step.
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,6 +15,7 @@ from made_agents import FRIDAY_NS, WEEK_NS, all_files, files_in, new_agent, save
 
 from antsmem.core.age import X25519Identity
 from antsmem.core.errors import AntsmemError, IntegrityError, UsageError, WouldOverwriteError
+from antsmem.core.record import replace
 from antsmem.identity.document import op_keys_of
 from antsmem.identity.epochs import new_epoch, open_epochs
 from antsmem.identity.escrow import open_escrow

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import random
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from antsmem.core import canonical
 from antsmem.core.disk import locked
 from antsmem.core.errors import IntegrityError, LockedError, UsageError
+from antsmem.core.record import replace
 from antsmem.identity.scanner import Finding, Scanner
 from antsmem.identity.signing import SigningKey
 from antsmem.identity.waivers import Waiver, Waivers, add_waiver, load_waivers

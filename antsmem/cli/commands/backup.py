@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,10 +17,11 @@ from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import size
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.errors import AntsmemError, LeakError, UsageError
+from antsmem.core.record import record
 from antsmem.workspace.classes import Classifier
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class BackupReport:
     """What happened in each repository. `failed` maps a repository to why it got nothing."""
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import fnmatch
 import os
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +19,14 @@ from antsmem.cli.context import Context
 from antsmem.cli.output import table
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import NotFoundError, UsageError
+from antsmem.core.record import record
 
 _Repository = Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")]
 _Kit = Annotated[Path | None, typer.Option(help="Recovery kit, where this host has no keys.")]
 _LETTERS = {b"d": "d", b"l": "l", b"h": "h", b"p": "p", b"s": "s", b"b": "b", b"x": "x"}
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """One path of a snapshot. `target` is where a link points, or why a path was left out."""
 
@@ -38,7 +38,7 @@ class Row:
     target: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Found:
     """A path in a run of snapshots that hold it unchanged."""
 
@@ -48,7 +48,7 @@ class Found:
     size_bytes: int
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Change:
     """`+` new, `-` gone, `M` other bytes, `m` other metadata."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -18,9 +17,10 @@ from antsmem.cli.keys import host_keyring, public_keyring
 from antsmem.cli.output import size
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, RollbackError
+from antsmem.core.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class _Wanted:
     """What was asked for, the same for every repository."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -10,6 +9,7 @@ import typer
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
 from antsmem.core.errors import NotFoundError
+from antsmem.core.record import record
 
 app = typer.Typer(
     help="Show the configuration.",
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Setting:
     """One setting in force."""
 

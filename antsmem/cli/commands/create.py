@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +19,7 @@ from antsmem.core.clock import file_stamp
 from antsmem.core.config import AgentConfig, RepositoryConfig, agent_path, write_agent
 from antsmem.core.disk import make_private_dir, write_file
 from antsmem.core.errors import UsageError, WouldOverwriteError
+from antsmem.core.record import record, replace
 from antsmem.workspace.classes import Classifier
 from antsmem.workspace.create import create_files
 from antsmem.workspace.layout import Layout
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 _ESCROWS_KEPT = 3
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class InitReport:
     """A new agent on this host."""
 

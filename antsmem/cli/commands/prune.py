@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Annotated
 
 import typer
@@ -17,6 +16,7 @@ from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import size
 from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
+from antsmem.core.record import record
 from antsmem.workspace.settings import Tier
 
 _Repository = Annotated[list[str] | None, typer.Option(help="Name or URL. Default: all configured.")]
@@ -26,7 +26,7 @@ _Grace = Annotated[
 ]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PruneReport:
     """What was done in each repository; `replaced` are directories of replaced files that were removed; `failed`
     maps a repository to why nothing was done there."""

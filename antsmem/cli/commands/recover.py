@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +20,7 @@ from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
 from antsmem.core.config import AgentConfig, RepositoryConfig, agent_path, write_agent
 from antsmem.core.disk import read_file
+from antsmem.core.record import record, replace
 from antsmem.workspace.layout import Layout
 from antsmem.workspace.settings import name_from
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _LIMIT = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RecoverReport:
     """An agent brought back: what was restored, and the identity's version that names this host."""
 

@@ -6,7 +6,6 @@ import os
 import re
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
 from typing import Annotated
 
 import typer
@@ -20,6 +19,7 @@ from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import table
 from antsmem.core.config import VERIFY, RepositoryConfig, write_agent
 from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError, UsageError, WouldOverwriteError
+from antsmem.core.record import record, replace
 
 app = typer.Typer(
     help="Where the backups go: add, list, init, test.",
@@ -31,7 +31,7 @@ app = typer.Typer(
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """A configured repository."""
 
@@ -41,7 +41,7 @@ class Row:
     options: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Probe:
     """What a store did in a test: each step with its milliseconds."""
 

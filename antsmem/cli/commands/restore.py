@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
 
@@ -19,12 +18,13 @@ from antsmem.cli.commands.open import choose, open_for_reading, state_of
 from antsmem.cli.context import Context
 from antsmem.cli.output import size, table
 from antsmem.core.errors import UsageError
+from antsmem.core.record import record
 from antsmem.workspace.classes import Classifier
 
 _KEYSTORE: Final = ".antsmem/keystore"  # not in a backup and nothing to put back: `recover` makes a new one
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class PlanReport:
     """What a restore would do."""
 

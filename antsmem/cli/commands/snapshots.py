@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,9 +14,10 @@ from antsmem.cli.context import Context
 from antsmem.cli.output import ago, size, table
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import CannotUnlockError
+from antsmem.core.record import record
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Row:
     """One snapshot. What only the right key shows is None without it."""
 
@@ -30,7 +30,7 @@ class Row:
     warnings: int | None
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Listing:
     """The snapshots shown, oldest first, and how many older ones were not."""
 

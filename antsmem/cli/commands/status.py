@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import typer
 
 from antsmem.backup.repository import read_state
@@ -14,11 +12,12 @@ from antsmem.cli.output import ago, size, table
 from antsmem.core.clock import utc_text
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.errors import AntsmemError
+from antsmem.core.record import record
 from antsmem.workspace.classes import Classifier
 from antsmem.workspace.survey import Total, survey
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class TierStatus:
     """The newest snapshot of a tier in a repository; `overdue` by the tier's own interval."""
 
@@ -29,7 +28,7 @@ class TierStatus:
     overdue: bool
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class RepositoryStatus:
     """One repository; `problem` says why it could not be read."""
 
@@ -39,7 +38,7 @@ class RepositoryStatus:
     problem: str
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class StatusReport:
     """What `status` shows."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +13,14 @@ from antsmem.cli.context import Context
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import read_file
 from antsmem.core.errors import NotFoundError, UsageError
+from antsmem.core.record import record
 from antsmem.identity.scanner import line_of, masked
 from antsmem.identity.waivers import Waiver, add_waiver
 
 _DAY_NS = 86400 * 1_000_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class Waived:
     """A permission that is recorded now."""
 

@@ -7,7 +7,6 @@ its place, but only the normal end of the stream says that nothing is missing.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -18,6 +17,7 @@ from antsmem.core.age.hybrid import HybridRecipient
 from antsmem.core.age.scrypt import ScryptRecipient, work_factor
 from antsmem.core.age.source import AgeFileError, Source
 from antsmem.core.errors import CannotUnlockError, UsageError
+from antsmem.core.record import record
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -31,7 +31,7 @@ _NONCE_BYTES = 16
 _COPY_BYTES = 1 << 20
 
 
-@dataclass(frozen=True, slots=True)
+@record
 class HeaderSummary:
     """What a sealed file says about itself, before anything of it is authenticated.
 
