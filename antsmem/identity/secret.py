@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
+from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.core.record import record
 from antsmem.identity.fields import Fields, to_base64
 
-STATES = ("pending", "active", "superseded", "revoked", "destroyed")
+STATES = ("pending", "active", "quarantined", "superseded", "revoked", "destroyed")
 CLASSES = ("static", "rotating", "leased", "derived", "identity")
 
 
@@ -29,6 +31,29 @@ class Secret:
 
     def __repr__(self) -> str:
         return f"<Secret {self.name!r} version {self.version} {self.state}>"
+
+
+def usable(secrets: Iterable[Secret], name: str) -> Secret:
+    """The version of the secret `name` that may be used now: the active one.
+
+    `NotFoundError`: there is none, or its versions were revoked or destroyed. `UsageError`: it came back in a
+    recovery of which nobody could say how fresh it was, and waits for somebody to vouch for it.
+    """
+    versions = [secret for secret in secrets if secret.name == name]
+    for secret in versions:
+        if secret.state == "active":
+            return secret
+    if any(secret.state == "quarantined" for secret in versions):
+        raise UsageError(
+            f"secret `{name}` is quarantined: nothing could tell whether it was revoked since",
+            hint=f"antsmem secret verify {name}",
+        )
+    if versions:
+        newest = max(versions, key=lambda secret: secret.version)
+        raise NotFoundError(
+            f"secret `{name}` is {newest.state} (version {newest.version})", hint=f"antsmem secret set {name}"
+        )
+    raise NotFoundError(f"no secret is named `{name}`", hint="antsmem secret list")
 
 
 def secret_to_json(secret: Secret) -> dict[str, Any]:
