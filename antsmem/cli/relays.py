@@ -1,0 +1,64 @@
+"""Which relays and which memory of them a command gets."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from antsmem.core.clock import now_ns
+from antsmem.core.errors import NotFoundError
+from antsmem.identity.handle import is_scid, parse_handle, relay_url, relays_of
+from antsmem.identity.seen import Seen
+
+if TYPE_CHECKING:
+    from antsmem.cli.context import Context
+    from antsmem.drivers.relay import RelayClient
+    from antsmem.identity.resolve import Resolved, Resolver
+
+
+def seen(context: Context) -> Seen:
+    """What this host saw of identities and relays."""
+    return Seen(context.state_dir / "seen")
+
+
+def public_relay(context: Context, url: str) -> RelayClient:
+    """A relay, asked without saying who asks."""
+    from antsmem.drivers.relay import RelayClient
+
+    return RelayClient(url, seen(context), now_ns)
+
+
+def own_relay(context: Context, url: str) -> RelayClient:
+    """A relay, asked by the workspace's agent."""
+    from antsmem.drivers.relay import Credentials, RelayClient
+
+    credentials = Credentials(context.keystore.scid, context.keystore.op_key)
+    return RelayClient(url, seen(context), now_ns, credentials)
+
+
+def own_relays(context: Context, wanted: str) -> list[str]:
+    """The URL `wanted`, or those of the agent's document if it is empty."""
+    found = [relay_url(wanted)] if wanted else list(relays_of(context.log.document))
+    if not found:
+        raise NotFoundError(
+            "the identity log names no relay",
+            hint="antsmem identity move --relay URL --kit FILE enters one; --relay URL asks one without that",
+        )
+    return found
+
+
+def resolver(context: Context, nameserver: str) -> Resolver:
+    """How other identities are found. `nameserver` (`ADDRESS:PORT`) instead of the system's if not empty."""
+    from antsmem.drivers.handles import Domains
+    from antsmem.identity.resolve import Resolver
+
+    return Resolver(lambda url: public_relay(context, url), Domains(nameserver), seen(context), context.now_ns)
+
+
+def find(context: Context, who: str, relay: str, nameserver: str) -> Resolved:
+    """The identity that `who` means: a handle, an SCID or a DID. An SCID is looked for at `relay`, or where the
+    workspace's agent has its own relays."""
+    scid = who.split(":")[2] if who.startswith("did:webvh:") and who.count(":") >= 3 else who
+    found = resolver(context, nameserver)
+    if not is_scid(scid):
+        return found.handle(parse_handle(who))
+    return found.scid(scid, own_relays(context, relay))
