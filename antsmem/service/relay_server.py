@@ -110,7 +110,7 @@ def _listener(host: str, port: int, listen: str) -> socket.socket:
 def _key(path: Path) -> SigningKey:
     """The relay's own key, made the first time."""
     try:
-        seed = base64.b64decode(read_file(path, 1024), validate=True)
+        seed = base64.b64decode(read_file(path, 1024).strip(), validate=True)
     except NotFoundError:
         key = SigningKey.generate()
         write_file(path, [base64.b64encode(key.seed()) + b"\n"], new=True)
