@@ -60,11 +60,11 @@ def exchange(
         target = parts.path or "/"
         sent = {"Accept-Encoding": "identity", "User-Agent": "antsmem", "Connection": "close", **(fields or {})}
         connection.request(method, target + (f"?{parts.query}" if parts.query else ""), body or None, sent)
-        answer = connection.getresponse()
-        content = _read(answer, bounds.size_bytes, origin)
-        if answer.getheader("Content-Encoding", "identity") != "identity":
-            raise IntegrityError(f"`{origin}` sent a compressed answer, which was not asked for", hint=_HINT)
-        return Answer(answer.status, content, {name.lower(): value for name, value in answer.getheaders()})
+        with connection.getresponse() as answer:
+            content = _read(answer, bounds.size_bytes, origin)
+            if answer.getheader("Content-Encoding", "identity") != "identity":
+                raise IntegrityError(f"`{origin}` sent a compressed answer, which was not asked for", hint=_HINT)
+            return Answer(answer.status, content, {name.lower(): value for name, value in answer.getheaders()})
     except (OSError, http.client.IncompleteRead, http.client.RemoteDisconnected) as error:
         raise BackendError(
             f"`{origin}` does not answer to {method}: {type(error).__name__}", hint=_HINT
@@ -97,7 +97,7 @@ def _read(answer: http.client.HTTPResponse, limit: int, origin: str) -> bytes:
     """The whole body. A connection that ends early must not pass for a shorter body."""
     wanted = answer.length
     if wanted is None and not answer.chunked:
-        raise IntegrityError(f"`{origin}` does not say how long its answer is", hint=_HINT)
+        raise http.client.IncompleteRead(b"")
     content = bytearray()
     while piece := answer.read(min(_PIECE, limit + 1 - len(content))):
         content += piece
