@@ -19,8 +19,9 @@ from antsmem.drivers.relay_http import Answer
 from antsmem.identity.resolve import Pointer
 
 pytest.importorskip("dns", reason="pip install dnspython")
-dnslib = pytest.importorskip("dnslib", reason="pip install dnslib")
+pytest.importorskip("dnslib", reason="pip install dnslib")
 
+import dnslib
 from dnslib.server import BaseResolver, DNSLogger, DNSServer
 
 SCID = "Qm" + "a" * 44
@@ -49,8 +50,8 @@ class Zone(BaseResolver):  # type: ignore[misc]
         return reply
 
 
-@pytest.fixture
-def zone() -> Iterator[Zone]:
+@pytest.fixture(scope="module")
+def dns_server() -> Iterator[Zone]:
     zone = Zone()
     silent = DNSLogger("-request,-reply,-truncated,-error,-recv,-send,-data", prefix=False)
     udp = DNSServer(zone, address="127.0.0.1", port=0, logger=silent)
@@ -59,6 +60,14 @@ def zone() -> Iterator[Zone]:
     yield zone
     udp.stop()
     udp.server.server_close()
+
+
+@pytest.fixture
+def zone(dns_server: Zone) -> Zone:
+    """An empty one."""
+    dns_server.records.clear()
+    dns_server.asked.clear()
+    return dns_server
 
 
 @pytest.fixture
@@ -146,7 +155,7 @@ class Web(BaseHTTPRequestHandler):
 def web() -> Iterator[ThreadingHTTPServer]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Web)
     server.asked = []
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
     yield server
     server.shutdown()
     server.server_close()

@@ -54,8 +54,8 @@ def test_a_handle_is_read(text: str, handle: Handle, uri: str, url: str) -> None
 @pytest.mark.parametrize(
     "text",
     ["", "@", "@@", "kevin", "@kevin", "@kevin@", "@@relay.example", "@ke vin@relay.example", "@-k@relay.example",
-     "@kevin@relay", "a..b", "@kevin@relay.example/x", "relay.example:0", "@" + "k" * 40 + "@relay.example", "\u0430.org",
-     "@kevin@relay.example\n", "../etc", "169.254.169.254"],
+     "@kevin@relay", "a..b", "@kevin@relay.example/x", "relay.example:0", "@" + "k" * 40 + "@relay.example",
+     "\u0430.org", "@kevin@relay.example\n", "../etc", "169.254.169.254"],
 )  # fmt: skip
 def test_what_is_no_handle(text: str) -> None:
     with pytest.raises(UsageError):
