@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,11 +15,17 @@ from antsmem.cli.output import table
 from antsmem.cli.relays import find, own_relay, public_relay, seen
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import read_file, write_file
-from antsmem.core.errors import AntsmemError, BackendError, IntegrityError, NotFoundError, UsageError
+from antsmem.core.errors import (
+    BackendError,
+    IntegrityError,
+    NotFoundError,
+    RefusedError,
+    RollbackError,
+    UsageError,
+)
 from antsmem.core.record import record
 from antsmem.identity.fields import Fields
 from antsmem.identity.handle import (
-    Handle,
     handles_of,
     parse_handle,
     relay_url,
@@ -180,6 +187,7 @@ def move(
     url = relay_url(relay)
     before = [place for place in relays_of(ctx.log.document) if place != url]
     public_relay(ctx, url).info()  # nothing is changed for a relay that is not there
+    _refuse_stale(ctx, [url, *before])
     document = _moved_document(ctx.log, url, handle or ())
     escrow = _amend(ctx, document, kit) if document != ctx.log.document else ""
     told, not_told, taken = _tell(ctx, [url, *before])
@@ -230,7 +238,7 @@ def _tell(ctx: Context, urls: list[str]) -> tuple[list[str], list[str], list[str
     for url in urls:
         try:
             head = own_relay(ctx, url).register(ctx.log.text)
-        except AntsmemError as error:
+        except (BackendError, NotFoundError, RefusedError) as error:
             ctx.output.error(error)
             not_told.append(url)
             continue
@@ -239,6 +247,29 @@ def _tell(ctx: Context, urls: list[str]) -> tuple[list[str], list[str], list[str
             claimed = [each.name for each in handles_of(ctx.log.document) if each.name and each.url == url]
             taken = [name for name in claimed if name not in head.handles]
     return told, not_told, taken
+
+
+def _refuse_stale(ctx: Context, urls: list[str]) -> None:
+    """`RollbackError` if a relay has a longer log: one more entry behind this one would be a second history."""
+    for url in urls:
+        with suppress(BackendError, NotFoundError, RefusedError):
+            theirs = _theirs(ctx, url)
+            if theirs.version > ctx.log.version:
+                raise RollbackError(
+                    f"relay `{url}` has version {theirs.version} of the log, this workspace {ctx.log.version}",
+                    hint="antsmem relay register takes it over; then run the same command again",
+                )
+
+
+def _theirs(ctx: Context, url: str) -> IdentityLog:
+    """The agent's log as a relay has it, of the same history as the one here."""
+    from antsmem.identity.resolve import newest_of
+
+    log = parse_log(public_relay(ctx, url).log(ctx.log.scid).text)
+    if log.scid != ctx.log.scid:
+        raise IntegrityError(f"relay `{url}` served the log of another identity")
+    newest_of(ctx.log, log)
+    return log
 
 
 def _from_file(ctx: Context, path: Path) -> IdentityLog:
@@ -259,19 +290,13 @@ def _from_file(ctx: Context, path: Path) -> IdentityLog:
 
 def _compared(ctx: Context) -> list[str]:
     """What the agent's own relays have that this workspace has not, and the other way round."""
-    from antsmem.identity.resolve import newest_of
-
     problems = []
     for url in relays_of(ctx.log.document):
         try:
-            fetched = public_relay(ctx, url).log(ctx.log.scid)
-        except (BackendError, NotFoundError) as error:
+            theirs = _theirs(ctx, url)
+        except (BackendError, NotFoundError, RefusedError) as error:
             problems.append(str(error))
             continue
-        theirs = parse_log(fetched.text)
-        if theirs.scid != ctx.log.scid:
-            raise IntegrityError(f"relay `{url}` served the log of another identity")
-        newest_of(ctx.log, theirs)
         if theirs.version != ctx.log.version:
             what = f"relay `{url}` has version {theirs.version}, this workspace {ctx.log.version}"
             problems.append(f"{what}: antsmem relay register")
@@ -302,6 +327,3 @@ def _text(row: IdentityRow) -> str:
     lines += [f"relay   {url}" for url in row.relays]
     lines += [f"handle  {handle}" for handle in row.handles]
     return "\n".join(lines)
-
-
-__all__ = ["Handle", "app"]
