@@ -1,4 +1,4 @@
-"""What a relay keeps: agents with their logs and keys, handles, slots, inboxes. One SQLite file.
+"""What a relay keeps: agents with their logs and keys, handles, slots and inboxes, in one SQLite file.
 
 Every change is one transaction, on disk before it is acknowledged (WAL, `synchronous=FULL`). Used nonces lie in a
 file of their own, which need not wait for the disk: a machine that lost power is not back within their minute.

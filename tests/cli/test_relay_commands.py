@@ -262,7 +262,8 @@ def test_a_move_wants_the_kit_of_this_agent_and_a_relay_that_is_there(
 
 def test_calls_that_cannot_be_meant(home: Home, relay: RelayServer) -> None:
     cases = {
-        10: [["relay", "serve", "--data", "agent/SOUL.md"], ["relay", "inbox"], ["relay", "status"], ["relay", "register"], ["identity", "verify", "./nothing"],
+        10: [["relay", "serve", "--data", "agent/SOUL.md"], ["relay", "inbox"], ["relay", "status"],
+             ["relay", "register"], ["identity", "verify", "./nothing"],
              ["identity", "resolve", f"@nobody@127.0.0.1:{relay.port}"],
              ["relay", "send", "Qm" + "a" * 44, "x", "--relay", relay.url],
              ["relay", "inbox", "--relay", relay.url]],
