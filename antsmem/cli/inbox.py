@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from antsmem.backup.statement import open_statement, sign_statement
 from antsmem.cli.relays import own_relay, resolver
 from antsmem.core.clock import utc_text
-from antsmem.core.errors import AntsmemError, BackendError, CannotUnlockError, IntegrityError, NotFoundError
+from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
 from antsmem.core.record import record
 from antsmem.identity.endpoint import MAX_ITEMS, READ_SCHEMA, InboxItem
 from antsmem.identity.fields import Fields
@@ -55,6 +55,7 @@ class Inbox:
         self._senders: dict[str, IdentityLog] = {}
         self._read: list[bytes] = []
         self._drop: list[tuple[str, str, str]] = []
+        self._stuck: list[tuple[str, str, str]] = []
 
     def read(self) -> list[InboxRow]:
         """Everything that waits, oldest first. What is forged is named, and goes with `settle`; what this host
@@ -68,8 +69,10 @@ class Inbox:
             rows += [self._row(item) for item in items]
         return rows
 
-    def settle(self) -> None:
-        """Tell the relay what was read: it then tells the senders."""
+    def settle(self, *, discard: bool) -> None:
+        """Tell the relay what was read: it then tells the senders. `discard`: what this host cannot open goes
+        too."""
+        self._drop += self._stuck if discard else []
         while self._read or self._drop:
             read, drop = self._read[:MAX_ITEMS], self._drop[: MAX_ITEMS - len(self._read[:MAX_ITEMS])]
             self._relay.settle(read, drop)
@@ -83,7 +86,8 @@ class Inbox:
         except IntegrityError as error:
             self._drop.append((item.kind, item.sender, item.message))
             problem: AntsmemError = error
-        except (BackendError, CannotUnlockError, NotFoundError) as error:
+        except (CannotUnlockError, NotFoundError) as error:
+            self._stuck.append((item.kind, item.sender, item.message))
             problem = error
         return InboxRow(item.kind, item.message, item.sender, "", "", "", str(problem))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from antsmem.core.clock import now_ns
-from antsmem.core.errors import NotFoundError
+from antsmem.core.errors import BackendError, IntegrityError, NotFoundError, RefusedError
 from antsmem.identity.handle import is_scid, parse_handle, relay_url, relays_of
 from antsmem.identity.seen import Seen
 
@@ -52,6 +52,27 @@ def resolver(context: Context, nameserver: str) -> Resolver:
     from antsmem.identity.resolve import Resolver
 
     return Resolver(lambda url: public_relay(context, url), Domains(nameserver), seen(context), context.now_ns)
+
+
+def newest_log(context: Context, text: bytes) -> bytes:
+    """An agent's log `text`, or what its relays have more of it: whoever extends an old one makes a second
+    history. A relay that does not answer, or answers nonsense, is named and passed over. `RollbackError`: two
+    histories."""
+    from antsmem.identity.log import parse_log
+    from antsmem.identity.resolve import newest_of
+
+    log = parse_log(text)
+    for url in relays_of(log.document):
+        try:
+            theirs = parse_log(public_relay(context, url).log(log.scid).text)
+            if theirs.scid != log.scid:
+                raise IntegrityError("the log of another identity")
+        except (BackendError, IntegrityError, NotFoundError, RefusedError):
+            context.output.warn(f"relay `{url}` did not say whether it has a longer identity log")
+            continue
+        log = newest_of(log, theirs)
+        context.output.note("afterwards tell the relays who is host now: antsmem relay register")
+    return log.text
 
 
 def find(context: Context, who: str, relay: str, nameserver: str) -> Resolved:

@@ -102,10 +102,14 @@ class RelayClient:
 
     def register(self, log: bytes) -> Head:
         """The log goes there whole; the relay takes what extends the one it has."""
-        self._own()
-        return self._head(
-            self._ask("POST", "/agents", _SMALL, log, {"Content-Type": "application/jsonl"}, sign=True)
-        )
+        if len(log) > MAX_LOG_BYTES:
+            raise UsageError(f"a relay keeps logs of up to {MAX_LOG_BYTES} bytes, this one has {len(log)}")
+        kind = {"Content-Type": "application/jsonl"}
+        try:
+            answer = self._ask("PUT", f"/agents/{self._own().scid}/log", _SMALL, log, kind, sign=True)
+        except NotFoundError:
+            answer = self._ask("POST", "/agents", _SMALL, log, kind, sign=True)
+        return self._head(answer)
 
     def head(self, scid: str) -> Head:
         """What the relay says of an agent."""
@@ -266,8 +270,11 @@ class RelayClient:
         if code == "retired-key":
             raise RetiredError(f"{what} refuses this host: the identity log revoked its key")
         if code in {"log-fork", "log-older"}:
-            kind = "another log of this identity" if code == "log-fork" else "a longer log of this identity"
-            raise RollbackError(f"{what} has {kind} than this one", hint="antsmem identity verify compares them")
+            if code == "log-fork":
+                raise RollbackError(f"{what} has another log of this identity than this one", hint=_FORK)
+            raise RollbackError(
+                f"{what} has a longer log of this identity", hint="antsmem relay register takes it over"
+            )
         if code in _MEANINGS:
             kind_of, says, hint = _MEANINGS[code]
             raise kind_of(f"{what} {says}", hint=hint)
@@ -276,6 +283,7 @@ class RelayClient:
         raise RefusedError(f"{what} answered {answer.status}", hint=_HINT)
 
 
+_FORK: Final = "stop: find out who holds a control key; `antsmem identity verify` compares the logs"
 _JSON: Final = {"Content-Type": "application/json"}
 _MEANINGS: Final[Mapping[str, tuple[type[AntsmemError], str, str]]] = {
     "not-found": (NotFoundError, "has nothing there", _HINT),

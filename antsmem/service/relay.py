@@ -196,11 +196,10 @@ class RelayService:
         """`POST /agents` and `PUT /agents/{scid}/log`: the log proves itself, the signature that its host sends
         it."""
         _require_kind(request, JSONL)
+        if scid is not None and self._store.log(_scid(scid))[0] == request.body:
+            self._own(request, signed, scid)  # nothing new, so nothing to verify at length
+            return _json(200, self._head(scid))
         by = self._signed_by(request, signed)
-        if scid is not None:
-            self._store.key_state(_scid(scid), by.public)
-        elif not self._new_agents.allows("", self._seconds):
-            raise Refusal(429, "too-often", "too many new agents")
         log = parse_log(request.body)
         if scid not in {None, log.scid} or not log.text.endswith(b"\n"):
             raise Refusal(400, "malformed", "not the log of this agent")
@@ -209,6 +208,8 @@ class RelayService:
             raise Refusal(403, "unknown-key", "the log does not name the key that signed the request")
         if known.revoked:
             raise Refusal(403, "retired-key", "the log revoked the key that signed the request")
+        if not self._store.knows(log.scid) and not self._new_agents.allows("", self._seconds):
+            raise Refusal(429, "too-often", "too many new agents")
         self._spend(by)
         new = self._store.keep_log(log, relays_of(log.document), self._claimed(log))
         return _json(201 if new else 200, self._head(log.scid))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import logging
 import signal
 import socket
@@ -54,6 +55,7 @@ def serve(listen: str, folder: Path, url: str, ready: Callable[[Listening], None
     if not url and not is_loopback(f"http://{host}:1"):
         raise UsageError(f"`{listen}` is not this machine alone", hint="say how it is reached: --url https://NAME")
     url = relay_url(url) if url else ""
+    gc.enable()  # the program switches it off for its short runs; this one is long
     make_private_dir(folder)
     with locked(folder / "relay.lock", f"another relay works on `{folder}`"):
         key = _key(folder / "relay.key")

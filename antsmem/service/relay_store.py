@@ -24,6 +24,7 @@ MAX_AGENTS: Final = 20_000
 MAX_ITEMS: Final = 1_000
 MAX_FROM_ONE: Final = 100
 """Unread messages in one inbox: of everybody, and of one sender."""
+MAX_INBOX_BYTES: Final = 16 << 20
 
 _TABLES: Final = """
 CREATE TABLE IF NOT EXISTS agents (
@@ -148,6 +149,11 @@ class RelayStore:
             names = db.execute("SELECT name FROM handles WHERE scid = ? ORDER BY name", (scid,)).fetchall()
         return Kept(scid, head, tuple(json.loads(relays)), tuple(name for (name,) in names))
 
+    def knows(self, scid: str) -> bool:
+        """Whether the agent is registered."""
+        with self._change() as db:
+            return db.execute("SELECT 1 FROM agents WHERE scid = ?", (scid,)).fetchone() is not None
+
     def log(self, scid: str) -> tuple[bytes, str]:
         """(log, its head)."""
         with self._change() as db:
@@ -267,10 +273,12 @@ def _unknown() -> Refusal:
 
 
 def _refuse_full(db: sqlite3.Connection, scid: str, sender: str) -> None:
-    everybody, one = db.execute(
-        "SELECT count(*), count(*) FILTER (WHERE sender = ?) FROM items WHERE scid = ?", (sender, scid)
+    everybody, size_bytes, one = db.execute(
+        """SELECT count(*), coalesce(sum(length(body)), 0), count(*) FILTER (WHERE sender = ?)
+           FROM items WHERE scid = ?""",
+        (sender, scid),
     ).fetchone()
-    if everybody >= MAX_ITEMS or one >= MAX_FROM_ONE:
+    if everybody >= MAX_ITEMS or one >= MAX_FROM_ONE or size_bytes >= MAX_INBOX_BYTES:
         raise Refusal(507, "inbox-full", "the inbox takes no more from this sender until it is read")
 
 

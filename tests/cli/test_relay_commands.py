@@ -223,6 +223,45 @@ def test_another_host_of_the_agent_takes_over_what_was_changed(
     assert identity(twin) == identity(home)
 
 
+def test_a_recovery_begins_with_the_longest_log(home: Home, relay: RelayServer, tmp_path: Path) -> None:
+    """The repository was away when the agent moved: extending what it has would make two histories."""
+    home.must("backup")
+    move(home, relay)
+    shutil.copytree(home.repository, tmp_path / "away")
+    move(home, relay, "--handle", unique("kevin"))
+    (tmp_path / "machine").mkdir()
+    new = Home(tmp_path / "machine")
+    new.workspace = new.root / "agent"
+    words = ["recover", str(new.workspace), "--kit", str(home.root / KIT), "--repository", str(tmp_path / "away")]
+    ran = new.run(*words)
+    assert ran.code == 0 and "(version 4)" in ran.out, ran
+    new.must("relay", "register")
+
+
+def test_a_repository_that_is_away_while_the_agent_moves_is_named(home: Home, relay: RelayServer) -> None:
+    home.repository.rename(home.root / "away")
+    ran = home.run("-C", str(home.workspace), "identity", "move", "--relay", relay.url, "--kit", KIT)
+    assert ran.code == 3 and "old identity log" in ran.err
+
+
+def test_what_cannot_be_opened_stays_until_it_is_discarded(home: Home, other: Home, relay: RelayServer) -> None:
+    move(home, relay)
+    move(other, relay)
+    scid = str(identity(home)["scid"])
+    other.must("relay", "send", scid, "for the old host")
+    home.must("backup")
+    shutil.rmtree(home.workspace)
+    ran = home.run("recover", str(home.workspace), "--kit", KIT, "--repository", str(home.repository))
+    assert ran.code == 0, ran
+    home.must("relay", "register")
+    for _ in range(2):
+        (item,) = home.must("relay", "inbox", "--json", code=3).document["items"]
+        assert item["problem"] and not item["text"]
+    home.must("relay", "inbox", "--discard", code=3)
+    assert home.must("relay", "inbox").out == "nothing new\n"
+    assert "read" not in other.must("relay", "inbox").out
+
+
 def test_a_bundle_is_verified_anywhere_and_a_changed_one_nowhere(home: Home, other: Home) -> None:
     home.must("identity", "export", "--out", "bundle")
     text = (home.root / "bundle").read_bytes()

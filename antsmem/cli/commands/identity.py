@@ -16,6 +16,7 @@ from antsmem.cli.relays import find, own_relay, public_relay, seen
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import read_file, write_file
 from antsmem.core.errors import (
+    AntsmemError,
     BackendError,
     IntegrityError,
     NotFoundError,
@@ -88,7 +89,7 @@ class Verified:
 
 @record
 class Moved:
-    """Where the agent is found now. `not_told`: relays that do not know it yet."""
+    """Where the agent is found now. `not_told`: relays and repositories that do not know it yet."""
 
     scid: str
     version: int
@@ -191,22 +192,25 @@ def move(
     document = _moved_document(ctx.log, url, handle or ())
     escrow = _amend(ctx, document, kit) if document != ctx.log.document else ""
     told, not_told, taken = _tell(ctx, [url, *before])
+    unpublished = _publish(ctx) if escrow else []
     moved = Moved(
         ctx.log.scid,
         ctx.log.version,
         url,
         tuple(str(each) for each in handles_of(ctx.log.document)),
         tuple(told),
-        tuple(not_told),
+        (*not_told, *unpublished),
         escrow,
     )
     for place in not_told:
         ctx.output.warn(f"relay `{place}` was not told: antsmem relay register --relay {place} does it later")
+    for name in unpublished:
+        ctx.output.warn(f"repository `{name}` has the old identity log until the next antsmem backup")
     for name in taken:
         ctx.output.warn(f"handle `@{name}@{url.partition('://')[2]}` belongs to another agent")
     text = f"{moved.scid} (version {moved.version}) is found at {url}"
     ctx.output.result("identity-move", moved, text + (f"\nthe sealed keys' escrow is {escrow}" if escrow else ""))
-    if not_told or taken:
+    if not_told or unpublished or taken:
         raise typer.Exit(3)
 
 
@@ -247,6 +251,21 @@ def _tell(ctx: Context, urls: list[str]) -> tuple[list[str], list[str], list[str
             claimed = [each.name for each in handles_of(ctx.log.document) if each.name and each.url == url]
             taken = [name for name in claimed if name not in head.handles]
     return told, not_told, taken
+
+
+def _publish(ctx: Context) -> list[str]:
+    """Bring the log to every repository, since a recovery begins there; the names of those where it failed."""
+    from antsmem.backup.publish import publish_keys
+    from antsmem.cli.keys import host_keyring
+
+    failed = []
+    for config in ctx.agent.repositories:
+        try:
+            publish_keys(ctx.repository(config, host_keyring(ctx)))
+        except AntsmemError as error:
+            ctx.output.error(error)
+            failed.append(config.name)
+    return failed
 
 
 def _refuse_stale(ctx: Context, urls: list[str]) -> None:

@@ -139,6 +139,7 @@ def inbox(
     context: typer.Context,
     relay: RelayOption = "",
     keep: Annotated[bool, typer.Option("--keep", help="Leave everything there, unread.")] = False,
+    discard: Annotated[bool, typer.Option("--discard", help="Also remove what this host cannot open.")] = False,
 ) -> None:
     """Read the messages that wait, and tell their senders."""
     from antsmem.cli.inbox import Inbox
@@ -150,7 +151,7 @@ def inbox(
     ctx.output.result("relay-inbox", {"items": rows}, "\n".join(row.shown() for row in rows) or nothing)
     if not keep:  # only now that they are shown: a message may come twice, but is never lost
         for each in opened:
-            each.settle()
+            each.settle(discard=discard)
     if any(row.problem for row in rows):
         raise typer.Exit(3)
 
