@@ -7,6 +7,7 @@ import base64
 import binascii
 import hashlib
 import os
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
@@ -44,7 +45,7 @@ from antsmem.identity.endpoint import (
     Slot,
 )
 from antsmem.identity.fields import Fields, to_base64
-from antsmem.identity.handle import relay_url
+from antsmem.identity.handle import is_scid, relay_url
 from antsmem.identity.http_signature import NONCE_BYTES, Request, sign_request
 from antsmem.identity.multikey import parse_multikey
 from antsmem.identity.seen import Seen
@@ -53,6 +54,7 @@ from antsmem.identity.signing import SigningKey
 _SMALL: Final = 64 << 10
 _INBOX: Final = 4 << 20
 _TRIES: Final = 5
+_MESSAGE: Final = re.compile(r"[A-Za-z0-9_-]{22}")
 _HINT: Final = "see `antsmem relay status`"
 
 
@@ -130,9 +132,10 @@ class RelayClient:
     def handle(self, name: str) -> str:
         """The SCID behind a handle."""
         said = self._statement(self._ask("GET", f"/handles/{name}", _SMALL).body, HANDLE_SCHEMA)
-        if said.text("handle") != name:
+        scid = said.text("scid")
+        if said.text("handle") != name or not is_scid(scid):
             raise self._other("another handle")
-        return said.text("scid")
+        return scid
 
     def send(self, to: str, message: str, sealed: bytes) -> Receipt:
         """A message; the same one again is the same message."""
@@ -163,6 +166,8 @@ class RelayClient:
             fields = Fields(item, "an item of the inbox")
             kind = fields.choice("kind", ("message", "read"))
             sender, message, body = fields.text("from"), fields.text("id"), fields.data("body")
+            if not is_scid(sender) or not _MESSAGE.fullmatch(message):
+                raise self._other("something else")
             found.append(InboxItem(fields.number("number"), kind, sender, message, body))
         return found
 

@@ -104,6 +104,30 @@ def test_a_message_cannot_act_on_the_terminal_or_pretend_to_be_two(
     assert len(re.findall(r"^---", out, re.MULTILINE)) == 1
 
 
+def test_a_secret_is_not_sent(home: Home, relay: RelayServer) -> None:
+    move(home, relay)
+    token = "gh" + "p_q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi"
+    ran = home.run("-C", str(home.workspace), "relay", "send", str(identity(home)["scid"]), f"my token: {token}")
+    assert ran.code == 21 and token not in ran.out + ran.err
+    assert home.must("relay", "inbox").out == "nothing new\n"
+
+
+def test_an_agent_with_two_relays_is_reached_by_either(home: Home, other: Home, second: RelayServer) -> None:
+    first = engines.started(RelayServer())
+    try:
+        move(home, first, "--relay", second.url)
+        move(other, second)
+        assert identity(home)["relays"] == [first.url, second.url]
+        scid = str(identity(home)["scid"])
+        other.must("relay", "send", scid, "one")
+        first.kill()
+        other.must("relay", "send", scid, "two")
+        first.restart()
+        assert {item["text"] for item in home.must("relay", "inbox", "--json").document["items"]} == {"one", "two"}
+    finally:
+        first.close()
+
+
 def test_a_handle_belongs_to_who_had_it_first(home: Home, other: Home, relay: RelayServer) -> None:
     name = unique("kevin")
     move(home, relay, "--handle", name)

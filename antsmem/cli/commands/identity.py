@@ -48,6 +48,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 BUNDLE_SCHEMA = "antsmem.identity-bundle/1"
+# `rotate` has a file of its own: from antsmem.cli.commands.rotate import rotate; app.command()(rotate)
 _LIMIT = 1 << 20
 _NAMESERVER = typer.Option(help="ADDRESS:PORT to ask instead of the system's DNS.")
 
@@ -93,7 +94,7 @@ class Moved:
 
     scid: str
     version: int
-    relay: str
+    relays: tuple[str, ...]
     handles: tuple[str, ...]
     told: tuple[str, ...]
     not_told: tuple[str, ...]
@@ -177,7 +178,9 @@ def export(
 @app.command()
 def move(
     context: typer.Context,
-    relay: Annotated[str, typer.Option(help="URL of the relay where the agent is found from now on.")],
+    relay: Annotated[
+        list[str], typer.Option(help="URL of the relay where the agent is found from now on; more in their order.")
+    ],
     kit: Annotated[Path, typer.Option(help="The recovery kit: nobody else may change the identity.")],
     handle: Annotated[
         list[str] | None, typer.Option(help="Also be found as this: a name at the relay, or a domain.")
@@ -185,18 +188,19 @@ def move(
 ) -> None:
     """Move to another relay; the identity stays, and the old relays say where to."""
     ctx: Context = context.obj
-    url = relay_url(relay)
-    before = [place for place in relays_of(ctx.log.document) if place != url]
-    public_relay(ctx, url).info()  # nothing is changed for a relay that is not there
-    _refuse_stale(ctx, [url, *before])
-    document = _moved_document(ctx.log, url, handle or ())
+    urls = list(dict.fromkeys(relay_url(each) for each in relay))
+    before = [place for place in relays_of(ctx.log.document) if place not in urls]
+    for place in urls:
+        public_relay(ctx, place).info()  # nothing is changed for a relay that is not there
+    _refuse_stale(ctx, [*urls, *before])
+    document = _moved_document(ctx.log, urls, handle or ())
     escrow = _amend(ctx, document, kit) if document != ctx.log.document else ""
-    told, not_told, taken = _tell(ctx, [url, *before])
+    told, not_told, taken = _tell(ctx, [*urls, *before])
     unpublished = _publish(ctx) if escrow else []
     moved = Moved(
         ctx.log.scid,
         ctx.log.version,
-        url,
+        tuple(urls),
         tuple(str(each) for each in handles_of(ctx.log.document)),
         tuple(told),
         (*not_told, *unpublished),
@@ -207,18 +211,18 @@ def move(
     for name in unpublished:
         ctx.output.warn(f"repository `{name}` has the old identity log until the next antsmem backup")
     for name in taken:
-        ctx.output.warn(f"handle `@{name}@{url.partition('://')[2]}` belongs to another agent")
-    text = f"{moved.scid} (version {moved.version}) is found at {url}"
+        ctx.output.warn(f"handle `{name}` belongs to another agent")
+    text = f"{moved.scid} (version {moved.version}) is found at {', '.join(urls)}"
     ctx.output.result("identity-move", moved, text + (f"\nthe sealed keys' escrow is {escrow}" if escrow else ""))
     if not_told or unpublished or taken:
         raise typer.Exit(3)
 
 
-def _moved_document(log: IdentityLog, url: str, names: list[str] | tuple[str, ...]) -> Document:
-    authority = url.partition("://")[2]
+def _moved_document(log: IdentityLog, urls: list[str], names: list[str] | tuple[str, ...]) -> Document:
+    authority = urls[0].partition("://")[2]
     wanted = [parse_handle(name if "." in name or "@" in name else f"@{name}@{authority}") for name in names]
     handles = dict.fromkeys([*handles_of(log.document), *wanted])
-    return with_handles(with_relays(log.document, [url]), list(handles))
+    return with_handles(with_relays(log.document, urls), list(handles))
 
 
 def _amend(ctx: Context, document: Document, kit_path: Path) -> str:
@@ -237,7 +241,7 @@ def _amend(ctx: Context, document: Document, kit_path: Path) -> str:
 
 
 def _tell(ctx: Context, urls: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """Push the log: (relays that took it, relays that did not, handles of the first one that others have)."""
+    """Push the log: (relays that took it, relays that did not, handles that others have there)."""
     told, not_told, taken = [], [], []
     for url in urls:
         try:
@@ -247,9 +251,8 @@ def _tell(ctx: Context, urls: list[str]) -> tuple[list[str], list[str], list[str
             not_told.append(url)
             continue
         told.append(url)
-        if url == urls[0]:
-            claimed = [each.name for each in handles_of(ctx.log.document) if each.name and each.url == url]
-            taken = [name for name in claimed if name not in head.handles]
+        claimed = [each for each in handles_of(ctx.log.document) if each.name and each.url == url]
+        taken += [str(each) for each in claimed if each.name not in head.handles]
     return told, not_told, taken
 
 

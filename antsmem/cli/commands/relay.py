@@ -18,6 +18,7 @@ from antsmem.core.disk import make_private_dir, write_file
 from antsmem.core.errors import (
     AntsmemError,
     BackendError,
+    LeakError,
     NotFoundError,
     RefusedError,
     RetiredError,
@@ -120,8 +121,9 @@ def send(
     said = " ".join(text) if text else "" if sys.stdin.isatty() else sys.stdin.read()
     if not said.strip():
         raise UsageError("nothing to send", hint='antsmem relay send TO "the text", or pipe it in')
-    found = find(ctx, to, relay, nameserver)
     keystore = ctx.keystore
+    _refuse_leak(ctx, said)
+    found = find(ctx, to, relay, nameserver)
     message = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
     address = Address(keystore.scid, found.log.scid, message)
     sealed = seal_message(said, address, keystore.op_key, found.log, ctx.now_ns)
@@ -156,6 +158,16 @@ def inbox(
         raise typer.Exit(3)
 
 
+def _refuse_leak(ctx: Context, said: str) -> None:
+    """A message leaves the host as a backup does, and is looked through like one."""
+    leaks = ctx.scanner().scan(said.encode())
+    if leaks:
+        raise LeakError(
+            f"nothing was sent, because the message holds a secret ({leaks[0].rule})",
+            hint="leave it out, and say where the receiver finds it",
+        )
+
+
 def _take_longer(ctx: Context, client: RelayClient) -> None:
     """Take over the longer log that a relay has, as far as it continues this one."""
     from antsmem.cli.relays import seen
@@ -166,7 +178,8 @@ def _take_longer(ctx: Context, client: RelayClient) -> None:
     theirs = parse_log(fetched.text)
     newest = newest_of(ctx.log, theirs)
     seen(ctx).look(newest, fetched.statement, client.url, ctx.now_ns)
-    write_file(ctx.layout.identity_log, [newest.text])
+    with ctx.working():
+        write_file(ctx.layout.identity_log, [newest.text])
     ctx.output.note(f"the identity log has version {newest.version} now, was {ctx.log.version}")
     public, host = ctx.keystore.op_key.public, ctx.keystore.host
     if newest.op_key(public).revoked:
