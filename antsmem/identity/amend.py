@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from antsmem.core.age import X25519Identity
-from antsmem.core.errors import UsageError
+from antsmem.core.disk import read_file
+from antsmem.core.errors import ConflictError, UsageError
 from antsmem.core.record import field, record, replace
 from antsmem.identity.document import Document, op_keys_of
 from antsmem.identity.escrow import seal_escrow
 from antsmem.identity.extend import commit, extend_log
 from antsmem.identity.files import IdentityFiles, all_or_none
 from antsmem.identity.keystore import Keystore, save_keystore
-from antsmem.identity.log import IdentityLog
+from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog
 from antsmem.identity.recovery import RecoveryKit
 
 
@@ -35,9 +36,12 @@ def amend_identity(
     """Append an entry with `document`, signed by the kit's control key, to `log`; `place` is (files, now_ns).
 
     Who speaks for the agent stays as it is (`UsageError` otherwise): this is for relays and handles. `host` opens
-    `keystore`. `UsageError` if the kit is of another identity. If anything fails, all is as it was before.
+    `keystore`. `ConflictError` if the log on disk is not `log` any more, `UsageError` if the kit is of another
+    identity. If anything fails, all is as it was before.
     """
     files, now_ns = place
+    if read_file(files.log, MAX_LOG_BYTES) != log.text:
+        raise ConflictError("the identity log was changed by another run")
     if op_keys_of(document) != op_keys_of(log.document):
         raise UsageError("the new document names other op keys than the old one")
     generation = kit.generation(log)

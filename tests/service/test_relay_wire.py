@@ -315,6 +315,27 @@ def _call(
     return int(got[0][:3]), json.loads(b"".join(parts))
 
 
+@given(
+    st.sampled_from(["GET", "PUT", "POST", "HEAD", "DELETE", "", "\x00"]),
+    st.lists(
+        st.sampled_from(["agents", "log", "handles", "inbox", "epoch", "SCID", "..", "", "%2e"])
+        | st.text(max_size=9)
+    ),
+    st.binary(max_size=200)
+    | st.sampled_from([b"{}", b"[]", b'{"read":[{}],"drop":[]}', b'{"read":[],"drop":[1]}']),
+    st.booleans(),
+)
+def test_no_request_ends_in_a_traceback(
+    inside: tuple[RelayService, Agent], method: str, path: list[str], body: bytes, proper: bool
+) -> None:
+    service, agent = inside
+    place = "/" + "/".join(path).replace("SCID", agent.scid)
+    made, fields = request("https://relay.example", method, place, body, JSON)
+    signature = signed(made, agent.key) if proper and place.isascii() else {}
+    status, _ = _call(service, method, place, body, {**fields, **signature})
+    assert status in {200, 400, 401, 403, 404, 405, 413, 415, 421, 428}
+
+
 def test_without_its_one_check_a_relay_takes_a_forgery(
     inside: tuple[RelayService, Agent], monkeypatch: pytest.MonkeyPatch
 ) -> None:
