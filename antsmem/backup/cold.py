@@ -22,6 +22,7 @@ from blake3 import blake3
 
 from antsmem.backup import repository as repo
 from antsmem.backup import tarstream
+from antsmem.backup.cache import size_of
 from antsmem.backup.hot import BackupResult, Job, clock_warning, manifest_lines, neighbours, refusal
 from antsmem.backup.intake import WINDOW, Intake, is_sparse
 from antsmem.backup.lease import leased
@@ -290,7 +291,7 @@ def _head(
         root=blake3(manifest).digest(),
         entries=len(lines),
         files=len(files),
-        size_bytes=sum(record[3] for record in files),
+        size_bytes=sum(map(size_of, files)),
         left_out=found.left_out,
         warnings=warnings,
     )

@@ -64,29 +64,31 @@ def read_index_file(repository: Repository, name: str) -> dict[str, list[bytes]]
         raise IntegrityError(
             f"`{name}` is not what its name says", hint="antsmem check --repair rebuilds the index"
         )
-    found: dict[str, list[bytes]] = {}
-    held: list[bytes] = []
+    text = decompress(age.unseal(sealed, repository.keys.identities), _LIMIT)
     try:
-        for row in decompress(age.unseal(sealed, repository.keys.identities), _LIMIT).decode().splitlines():
-            if row.startswith("P "):
-                held = found.setdefault(row[2:], [])
-            else:
-                held.append(bytes.fromhex(row))
+        return dict(_contents_of(block) for block in text.decode("ascii").split("P ")[1:])
     except ValueError:
         raise IntegrityError(f"`{name}` is malformed", hint="antsmem check --repair rebuilds the index") from None
-    return found
 
 
-def put_index(repository: Repository, contents: Mapping[str, Iterable[bytes]]) -> str:
+def _contents_of(block: str) -> tuple[str, list[bytes]]:
+    pack, _, rows = block.partition("\n")
+    digests = bytes.fromhex(rows)  # passes over the newlines
+    if len(rows) != 65 * (len(digests) // 32) or len(digests) % 32:
+        raise ValueError
+    return pack, [digests[at : at + 32] for at in range(0, len(digests), 32)]
+
+
+def put_index(repository: Repository, contents: Mapping[str, Collection[bytes]]) -> str:
     """Write one index file over `contents` (pack → digests); returns its name."""
     from antsmem.core import age
 
-    rows = []
-    for pack, digests in contents.items():
-        rows.append(f"P {pack}\n")
-        rows += [f"{digest.hex()}\n" for digest in digests]
+    blocks = [
+        f"P {pack}\n" + (b"".join(digests).hex("\n", 32) + "\n" if digests else "")
+        for pack, digests in contents.items()
+    ]
     _, recipient = repository.keys.sealing[HOT]
-    parts = age.seal([compress("".join(rows).encode(), 3)], [recipient])
+    parts = age.seal([compress("".join(blocks).encode(), 3)], [recipient])
     sha256 = hashlib.sha256()
     for part in parts:
         sha256.update(part)

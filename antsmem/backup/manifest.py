@@ -20,7 +20,7 @@ The lines are cut by content into segments (objects); the root object lists them
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -34,7 +34,9 @@ LIST_LENGTH: Final = 256
 
 _ODD = re.compile(rb"[\x00-\x1f\x7f\\]")
 _ESCAPE = re.compile(rb"\\0([0-3][0-7]{2})")
-_KINDS = frozenset({b"d", b"f", b"c", b"C", b"l", b"h", b"p", b"s", b"b", b"x"})
+_HOLDING = frozenset({b"f", b"c", b"C"})
+_POINTING = frozenset({b"l", b"h", b"x"})
+_KINDS = _HOLDING | _POINTING | {b"d", b"p", b"s", b"b"}
 
 
 class Entry(NamedTuple):  # not a dataclass: a restore makes one a path, and these are made five times faster
@@ -53,7 +55,7 @@ class Entry(NamedTuple):  # not a dataclass: a restore makes one a path, and the
     @property
     def is_file(self) -> bool:
         """Whether it has content of its own."""
-        return self.kind in {b"f", b"c", b"C"}
+        return self.kind in _HOLDING
 
 
 def escape(name: bytes) -> bytes:
@@ -62,7 +64,7 @@ def escape(name: bytes) -> bytes:
         return name
     if _is_utf8(name):
         return _ODD.sub(lambda found: b"\\0%03o" % found[0][0], name)
-    return b"".join(b"\\0%03o" % c if c < 32 or c > 126 or c == 92 else bytes((c,)) for c in name)
+    return _in_ascii(name)
 
 
 def unescape(text: bytes) -> bytes:
@@ -84,17 +86,19 @@ def parse_line(text: bytes) -> Entry:
     try:
         kind, mode, owner, mtime, size, third, path, *rest = text.split(b"\t")
         uid, gid = owner.split(b":")
-        holds = kind in {b"f", b"c", b"C"}
-        entry = Entry(
-            kind=kind,
-            mode=int(mode, 8) & 0o7777,
-            owner=(int(uid), int(gid)),
-            mtime_ns=int(mtime),
-            size_bytes=int(size),
-            digest=bytes.fromhex(third.decode()) if holds else b"",
-            link=unescape(third) if kind in {b"l", b"h", b"x"} else b"",
-            path=unescape(path),
-            attributes=rest[0] if rest else b"",
+        holds = kind in _HOLDING
+        entry = Entry._make(  # by position: there are as many as there are files
+            (
+                kind,
+                int(mode, 8) & 0o7777,
+                (int(uid), int(gid)),
+                int(mtime),
+                int(size),
+                bytes.fromhex(third.decode()) if holds else b"",
+                unescape(third) if kind in _POINTING else b"",
+                unescape(path),
+                rest[0] if rest else b"",
+            )
         )
     except ValueError:
         raise IntegrityError("the manifest holds a malformed line") from None
@@ -132,10 +136,46 @@ def parse_object_list(text: bytes) -> list[bytes]:
     return digests
 
 
-def read_manifest(root: bytes, fetch: Callable[[bytes], bytes]) -> list[Entry]:
-    """All entries under the root object `root`, checked: see `checked`. `fetch` gives an object's bytes."""
+def read_manifest(
+    root: bytes, fetch: Callable[[bytes], bytes], lines: int, paths: Collection[bytes] = ()
+) -> list[Entry]:
+    """The entries under the root object `root`, which has `lines` lines, checked: see `checked`. `fetch` gives an
+    object's bytes. With `paths` (relative, clean) only those at, below and above them, and what they link to."""
     text = b"".join([fetch(digest) for digest in parse_object_list(fetch(root))])
-    return checked(map(parse_line, text.splitlines()))
+    if text.count(b"\n") != lines:
+        raise IntegrityError("the manifest has another length than its head says")
+    if not paths:
+        return checked(map(parse_line, text.splitlines()))
+    wanted = set(paths)
+    while True:
+        entries = _entries_about(text, wanted)
+        links = {entry.link for entry in entries if entry.kind == b"h"} - wanted
+        if not links:
+            return checked(entries)
+        wanted |= links
+
+
+def _entries_about(text: bytes, paths: Collection[bytes]) -> list[Entry]:
+    """The entries of `text` at, below and above `paths`. Their lines are found first: reading one costs more."""
+    above = {ROOT}.union(*map(with_folders, paths))
+    starts = set()
+    for path in above:
+        ends = (b"\n", b"\t", b"/") if path in paths else (b"\n", b"\t")
+        for form in {escape(path), _in_ascii(path)}:  # the second if a name below it is not UTF-8
+            for end in ends:
+                at = text.find(needle := b"\t" + form + end)
+                while at >= 0:
+                    starts.add(text.rfind(b"\n", 0, at) + 1)
+                    at = text.find(needle, at + 1)
+    below = tuple(path + b"/" for path in paths)
+    found = [parse_line(text[start : text.index(b"\n", start)]) for start in sorted(starts)]
+    return [entry for entry in found if entry.path in above or entry.path.startswith(below)]
+
+
+def with_folders(path: bytes) -> list[bytes]:
+    """`path` and the directories it is in, topmost first (without the root)."""
+    parts = path.split(b"/")
+    return [b"/".join(parts[: count + 1]) for count in range(len(parts))]
 
 
 def checked(entries: Iterable[Entry]) -> list[Entry]:
@@ -162,6 +202,10 @@ def checked(entries: Iterable[Entry]) -> list[Entry]:
 def shown(path: bytes) -> str:
     """A path for people: one line, whatever its bytes."""
     return escape(path).decode()
+
+
+def _in_ascii(name: bytes) -> bytes:
+    return b"".join(b"\\0%03o" % c if c < 32 or c > 126 or c == 92 else bytes((c,)) for c in name)
 
 
 def _is_utf8(name: bytes) -> bool:

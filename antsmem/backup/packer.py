@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from antsmem.backup.store import Store
     from antsmem.core.age import Recipient
 
-_THREADS: Final = 2
+_THREADS: Final = 3
 _DRAFTS: Final = 5
 _INLINE: Final = 2 << 20
 
@@ -35,7 +35,7 @@ class Kind(IntEnum):
     META = 2
 
 
-_LEVELS: Final = {Kind.TEXT: 3, Kind.DATA: 2, Kind.META: 6}
+_LEVELS: Final = {Kind.TEXT: 2, Kind.DATA: 2, Kind.META: 6}
 
 
 @record
@@ -70,6 +70,7 @@ class Packer:
         for thread in self._threads:
             thread.join()
         self._threads = []
+        self._drafts, self._free = [None] * len(Kind), queue.SimpleQueue()  # the memory of all drafts
 
     def abandon(self) -> None:
         """Give the run up: end the threads and take back the packs that it wrote (best effort: what stays is
