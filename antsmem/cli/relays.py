@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from antsmem.core.clock import now_ns
-from antsmem.core.errors import BackendError, IntegrityError, NotFoundError, RefusedError
-from antsmem.identity.handle import is_scid, parse_handle, relay_url, relays_of
+from antsmem.core.errors import BackendError, IntegrityError, NotFoundError, RefusedError, RollbackError
+from antsmem.identity.handle import handles_of, is_scid, parse_handle, relay_url, relays_of
 from antsmem.identity.seen import Seen
 
 if TYPE_CHECKING:
     from antsmem.cli.context import Context
     from antsmem.drivers.relay import RelayClient
+    from antsmem.identity.log import IdentityLog
     from antsmem.identity.resolve import Resolved, Resolver
 
 
@@ -52,6 +55,46 @@ def resolver(context: Context, nameserver: str) -> Resolver:
     from antsmem.identity.resolve import Resolver
 
     return Resolver(lambda url: public_relay(context, url), Domains(nameserver), seen(context), context.now_ns)
+
+
+def tell_relays(context: Context, urls: Sequence[str]) -> tuple[list[str], list[str], list[str]]:
+    """Push the log: (relays that took it, relays that did not, handles that others have there)."""
+    told, not_told, taken = [], [], []
+    for url in urls:
+        try:
+            head = own_relay(context, url).register(context.log.text)
+        except (BackendError, NotFoundError, RefusedError) as error:
+            context.output.error(error)
+            not_told.append(url)
+            continue
+        told.append(url)
+        claimed = [each for each in handles_of(context.log.document) if each.name and each.url == url]
+        taken += [str(each) for each in claimed if each.name not in head.handles]
+    return told, not_told, taken
+
+
+def refuse_stale(context: Context, urls: Sequence[str]) -> None:
+    """`RollbackError` if a relay has a longer log: one more entry behind this one would be a second history."""
+    for url in urls:
+        with suppress(BackendError, NotFoundError, RefusedError):
+            theirs = log_at(context, url)
+            if theirs.version > context.log.version:
+                raise RollbackError(
+                    f"relay `{url}` has version {theirs.version} of the log, this workspace {context.log.version}",
+                    hint="antsmem relay register takes it over; then run the same command again",
+                )
+
+
+def log_at(context: Context, url: str) -> IdentityLog:
+    """The agent's log as a relay has it, of the same history as the one here."""
+    from antsmem.identity.log import parse_log
+    from antsmem.identity.resolve import newest_of
+
+    log = parse_log(public_relay(context, url).log(context.log.scid).text)
+    if log.scid != context.log.scid:
+        raise IntegrityError(f"relay `{url}` served the log of another identity")
+    newest_of(context.log, log)
+    return log
 
 
 def newest_log(context: Context, text: bytes) -> bytes:

@@ -304,11 +304,12 @@ _MEANINGS: Final[Mapping[str, tuple[type[AntsmemError], str, str]]] = {
 
 
 class RelayLedger:
-    """The ledger's anchor at a relay: its newest head, as an opaque document in the slot `ledger`."""
+    """The ledger's anchor at a relay: its newest head, as an opaque document in the slot `ledger`. `name` is what
+    messages call it."""
 
-    def __init__(self, client: RelayClient) -> None:
+    def __init__(self, client: RelayClient, name: str = "") -> None:
         self._client = client
-        self.name = client.url
+        self.name = name or client.url
 
     def fetch(self) -> bytes | None:
         """The document, None if there is none. `BackendError`: the relay does not answer."""
@@ -316,31 +317,30 @@ class RelayLedger:
         return None if found is None else found.data
 
     def publish(self, data: bytes) -> None:
-        """Make `data` the document unless the one there is as new: `RollbackError` if its `head` has a higher
-        `seq`, `ConflictError` if it has the same one and is another, or if others keep writing."""
-        mine = _sequence(data)
+        """Make `data` the document. One about the same head is left as it is; `RollbackError` if the head there
+        has a higher `seq`, or the same one and another `hash`; `ConflictError` if others keep writing."""
+        mine = _head_of(data)
         for _ in range(_TRIES):
             found = self._client.slot(LEDGER)
             if found is not None:
-                if found.data == data:
-                    return
-                theirs = _sequence(found.data)
-                if theirs > mine:
-                    raise RollbackError(
-                        f"relay `{self.name}` has ledger entry {theirs}, newer than {mine}", hint=_HINT
-                    )
+                theirs = _head_of(found.data)
                 if theirs == mine:
-                    raise ConflictError(f"relay `{self.name}` has another ledger entry {mine}")
+                    return
+                if theirs[0] >= mine[0]:
+                    what = "is newer than" if theirs[0] > mine[0] else "is another one than"
+                    raise RollbackError(
+                        f"anchor `{self.name}`: ledger entry {theirs[0]} {what} {mine[0]}", hint=_HINT
+                    )
             try:
                 self._client.put_slot(LEDGER, data, None if found is None else found.etag)
                 return
             except ConflictError:
                 continue
-        raise ConflictError(f"relay `{self.name}`: others keep writing the ledger")
+        raise ConflictError(f"anchor `{self.name}`: others keep writing the ledger")
 
 
-def _sequence(data: bytes) -> int:
-    """The member `seq` of the document's `head`."""
+def _head_of(data: bytes) -> tuple[int, str]:
+    """`seq` and `hash` of the document's `head`."""
     document = canonical.loads(data, MAX_SLOT_BYTES)
-    head = document.get("head") if isinstance(document, dict) else None
-    return Fields(head, "the head of a ledger").number("seq")
+    fields = Fields(document.get("head") if isinstance(document, dict) else None, "the head of a ledger")
+    return fields.number("seq"), fields.text("hash")

@@ -21,7 +21,7 @@ import engines
 import pytest
 from relays import Agent, RelayServer, new_agent
 
-from antsmem.core.errors import AntsmemError, BackendError, ConflictError, RollbackError
+from antsmem.core.errors import AntsmemError, BackendError, ConflictError, IntegrityError, RollbackError
 from antsmem.drivers.relay import RelayLedger
 from antsmem.identity.endpoint import EPOCH, LEDGER
 
@@ -105,8 +105,8 @@ def test_no_increment_is_lost_and_without_the_condition_some_are(relay: RelaySer
 
 
 def test_a_ledger_anchor_never_goes_back(relay: RelayServer, tmp_path: Path) -> None:
-    def document(sequence: int, more: str = "") -> bytes:
-        return json.dumps({"head": {"seq": sequence}, "more": more}).encode()
+    def document(sequence: int, digest: str = "", more: str = "") -> bytes:
+        return json.dumps({"head": {"seq": sequence, "hash": digest}, "more": more}).encode()
 
     agent = crowd(relay, tmp_path)
     one, two = (RelayLedger(agent.client(relay.url, tmp_path / "seen", host)) for host in list(agent.keys)[:2])
@@ -117,8 +117,12 @@ def test_a_ledger_anchor_never_goes_back(relay: RelayServer, tmp_path: Path) -> 
     two.publish(document(3))
     with pytest.raises(RollbackError):
         one.publish(document(2))
-    with pytest.raises(ConflictError):
+    one.publish(document(3, more="sealed to another host"))
+    with pytest.raises(RollbackError):
         one.publish(document(3, "another"))
+    for broken in (b"", b"[]", b'{"head":1}', b'{"head":{"seq":-1,"hash":""}}'):
+        with pytest.raises(IntegrityError):
+            one.publish(broken)
     assert one.fetch() == document(3)
     relay.kill()
     with pytest.raises(BackendError):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +11,7 @@ import typer
 from antsmem.backup.statement import open_statement, sign_statement
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
-from antsmem.cli.relays import find, own_relay, public_relay, seen
+from antsmem.cli.relays import find, log_at, public_relay, refuse_stale, seen, tell_relays
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import read_file, write_file
 from antsmem.core.errors import (
@@ -21,7 +20,6 @@ from antsmem.core.errors import (
     IntegrityError,
     NotFoundError,
     RefusedError,
-    RollbackError,
     UsageError,
 )
 from antsmem.core.record import record
@@ -192,10 +190,10 @@ def move(
     before = [place for place in relays_of(ctx.log.document) if place not in urls]
     for place in urls:
         public_relay(ctx, place).info()  # nothing is changed for a relay that is not there
-    _refuse_stale(ctx, [*urls, *before])
+    refuse_stale(ctx, [*urls, *before])
     document = _moved_document(ctx.log, urls, handle or ())
     escrow = _amend(ctx, document, kit) if document != ctx.log.document else ""
-    told, not_told, taken = _tell(ctx, [*urls, *before])
+    told, not_told, taken = tell_relays(ctx, [*urls, *before])
     unpublished = _publish(ctx) if escrow else []
     moved = Moved(
         ctx.log.scid,
@@ -240,22 +238,6 @@ def _amend(ctx: Context, document: Document, kit_path: Path) -> str:
     return str(escrow)
 
 
-def _tell(ctx: Context, urls: list[str]) -> tuple[list[str], list[str], list[str]]:
-    """Push the log: (relays that took it, relays that did not, handles that others have there)."""
-    told, not_told, taken = [], [], []
-    for url in urls:
-        try:
-            head = own_relay(ctx, url).register(ctx.log.text)
-        except (BackendError, NotFoundError, RefusedError) as error:
-            ctx.output.error(error)
-            not_told.append(url)
-            continue
-        told.append(url)
-        claimed = [each for each in handles_of(ctx.log.document) if each.name and each.url == url]
-        taken += [str(each) for each in claimed if each.name not in head.handles]
-    return told, not_told, taken
-
-
 def _publish(ctx: Context) -> list[str]:
     """Bring the log to every repository, since a recovery begins there; the names of those where it failed."""
     from antsmem.backup.publish import publish_keys
@@ -269,29 +251,6 @@ def _publish(ctx: Context) -> list[str]:
             ctx.output.error(error)
             failed.append(config.name)
     return failed
-
-
-def _refuse_stale(ctx: Context, urls: list[str]) -> None:
-    """`RollbackError` if a relay has a longer log: one more entry behind this one would be a second history."""
-    for url in urls:
-        with suppress(BackendError, NotFoundError, RefusedError):
-            theirs = _theirs(ctx, url)
-            if theirs.version > ctx.log.version:
-                raise RollbackError(
-                    f"relay `{url}` has version {theirs.version} of the log, this workspace {ctx.log.version}",
-                    hint="antsmem relay register takes it over; then run the same command again",
-                )
-
-
-def _theirs(ctx: Context, url: str) -> IdentityLog:
-    """The agent's log as a relay has it, of the same history as the one here."""
-    from antsmem.identity.resolve import newest_of
-
-    log = parse_log(public_relay(ctx, url).log(ctx.log.scid).text)
-    if log.scid != ctx.log.scid:
-        raise IntegrityError(f"relay `{url}` served the log of another identity")
-    newest_of(ctx.log, log)
-    return log
 
 
 def _from_file(ctx: Context, path: Path) -> IdentityLog:
@@ -315,7 +274,7 @@ def _compared(ctx: Context) -> list[str]:
     problems = []
     for url in relays_of(ctx.log.document):
         try:
-            theirs = _theirs(ctx, url)
+            theirs = log_at(ctx, url)
         except (BackendError, NotFoundError, RefusedError) as error:
             problems.append(str(error))
             continue
