@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any, Final, Protocol
+from collections.abc import Collection, Sequence
+from typing import Final, Protocol
 
 from antsmem.core.record import field, record
 
@@ -138,6 +138,3 @@ class Relay(Protocol):
     def put_slot(self, name: str, data: bytes, expected: str | None) -> Slot:
         """Replace it if its etag still is `expected` (None: if there is none), else `ConflictError`."""
         ...
-
-
-Statement = Mapping[str, Any]

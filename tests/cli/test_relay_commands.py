@@ -119,9 +119,13 @@ def test_an_agent_with_two_relays_is_reached_by_either(home: Home, other: Home, 
         move(other, second)
         assert identity(home)["relays"] == [first.url, second.url]
         scid = str(identity(home)["scid"])
-        other.must("relay", "send", scid, "one")
+        other.must("relay", "send", scid, "one", "--relay", first.url)
         first.kill()
         other.must("relay", "send", scid, "two")
+        seen = home.must("relay", "inbox", "--keep", "--json", code=3).document["items"]
+        assert [item["text"] for item in seen] == ["two"], "the other relay is not forgotten because of this one"
+        rows = home.must("relay", "register", "--json", code=3).document["relays"]
+        assert [bool(row["problem"]) for row in rows] == [True, False]
         first.restart()
         assert {item["text"] for item in home.must("relay", "inbox", "--json").document["items"]} == {"one", "two"}
     finally:

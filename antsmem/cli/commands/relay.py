@@ -81,15 +81,20 @@ def serve(
 def register(context: typer.Context, relay: RelayOption = "") -> None:
     """Bring the identity log to the relays, or here what another host of the agent has added to it."""
     ctx: Context = context.obj
-    rows = []
-    for url in own_relays(ctx, relay):
+    rows, urls = [], own_relays(ctx, relay)
+    for url in urls:
         client = own_relay(ctx, url)
         try:
-            head = client.register(ctx.log.text)
-        except RollbackError:
-            _take_longer(ctx, client)
-            head = own_relay(ctx, url).register(ctx.log.text)
-        rows.append(_row(ctx, url, head))
+            try:
+                head = client.register(ctx.log.text)
+            except RollbackError:
+                _take_longer(ctx, client)
+                head = client.register(ctx.log.text)
+            rows.append(_row(ctx, url, head))
+        except (BackendError, RefusedError) as error:
+            if len(urls) == 1:
+                raise
+            rows.append(RelayRow(url, 0, False, (), str(error)))
     _report(ctx, "relay-register", rows)
 
 
@@ -147,14 +152,23 @@ def inbox(
     from antsmem.cli.inbox import Inbox
 
     ctx: Context = context.obj
-    opened = [Inbox(ctx, url) for url in own_relays(ctx, relay)]
-    rows = [row for each in opened for row in each.read()]
+    urls = own_relays(ctx, relay)
+    opened, rows, away = [], [], False
+    for each in [Inbox(ctx, url) for url in urls]:
+        try:
+            rows += each.read()
+            opened.append(each)
+        except (BackendError, NotFoundError, RefusedError) as error:
+            if len(urls) == 1:
+                raise
+            ctx.output.warn(str(error))
+            away = True
     nothing = "" if ctx.options.quiet else "nothing new"
     ctx.output.result("relay-inbox", {"items": rows}, "\n".join(row.shown() for row in rows) or nothing)
     if not keep:  # only now that they are shown: a message may come twice, but is never lost
         for each in opened:
             each.settle(discard=discard)
-    if any(row.problem for row in rows):
+    if away or any(row.problem for row in rows):
         raise typer.Exit(3)
 
 
