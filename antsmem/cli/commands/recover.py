@@ -18,6 +18,7 @@ from antsmem.cli.commands.open import choose, driver_options, with_kit
 from antsmem.cli.commands.restore import text
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
+from antsmem.cli.relays import newest_log
 from antsmem.core.config import AgentConfig, RepositoryConfig, agent_path, write_agent
 from antsmem.core.disk import read_file
 from antsmem.core.record import record, replace
@@ -100,7 +101,7 @@ def _become_host(
     store = opened.store
     names = [item.name for item in store.list("keys") if item.name.endswith(".age")]
     saved = SavedIdentity(
-        log=store.get(IDENTITY_LOG),
+        log=newest_log(ctx, store.get(IDENTITY_LOG)),
         epochs={name.partition("/")[2]: store.get(name) for name in names},
         escrow=read_file(escrow, _LIMIT) if escrow else None,
     )
