@@ -32,6 +32,7 @@ COMMANDS = {
     "show": "browse",
     "diff": "browse",
     "repository": "repository",
+    "secret": "secret",
     "waive": "waive",
     "log": "log",
     "status": "status",

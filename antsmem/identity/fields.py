@@ -54,6 +54,17 @@ class Fields:
             raise self._wrong(name)
         return value
 
+    def object(self, name: str) -> dict[str, Any]:
+        """An object."""
+        value = self._take(name)
+        if not isinstance(value, dict):
+            raise self._wrong(name)
+        return value
+
+    def has(self, name: str) -> bool:
+        """Whether the member is there (still)."""
+        return name in self._left
+
     def items(self, name: str) -> list[Any]:
         """A list of anything."""
         value = self._take(name)

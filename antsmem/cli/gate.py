@@ -1,0 +1,74 @@
+"""The restore gate as `antsmem recover` uses it: ask every anchor, open the escrow, decide about each secret."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from antsmem.backup.ledger_anchor import RepositoryAnchor
+from antsmem.backup.repository import IDENTITY_LOG, Repository
+from antsmem.cli.context import Context
+from antsmem.core.config import ANCHOR_PREFIX, RepositoryConfig, agent_path, read_agent
+from antsmem.core.disk import read_file
+from antsmem.core.record import record
+from antsmem.identity.anchor import PinFile, ask
+from antsmem.identity.gate import Gated, gate, newest_ledger
+from antsmem.identity.log import IdentityLog, parse_log
+from antsmem.identity.recovery import RecoveryKit
+from antsmem.identity.secrets_escrow import FILE, SecretsEscrow, open_secrets
+
+if TYPE_CHECKING:
+    from antsmem.identity.anchor import Anchor
+
+_LIMIT = 1 << 20
+_ESCROW_LIMIT = 24 << 20
+
+
+@record
+class GateOptions:
+    """What a person says about secrets at a recovery: where their escrow is, where else to ask for the ledger, and
+    whether to go on where nobody can tell how new it is."""
+
+    secrets: Path | None = None
+    anchors: Sequence[str] = ()
+    accept_stale: bool = False
+
+
+def pass_gate(ctx: Context, opened: Repository, config: RepositoryConfig, kit: Path, given: GateOptions) -> Gated:
+    """What may come back. Nothing is written, and nothing is believed that is forged (`IntegrityError`), rolled
+    back or forked (`RollbackError`)."""
+    log = parse_log(opened.store.get(IDENTITY_LOG))
+    identity = RecoveryKit.parse(read_file(kit, _LIMIT).decode(errors="replace")).identity
+    escrow = _escrow(ctx, log, given.secrets)
+    opened_escrow: SecretsEscrow | None = None
+    if escrow is not None:
+        opened_escrow = open_secrets(read_file(escrow, _ESCROW_LIMIT), [identity], log)
+    pin = PinFile(ctx.state_dir / log.scid / "ledger-pin.json", "this machine's pin")
+    backup = (config.name, pin.name)
+    told = ask(
+        [RepositoryAnchor(config.name, lambda: opened.store), pin, *given_anchors(ctx, config, given.anchors)]
+    )
+    held = {"the secrets' escrow": opened_escrow.ledger} if opened_escrow else {}
+    newest = newest_ledger(told, [identity], log, held)
+    return gate(newest, opened_escrow, backup, ctx.now_ns, accept_stale=given.accept_stale)
+
+
+def given_anchors(ctx: Context, config: RepositoryConfig, urls: Sequence[str]) -> list[Anchor]:
+    """The anchors that a person named, but for the repository itself: that is no second opinion."""
+    wanted = [url for url in urls if url not in {config.url, config.name} and not _is_same(ctx, url, config.url)]
+    return [ctx.anchor(f"anchor-{number}", url) for number, url in enumerate(wanted, 1)]
+
+
+def _is_same(ctx: Context, url: str, other: str) -> bool:
+    return not url.startswith(ANCHOR_PREFIX) and ctx.named([url])[0].url == other
+
+
+def _escrow(ctx: Context, log: IdentityLog, given: Path | None) -> Path | None:
+    """The secrets' escrow to take: the one given, else the newest where this machine's operator keeps them."""
+    if given is not None:
+        return given
+    from antsmem.identity.escrow import newest_escrow
+
+    configured = read_agent(agent_path(ctx.config_dir, log.scid)).escrow
+    return newest_escrow(Path(configured) if configured else ctx.data_dir / log.scid / "escrow", FILE)
