@@ -28,6 +28,7 @@ from antsmem.core.errors import (
 )
 from antsmem.core.record import field, record, replace
 from antsmem.identity.anchor import (
+    Head,
     PinFile,
     Publication,
     check_head,
@@ -233,11 +234,19 @@ def _pinned(access: Access, pin: bytes | None, ledger: Ledger, *, lost: bool) ->
     """Whether the pin has seen the whole of `ledger`; `RollbackError` if it has seen more, or something else."""
     if pin is None:
         return False
-    head = publication_from_bytes(pin).head
-    check_head(head, access.log)
+    head = _pin_head(access, pin)
     if not ledger.holds(head.seq, head.hash) and not (lost and head.seq > ledger.seq):
         raise fork("the pin") if head.seq <= ledger.seq else _rolled_back("the pin", head.seq, ledger)
     return head.seq == ledger.seq
+
+
+def _pin_head(access: Access, pin: bytes) -> Head:
+    try:
+        head = publication_from_bytes(pin).head
+        check_head(head, access.log)
+    except IntegrityError as error:
+        raise IntegrityError(f"pin `{access.pin}`: {error}", hint=f"remove it, then: {_FIND}") from None
+    return head
 
 
 def _seen(access: Access, found: Custody) -> Iterator[tuple[str, int, str]]:
@@ -246,7 +255,7 @@ def _seen(access: Access, found: Custody) -> Iterator[tuple[str, int, str]]:
     if last := found.keystore.ledger:
         yield "the keystore", canonical.loads(last[-1].encode(), MAX_BYTES)["seq"], _hash(last[-1])
     if (pin := PinFile(access.pin).fetch()) is not None:
-        head = publication_from_bytes(pin).head
+        head = _pin_head(access, pin)
         yield "the pin", head.seq, head.hash
 
 

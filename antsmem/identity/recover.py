@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
 
 from antsmem.core import canonical
 from antsmem.core.age import X25519Identity
@@ -109,22 +110,17 @@ def recover_identity(
         secrets=saved.gated.secrets if saved.gated else (),
     )
     ledger = _continued(saved.gated, keystore, recovered.log, now_ns)
-    if ledger is not None:
-        keystore = replace(keystore, ledger=(canonical.dumps(ledger.rows[-1].body).decode(),))
+    last_change = (canonical.dumps(ledger.rows[-1].body).decode(),) if ledger else ()
+    keystore = replace(keystore, ledger=last_change)
     with all_or_none() as placing:
         placing.new(files.host_key, host_key_text(host_key, keystore.agent, host, now_ns))
-        for name, key in opened.items():
-            data = bytes(saved.epochs[f"{name}.age"])
-            if name.startswith("hot-"):
-                data = seal_epoch(name, key, recipient, recovery)
-            placing.replace(files.epochs / f"{name}.age", data)
+        for name, data in _resealed(saved.epochs, opened, recipient, recovery).items():
+            placing.replace(files.epochs / name, data)
         for new in made:
             placing.new(files.epochs / new.epoch.file_name, new.sealed)
         placing.replace(files.log, recovered.log.text)
-        if ledger is not None:
-            head = sign_head(ledger, host, op_key)
-            placing.replace(files.ledger, seal_ledger(ledger, op_key, (recipient, *recovery)))
-            placing.replace(files.head, canonical.dumps(head_to_json(head)) + b"\n")
+        for path, data in _ledger_files(files, ledger, keystore):
+            placing.replace(path, data)
         placing.track(files.keystore, lambda: save_keystore(files.keystore, keystore, host_key))
         keystore = replace(keystore, sequence=1)
         # Secrets have an escrow of their own, which every host can renew.
@@ -145,6 +141,18 @@ def _continued(gated: Gated | None, keystore: Keystore, log: IdentityLog, now_ns
         return None
     row = secret_row("recover", keystore.host, log.version, "identity", "")
     return extended(gated.ledger, [row], keystore.op_key, now_ns)
+
+
+def _ledger_files(files: IdentityFiles, ledger: Ledger | None, keystore: Keystore) -> list[tuple[Path, bytes]]:
+    """The ledger and its public head, for the new host."""
+    if ledger is None:
+        return []
+    head = sign_head(ledger, keystore.host, keystore.op_key)
+    recipients = (keystore.host_recipient, *keystore.recovery_recipients)
+    return [
+        (files.ledger, seal_ledger(ledger, keystore.op_key, recipients)),
+        (files.head, canonical.dumps(head_to_json(head)) + b"\n"),
+    ]
 
 
 def _open_escrow(kit: RecoveryKit, saved: SavedIdentity, log: IdentityLog) -> Escrow | None:
@@ -179,6 +187,18 @@ def _open_readable(
         except (CannotUnlockError, IntegrityError):
             unreadable.append(file_name)
     return opened, tuple(unreadable)
+
+
+def _resealed(
+    epochs: Mapping[str, Buffer], opened: Mapping[str, X25519Identity], host: str, recovery: tuple[str, ...]
+) -> dict[str, bytes]:
+    """The epoch files that were opened, by file name; the hot ones sealed so that the new host opens them too."""
+    return {
+        f"{name}.age": seal_epoch(name, key, host, recovery)
+        if name.startswith("hot-")
+        else bytes(epochs[f"{name}.age"])
+        for name, key in opened.items()
+    }
 
 
 def _refuse_other_log(files: IdentityFiles, saved: bytes) -> None:

@@ -24,7 +24,7 @@ from antsmem.identity.secret_set import ChangedSecrets
 
 @record
 class Compared:
-    """How this host's ledger stands: how many rows were taken over from anchors, and who did not answer, and why."""
+    """How this host's ledger stands: how many rows came from anchors, and who did not answer, and why."""
 
     custody: Custody
     adopted: int
@@ -32,7 +32,7 @@ class Compared:
 
 
 def compare_ledger(access: Access, anchors: Sequence[Anchor], now_ns: int) -> Compared:
-    """Ask all `anchors` and take over a ledger that continues this host's; also finds again one that was lost here.
+    """Ask all `anchors` and take over a ledger that continues this host's; that mends one that was lost, too.
 
     Raises `RollbackError` where two histories part, `IntegrityError` for a forged one; an anchor that does not
     answer is told of.

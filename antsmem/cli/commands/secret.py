@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from antsmem.cli.context import Context
+from antsmem.cli.get import get_secret
 from antsmem.cli.ledger import publish_to, renew_escrow
 from antsmem.cli.output import table
-from antsmem.cli.values import parse_pairs, read_value, say_value
+from antsmem.cli.values import parse_pairs, read_value
 from antsmem.core.errors import AntsmemError, BackendError, RollbackError, UsageError
 from antsmem.core.record import record
 from antsmem.identity.custody import Custody, open_custody
-from antsmem.identity.secret import CLASSES, Secret, usable
+from antsmem.identity.secret import CLASSES, Secret
 from antsmem.identity.secret_revoke import destroy_secret, revoke_secret
 from antsmem.identity.secret_rotate import activate_secret, rotate_secret
 from antsmem.identity.secret_set import ChangedSecrets, NewSecret, set_secrets
@@ -77,12 +77,7 @@ def get(
     show: Annotated[bool, typer.Option("--show", help="Print it even on a terminal.")] = False,
 ) -> None:
     """Print the active value of a secret to standard output, as it was put in."""
-    ctx: Context = context.obj
-    if sys.stdout.isatty() and not show:
-        raise UsageError(
-            "a secret is not shown on a terminal", hint=f"antsmem secret get {name} --show, or pipe it on"
-        )
-    say_value(ctx, usable(_custody(ctx).keystore.secrets, name))
+    get_secret(context.obj, name, show=show)
 
 
 @app.command("list")
