@@ -129,8 +129,7 @@ def adopt_ledger(access: Access, newer: Ledger, now_ns: int) -> Custody:
             if not newer.holds(seq, digest):
                 raise fork(where) if seq <= newer.seq else _rolled_back(where, seq, newer)
         secrets = under_ledger(found.keystore.secrets, newer.standings(), utc_text(now_ns))
-        last = (canonical.dumps(newer.rows[-1].body).decode(),) if newer.rows else ()
-        keystore = replace(found.keystore, secrets=secrets, ledger=last)
+        keystore = replace(found.keystore, secrets=secrets, ledger=newer.last_row)
         made = Custody(save_keystore(access.files.keystore, keystore, access.host), newer)
         return replace(made, pending=_complete(access, made))
 

@@ -105,6 +105,11 @@ class Ledger:
         """The hash of its newest row; 64 zeros: it has none."""
         return self.rows[-1].hash if self.rows else FIRST
 
+    @property
+    def last_row(self) -> tuple[str, ...]:
+        """Its newest row as canonical JSON, as a keystore keeps it; nothing if it has none."""
+        return (canonical.dumps(self.rows[-1].body).decode(),) if self.rows else ()
+
     def holds(self, seq: int, digest: str) -> bool:
         """Whether a ledger whose row `seq` has the hash `digest` is this one as it was then."""
         return seq <= self.seq and digest == (self.rows[seq - 1].hash if seq else FIRST)

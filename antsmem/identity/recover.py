@@ -110,8 +110,7 @@ def recover_identity(
         secrets=saved.gated.secrets if saved.gated else (),
     )
     ledger = _continued(saved.gated, keystore, recovered.log, now_ns)
-    last_change = (canonical.dumps(ledger.rows[-1].body).decode(),) if ledger else ()
-    keystore = replace(keystore, ledger=last_change)
+    keystore = replace(keystore, ledger=ledger.last_row if ledger else ())
     with all_or_none() as placing:
         placing.new(files.host_key, host_key_text(host_key, keystore.agent, host, now_ns))
         for name, data in _resealed(saved.epochs, opened, recipient, recovery).items():
