@@ -18,9 +18,8 @@ GLOBAL |= {"--install-completion", "--show-completion"}
 _LINK = re.compile(r"(?<!!)\[[^\]\[]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(
-    r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: (add|list|init|test|show)\b)?([^|;&\n]*)"
-)
+_CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)([^|;&\n]*)")
+GROUPS = {name.split()[1] for name, _ in commands() if len(name.split()) > 2}
 
 
 def prose(text: str) -> str:
@@ -83,14 +82,13 @@ def calls() -> Iterator[tuple[str, str, list[str]]]:
     """(where, command, options) of every `antsmem …` that a page shows as code."""
     for page in pages():
         for found in _CALL.finditer(code(page.read_text("utf-8"))):
-            name, second, rest = found.groups()
-            command = (
-                f"antsmem {name} {second}" if name in {"repository", "config"} and second else f"antsmem {name}"
-            )
+            name, rest = found.groups()
             try:
                 words = shlex.split(rest, comments=True)
             except ValueError:
                 words = rest.split()
+            second = words.pop(0) if name in GROUPS and words and re.fullmatch(r"[a-z]+", words[0]) else ""
+            command = f"antsmem {name} {second}".rstrip()
             options = [word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
             yield f"{page.relative_to(PROJECT)}: {found[0].strip()}", command, options
 
@@ -102,7 +100,7 @@ def test_every_command_in_the_pages_exists_with_its_options() -> None:
     wrong = []
     seen = set()
     for where, command, options in calls():
-        if command in {f"antsmem {group}" for group in ("repository", "config")}:
+        if command in {f"antsmem {group}" for group in GROUPS}:
             continue
         seen.add(command)
         if command not in known or not set(options) <= known[command]:

@@ -16,7 +16,7 @@ from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import size
 from antsmem.core.config import RepositoryConfig
-from antsmem.core.errors import AntsmemError, LeakError, UsageError
+from antsmem.core.errors import AntsmemError, LeakError, RollbackError, UsageError
 from antsmem.core.record import record
 from antsmem.workspace.classes import Classifier
 
@@ -54,7 +54,8 @@ def backup(
                 opened = ctx.repository(config, keys)
                 done.append(_one(ctx, opened, tier, rehash))
                 ctx.keep_pin(opened, done[-1].pin)
-                _publish_ledger(ctx, config, opened)
+                if (trouble := _publish_ledger(ctx, config, opened)) is not None:
+                    failed[config.name] = trouble
             except LeakError:
                 raise  # the same secret would stand in the other repositories
             except AntsmemError as error:
@@ -75,17 +76,24 @@ def backup(
         raise typer.Exit(3)
 
 
-def _publish_ledger(ctx: Context, config: RepositoryConfig, opened: Repository) -> None:
-    """Give the repository the newest revocation ledger, if it does not have it. Without one nothing is loaded."""
+def _publish_ledger(ctx: Context, config: RepositoryConfig, opened: Repository) -> AntsmemError | None:
+    """Give the repository the newest revocation ledger, if it does not have it; why that failed. Without a ledger
+    nothing is loaded, and where nothing changed nobody is asked."""
     if ctx.custody is None:
-        return
+        return None
     from antsmem.backup.ledger_anchor import RepositoryAnchor
     from antsmem.cli.ledger import is_pending, publish_to
 
-    if is_pending(ctx, config.name):
+    if not is_pending(ctx, config.name):
+        return None
+    try:
         failed = publish_to(ctx, [RepositoryAnchor(config.name, lambda: opened.store)]).failed
-        for error in failed.values():
-            raise error
+    except RollbackError as error:
+        failed = {config.name: error}
+    for trouble in failed.values():
+        ctx.output.error(trouble)
+        return trouble
+    return None
 
 
 def refuse_overlap(workspace: Path, configs: Sequence[RepositoryConfig]) -> None:

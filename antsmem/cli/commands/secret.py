@@ -13,7 +13,7 @@ from antsmem.cli.ledger import publish_to, renew_escrow
 from antsmem.cli.output import table
 from antsmem.cli.values import parse_pairs, read_value
 from antsmem.core.errors import AntsmemError, BackendError, RollbackError, UsageError
-from antsmem.core.record import record
+from antsmem.core.record import field, record
 from antsmem.identity.custody import Custody, open_custody
 from antsmem.identity.secret import CLASSES, Secret
 from antsmem.identity.secret_revoke import destroy_secret, revoke_secret
@@ -53,7 +53,7 @@ class Report:
 
     secrets: tuple[Shown, ...]
     anchors: tuple[str, ...] = ()
-    failed: dict[str, str] | None = None
+    failed: dict[str, str] = field(default_factory=dict)
 
 
 @app.command("set")
@@ -67,7 +67,7 @@ def set_(
     """Put a new secret into the keystore; the value comes from standard input, a descriptor or a prompt."""
     ctx: Context = context.obj
     new = NewSecret(name, read_value(ctx, name, fd), kind)
-    _done(ctx, "set", set_secrets(ctx.access, [new], ctx.now_ns, reason=reason))
+    _done(ctx, set_secrets(ctx.access, [new], ctx.now_ns, reason=reason))
 
 
 @app.command()
@@ -116,7 +116,7 @@ def rotate(
     else:
         value = read_value(ctx, name, fd)
         changed = rotate_secret(ctx.access, name, value, ctx.now_ns, pending=pending, reason=reason)
-    _done(ctx, "rotate", changed)
+    _done(ctx, changed)
 
 
 @app.command()
@@ -125,7 +125,7 @@ def revoke(
 ) -> None:
     """Say that a secret may never be used again: no backup, escrow or recovery brings it back."""
     ctx: Context = context.obj
-    _ended(ctx, "revoke", revoke_secret(ctx.access, name, ctx.now_ns, version=version, reason=reason), offline)
+    _ended(ctx, revoke_secret(ctx.access, name, ctx.now_ns, version=version, reason=reason), offline)
 
 
 @app.command()
@@ -134,7 +134,7 @@ def destroy(
 ) -> None:
     """Revoke a secret and erase its value from the keystore."""
     ctx: Context = context.obj
-    _ended(ctx, "destroy", destroy_secret(ctx.access, name, ctx.now_ns, version=version, reason=reason), offline)
+    _ended(ctx, destroy_secret(ctx.access, name, ctx.now_ns, version=version, reason=reason), offline)
 
 
 @app.command()
@@ -165,7 +165,7 @@ def verify(
     more = f"; {compared.adopted} rows were taken over" if compared.adopted else ""
     lines.append(f"ledger: row {custody.ledger.seq}, held by {', '.join(published.took) or 'no anchor'}{more}")
     shown = tuple(_shown(each) for each in custody.keystore.secrets)
-    ctx.output.result("secret-verify", Report(shown, published.took, failed), "\n".join(lines))
+    ctx.output.result("secret", Report(shown, published.took, failed), "\n".join(lines))
     if failed:
         raise typer.Exit(3)
 
@@ -181,7 +181,7 @@ def import_(
     """Put the secrets of a .env or JSON file into the keystore, all or none. The file is left as it is."""
     ctx: Context = context.obj
     wanted = [NewSecret(name, value, kind) for name, value in parse_pairs(path).items()]
-    _done(ctx, "import", set_secrets(ctx.access, wanted, ctx.now_ns, reason=reason, replacing=replacing))
+    _done(ctx, set_secrets(ctx.access, wanted, ctx.now_ns, reason=reason, replacing=replacing))
 
 
 def _custody(ctx: Context) -> Custody:
@@ -192,16 +192,16 @@ def _shown(secret: Secret) -> Shown:
     return Shown(secret.name, secret.version, secret.state, secret.kind, secret.changed)
 
 
-def _done(ctx: Context, what: str, changed: ChangedSecrets) -> None:
+def _done(ctx: Context, changed: ChangedSecrets) -> None:
     """Renew the escrow and say what became of the secrets."""
     kept = renew_escrow(ctx, changed.custody)
     report = Report(tuple(map(_shown, changed.secrets)))
-    _say(ctx, what, report)
+    _say(ctx, report)
     if kept is None or changed.custody.pending:
         raise typer.Exit(3)
 
 
-def _ended(ctx: Context, what: str, changed: ChangedSecrets, offline: bool) -> None:
+def _ended(ctx: Context, changed: ChangedSecrets, offline: bool) -> None:
     """As `_done`, and see that somebody off this host knows it."""
     kept = renew_escrow(ctx, changed.custody)
     took: tuple[str, ...] = ()
@@ -221,13 +221,13 @@ def _ended(ctx: Context, what: str, changed: ChangedSecrets, offline: bool) -> N
                 hint="run the same command again when a repository can be reached, or with --offline",
             )
     report = Report(tuple(map(_shown, changed.secrets)), took, {key: str(why) for key, why in failed.items()})
-    _say(ctx, what, report)
+    _say(ctx, report)
     if kept is None or failed:
         raise typer.Exit(3)
 
 
-def _say(ctx: Context, what: str, report: Report) -> None:
+def _say(ctx: Context, report: Report) -> None:
     lines = [f"{each.name} version {each.version} is {each.state}" for each in report.secrets]
     if report.anchors:
         lines.append(f"published to {', '.join(report.anchors)}")
-    ctx.output.result(f"secret-{what}", report, "" if ctx.options.quiet else "\n".join(lines))
+    ctx.output.result("secret", report, "" if ctx.options.quiet else "\n".join(lines))
