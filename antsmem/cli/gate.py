@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,7 +62,9 @@ def given_anchors(ctx: Context, config: RepositoryConfig, urls: Sequence[str]) -
 
 
 def _is_same(ctx: Context, url: str, other: str) -> bool:
-    return not url.startswith(ANCHOR_PREFIX) and ctx.named([url])[0].url == other
+    return not url.startswith(ANCHOR_PREFIX) and os.path.realpath(ctx.named([url])[0].url) == os.path.realpath(
+        other
+    )
 
 
 def _escrow(ctx: Context, log: IdentityLog, given: Path | None) -> Path | None:

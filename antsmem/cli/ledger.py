@@ -18,32 +18,25 @@ if TYPE_CHECKING:
 _LIMIT = 1 << 20
 
 
-def publish_to(ctx: Context, anchors: Sequence[Anchor]) -> Published:
-    """Give this host's ledger to `anchors`, and remember who took it. Raises `RollbackError` where one has a newer
-    or another ledger."""
+def publish_to(ctx: Context, custody: Custody, anchors: Sequence[Anchor]) -> Published:
+    """Give the ledger in `custody` to `anchors`, and remember who took it. Raises `RollbackError` where one has a
+    newer or another ledger."""
     from antsmem.identity.anchor import Published, publish
     from antsmem.identity.custody import publication_of
 
-    data = publication_of(ctx.access)
+    data = publication_of(custody)
     if data is None:
         return Published(())
     published = publish(data, anchors)
-    remember(ctx, published.took)
+    held = dict.fromkeys(published.took, custody.ledger.hash)
+    make_private_dir(ctx.agent_state)
+    write_file(_file(ctx), [canonical.dumps({**_remembered(ctx), **held})], durable=False)
     return published
 
 
 def is_pending(ctx: Context, name: str) -> bool:
     """Whether the anchor `name` does not have this host's ledger, as far as this host remembers: asks nobody."""
     return ctx.custody is not None and _remembered(ctx).get(name) != ctx.custody.ledger.hash
-
-
-def remember(ctx: Context, names: Sequence[str]) -> None:
-    """Note that the anchors `names` have the ledger as it is now."""
-    from antsmem.identity.custody import open_custody
-
-    held = dict.fromkeys(names, open_custody(ctx.access).ledger.hash)
-    make_private_dir(ctx.agent_state)
-    write_file(_file(ctx), [canonical.dumps({**_remembered(ctx), **held})], durable=False)
 
 
 def renew_escrow(ctx: Context, custody: Custody) -> Path | None:

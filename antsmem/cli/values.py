@@ -24,13 +24,13 @@ _ESCAPES = {"n": "\n", "r": "\r", "t": "\t"}
 def read_value(ctx: Context, name: str, fd: int | None) -> bytes:
     """The value of the secret `name`: from descriptor `fd`, else from standard input, else from a prompt. A
     newline at the end of a single line is not part of it. `UsageError` if there is none."""
-    if fd is None and sys.stdin.isatty():
+    if fd is None and sys.stdin is not None and sys.stdin.isatty():
         return _asked(ctx, name)
     try:
         with os.fdopen(0 if fd is None else fd, "rb", closefd=False) as source:
             value = source.read(MAX_BYTES)
     except OSError:
-        raise UsageError(f"file descriptor {fd} cannot be read") from None
+        raise UsageError(f"file descriptor {fd or 0} cannot be read") from None
     if value.count(b"\n") == 1:
         value = value.removesuffix(b"\n").removesuffix(b"\r")
     if not value:
@@ -70,12 +70,18 @@ def say_value(ctx: Context, secret: Secret) -> None:
 def parse_pairs(path: Path | None) -> dict[str, bytes]:
     """Name → value of what is in the .env or JSON file at `path`, or on standard input. A JSON file is one object
     of texts. `UsageError` with the number of the line that cannot be understood; a value is never shown."""
-    data = read_file(path, MAX_BYTES) if path else sys.stdin.buffer.read(MAX_BYTES + 1)
+    data = read_file(path, MAX_BYTES) if path else _piped()
     where = str(path) if path else "standard input"
     found = _json(data, where) if data.lstrip()[:1] == b"{" else _lines(data, where)
     if not found:
         raise UsageError(f"`{where}` holds no secrets")
     return found
+
+
+def _piped() -> bytes:
+    if sys.stdin is None or sys.stdin.isatty():
+        raise UsageError("nothing to import", hint="name a file, or pipe it in")
+    return sys.stdin.buffer.read(MAX_BYTES)
 
 
 def _json(data: bytes, where: str) -> dict[str, bytes]:

@@ -25,6 +25,7 @@ from antsmem.core.errors import (
     LockedError,
     NotFoundError,
     RollbackError,
+    UsageError,
 )
 from antsmem.core.record import field, record, replace
 from antsmem.identity.anchor import (
@@ -94,6 +95,8 @@ def open_custody(access: Access, keystore: Keystore | None = None) -> Custody:
             return found if ready else replace(found, pending=_complete(access, found))
     except LockedError:
         return found  # whoever holds it is writing just that
+    except (DiskError, UsageError) as error:  # a place that cannot be written can still be read
+        return replace(found, pending=str(error))
 
 
 def change_custody(access: Access, change: Callable[[Custody], Change], now_ns: int) -> Custody:
@@ -134,15 +137,11 @@ def adopt_ledger(access: Access, newer: Ledger, now_ns: int) -> Custody:
         return replace(made, pending=_complete(access, made))
 
 
-def publication_of(access: Access) -> bytes | None:
-    """The publication of this host's ledger as its files hold it (open it first: that completes them); None: it
-    has none yet."""
-    try:
-        head = head_from_json(canonical.loads(read_file(access.files.head, MAX_BYTES), MAX_BYTES))
-        sealed = read_file(access.files.ledger, MAX_BYTES)
-    except NotFoundError:
+def publication_of(custody: Custody) -> bytes | None:
+    """What anchors are given of the ledger in `custody`; None: it has no rows yet."""
+    if not custody.ledger.rows:
         return None
-    return publication_to_bytes(Publication(head, sealed))
+    return publication_to_bytes(Publication(_head(custody), _sealed(custody)))
 
 
 def under_ledger(
@@ -151,8 +150,14 @@ def under_ledger(
     """`secrets` as the ledger's `standings` want them: what it ended has no value any more, and what it never
     heard of, or knows as better than it is here, stays as it is."""
 
+    newest: dict[str, list[int]] = {}
+    for name, version in standings:
+        newest.setdefault(name, []).append(version)
+
     def under(secret: Secret) -> Secret:
-        standing = standings.get((secret.name, secret.version))
+        # A version without a row of its own (of a class that changes often) is what the one before it is.
+        known = [version for version in newest.get(secret.name, ()) if version <= secret.version]
+        standing = standings[secret.name, max(known)] if known else None
         if standing is None or standing.state not in ENDED or secret.state == standing.state:
             return secret
         return replace(secret, state=standing.state, changed=now, value=b"")
@@ -275,13 +280,12 @@ def _has_head(access: Access, ledger: Ledger) -> bool:
 
 def _complete(access: Access, custody: Custody) -> str:
     """Write ledger, head and pin of a committed change; why that failed, or nothing."""
-    keystore, ledger, files = custody.keystore, custody.ledger, access.files
-    if not ledger.rows:
+    files = access.files
+    if not custody.ledger.rows:
         return ""
-    head = sign_head(ledger, keystore.host, keystore.op_key)
-    sealed = seal_ledger(ledger, keystore.op_key, (keystore.host_recipient, *keystore.recovery_recipients))
+    head = _head(custody)
     try:
-        write_file(files.ledger, [sealed])
+        write_file(files.ledger, [_sealed(custody)])
         write_file(files.head, [canonical.dumps(head_to_json(head)) + b"\n"])
         PinFile(access.pin).publish(publication_to_bytes(Publication(head, b"")))
     except (IntegrityError, RollbackError):
@@ -289,6 +293,16 @@ def _complete(access: Access, custody: Custody) -> str:
     except AntsmemError as error:
         return str(error)
     return ""
+
+
+def _head(custody: Custody) -> Head:
+    return sign_head(custody.ledger, custody.keystore.host, custody.keystore.op_key)
+
+
+def _sealed(custody: Custody) -> bytes:
+    keystore = custody.keystore
+    recipients = (keystore.host_recipient, *keystore.recovery_recipients)
+    return seal_ledger(custody.ledger, keystore.op_key, recipients)
 
 
 def _hash(text: str) -> str:

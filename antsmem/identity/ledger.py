@@ -136,7 +136,7 @@ def standings(rows: Iterable[Row]) -> dict[tuple[str, int], Standing]:
                 raise IntegrityError(f"row {row.seq} uses version {version} of secret `{name}` again")
             if op != "prepare":
                 for (other, number), standing in found.items():
-                    if other == name and standing.state == "active":
+                    if other == name and standing.state in {"active", "pending"}:
                         found[other, number] = Standing("superseded", standing.kind, row.time)
             state = "pending" if op == "prepare" else "active"
             found[name, version] = Standing(state, str(body["class"]), row.time)

@@ -13,7 +13,7 @@ from antsmem.identity.fields import Fields, to_base64
 STATES = ("pending", "active", "quarantined", "withheld", "superseded", "revoked", "destroyed")
 CLASSES = ("static", "rotating", "leased", "derived", "identity")
 SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
-MAX_VALUE_BYTES = 1 << 20
+MAX_VALUE_BYTES = 1 << 16
 
 
 @record

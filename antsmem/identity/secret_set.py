@@ -17,7 +17,7 @@ _ENDED = ("superseded", "revoked", "destroyed", "withheld")
 
 @record
 class NewSecret:
-    """A secret to be put in: its value (1 byte to 1 MiB) and class."""
+    """A secret to be put in: its value (1 byte to 64 KiB) and class."""
 
     name: str
     value: bytes = field(repr=False)
@@ -90,13 +90,13 @@ def next_version(name: str, secrets: Iterable[Secret], ledger: Ledger) -> int:
 
 
 def with_version(secrets: Sequence[Secret], new: Secret) -> tuple[Secret, ...]:
-    """`secrets` with the version `new`. If it is active, the one before is superseded; of what has ended, only the
-    newest stays: the ledger remembers the rest."""
+    """`secrets` with the version `new`. If it is active, those before, pending or active, are superseded; of what
+    has ended, only the newest stays: the ledger remembers the rest."""
     found = [secret for secret in secrets if (secret.name, secret.version) != (new.name, new.version)]
     if new.state == "active":
         found = [
             replace(secret, state="superseded", changed=new.changed)
-            if secret.name == new.name and secret.state in LIVING
+            if secret.name == new.name and secret.state in {*LIVING, "pending"}
             else secret
             for secret in found
         ]

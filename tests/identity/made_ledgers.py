@@ -75,8 +75,7 @@ class Held:
         return {(each.name, each.version): each.state for each in self.open().keystore.secrets}
 
     def publication(self) -> bytes:
-        self.open()
-        data = publication_of(self.access)
+        data = publication_of(self.open())
         assert data is not None
         return data
 

@@ -289,6 +289,23 @@ def test_an_old_keystore_put_back_does_not_bring_a_revoked_secret_back(older: tu
     assert held.states()["old", 1] == "revoked"
 
 
+def test_a_version_without_a_row_ends_with_the_one_before_it(held: Held) -> None:
+    held.set("session", b"1", "rotating")
+    rotate_secret(held.access, "session", b"2", held.tick())
+    saved = held.place.with_name("saved")
+    shutil.copytree(held.place, saved)
+    revoke_secret(held.access, "session", held.tick())
+    from_before(held, saved, "keystore.age")
+    assert held.states()["session", 2] == "revoked"
+
+
+def test_a_place_that_cannot_be_written_can_be_read(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
+    held.access.files.head.unlink()
+    failing(monkeypatch, "write", 0)
+    assert "no space left" in held.open().pending
+    assert held.states()["old", 1] == "active"
+
+
 def test_an_old_keystore_and_ledger_put_back_are_noticed_by_the_pin(older: tuple[Held, Path]) -> None:
     held, saved = older
     from_before(held, saved, "keystore.age", "ledger.age", "head.json")

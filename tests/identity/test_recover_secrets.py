@@ -91,9 +91,7 @@ def test_the_old_host_can_say_nothing_any_more(held: Held, tmp_path: Path) -> No
 def test_an_anchor_takes_the_ledger_of_the_new_host(held: Held, tmp_path: Path) -> None:
     shelf = Shelf("shelf", held.publication())
     made = recover(held, tmp_path / "new", saved(held))
-    access = access_at(tmp_path / "new", made)
-    open_custody(access)
-    data = publication_of(access)
+    data = publication_of(open_custody(access_at(tmp_path / "new", made)))
     assert data is not None
     shelf.publish(data)
     assert shelf.data == data

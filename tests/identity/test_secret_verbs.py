@@ -62,7 +62,7 @@ def test_many_are_set_or_none(held: Held) -> None:
 
 @pytest.mark.parametrize("new", [
     NewSecret("", b"x"), NewSecret("a/b", b"x"), NewSecret("a#b", b"x"), NewSecret("-a", b"x"),
-    NewSecret("a" * 129, b"x"), NewSecret("a\n", b"x"), NewSecret("a", b""), NewSecret("a", bytes((1 << 20) + 1)),
+    NewSecret("a" * 129, b"x"), NewSecret("a\n", b"x"), NewSecret("a", b""), NewSecret("a", bytes((1 << 16) + 1)),
     NewSecret("a", b"x", "other"),
 ])  # fmt: skip
 def test_a_secret_that_cannot_be_is_refused(held: Held, new: NewSecret) -> None:
@@ -78,6 +78,14 @@ def test_rotating_supersedes_and_keeps_the_class(held: Held) -> None:
     assert held.states() == {("token", 2): "superseded", ("token", 3): "active"}
     assert now(held) == b"three"
     assert rows(held) == ["set token 1", "rotate token 2", "rotate token 3"]
+
+
+def test_a_pending_value_is_superseded_by_one_that_is_set(held: Held) -> None:
+    rotate_secret(held.access, "token", b"two", held.tick(), pending=True)
+    set_secrets(held.access, [NewSecret("token", b"three")], held.tick(), replacing=True)
+    assert now(held) == b"three" and held.states() == {("token", 2): "superseded", ("token", 3): "active"}
+    with pytest.raises(NotFoundError, match="no pending"):
+        activate_secret(held.access, "token", held.tick())
 
 
 def test_rotating_in_two_steps_keeps_the_old_value_until_the_second(held: Held) -> None:
@@ -246,10 +254,10 @@ def test_a_lost_ledger_is_not_replaced_by_an_older_one(held: Held) -> None:
 
 
 def test_a_forged_anchor_changes_nothing(held: Held) -> None:
-    before = held.publication()
+    before = held.open()
     with pytest.raises(IntegrityError):
         compare_ledger(held.access, [Shelf("shelf", b"{}")], held.tick())
-    assert held.publication() == before
+    assert held.open() == before
 
 
 def test_vouching_for_what_is_active_changes_nothing(held: Held) -> None:

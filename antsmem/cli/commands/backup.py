@@ -87,7 +87,7 @@ def _publish_ledger(ctx: Context, config: RepositoryConfig, opened: Repository) 
     if not is_pending(ctx, config.name):
         return None
     try:
-        failed = publish_to(ctx, [RepositoryAnchor(config.name, lambda: opened.store)]).failed
+        failed = publish_to(ctx, ctx.custody, [RepositoryAnchor(config.name, lambda: opened.store)]).failed
     except RollbackError as error:
         failed = {config.name: error}
     for trouble in failed.values():

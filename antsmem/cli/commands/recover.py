@@ -110,7 +110,7 @@ def _publish_ledger(ctx: Context, config: RepositoryConfig, given: GateOptions) 
         return False
     kept = renew_escrow(ctx, ctx.custody)
     own = [each for each in ctx.anchors() if each.name == config.name]
-    failed = publish_to(ctx, [*own, *given_anchors(ctx, config, given.anchors)]).failed
+    failed = publish_to(ctx, ctx.custody, [*own, *given_anchors(ctx, config, given.anchors)]).failed
     for name, error in failed.items():
         ctx.output.warn(f"anchor `{name}`: {error}")
     return bool(failed) or kept is None

@@ -154,7 +154,7 @@ def verify(
         custody = vouched.custody
     if custody.ledger.rows:
         renew_escrow(ctx, custody)
-    published = publish_to(ctx, [each for each in anchors if each.name not in compared.silent])
+    published = publish_to(ctx, custody, [each for each in anchors if each.name not in compared.silent])
     failed = {**compared.silent, **{key: str(error) for key, error in published.failed.items()}}
     for anchor, why in failed.items():
         ctx.output.warn(f"anchor `{anchor}`: {why}")
@@ -208,7 +208,7 @@ def _ended(ctx: Context, changed: ChangedSecrets, offline: bool) -> None:
     failed: dict[str, AntsmemError] = {}
     if not offline:
         try:
-            published = publish_to(ctx, ctx.anchors())
+            published = publish_to(ctx, changed.custody, ctx.anchors())
         except RollbackError as error:
             raise RollbackError(f"done on this host, but {error}", hint=error.hint) from None
         took, failed = published.took, dict(published.failed)
