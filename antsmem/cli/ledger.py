@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,6 +37,13 @@ def publish_to(ctx: Context, custody: Custody, anchors: Sequence[Anchor]) -> Pub
 def is_pending(ctx: Context, name: str) -> bool:
     """Whether the anchor `name` does not have this host's ledger, as far as this host remembers: asks nobody."""
     return ctx.custody is not None and _remembered(ctx).get(name) != ctx.custody.ledger.hash
+
+
+def warn_of(ctx: Context, failed: Mapping[str, str]) -> None:
+    """Warn of anchors that did not answer or did not take the ledger: name → why."""
+    for name, why in failed.items():
+        named = f"`{name}`" in why
+        ctx.output.warn(why if named else f"anchor `{name}`: {why}")
 
 
 def renew_escrow(ctx: Context, custody: Custody) -> Path | None:

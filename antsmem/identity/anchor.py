@@ -26,6 +26,9 @@ from antsmem.identity.signing import SIGNATURE_BYTES, SigningKey, verify
 HEAD_SCHEMA: Final = "antsmem.ledger-head/1"
 SCHEMA: Final = "antsmem.ledger-publication/1"
 MAX_BYTES: Final = 24 << 20
+REMOVE: Final = (
+    "see what was done there; then remove `anchors/ledger.json` (of a git remote: `refs/antsmem/ledger`)"
+)
 _HEX64: Final = re.compile(r"[0-9a-f]{64}")
 
 
@@ -151,7 +154,7 @@ def refuse_older(name: str, there: bytes | None, data: bytes) -> bool:
     try:
         old = publication_from_bytes(there).head
     except IntegrityError as error:
-        raise IntegrityError(f"anchor `{name}`: {error}", hint="see what was done there, then remove it") from None
+        raise IntegrityError(f"anchor `{name}`: {error}", hint=f"{REMOVE}, and publish anew") from None
     if old.scid != new.scid:
         raise IntegrityError(f"anchor `{name}` holds the ledger of another identity")
     if old.seq > new.seq or (old.seq == new.seq and old.hash != new.hash):

@@ -13,7 +13,7 @@ from antsmem.core.age import X25519Identity
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import IntegrityError, RollbackError
 from antsmem.core.record import field, record, replace
-from antsmem.identity.anchor import Told, check_head, publication_from_bytes
+from antsmem.identity.anchor import REMOVE, Told, check_head, publication_from_bytes
 from antsmem.identity.custody import fork
 from antsmem.identity.ledger import Ledger, Standing
 from antsmem.identity.log import IdentityLog
@@ -77,9 +77,7 @@ def newest_ledger(
             if publication.sealed and _is_longer(publication.head.seq, ledgers.values()):
                 ledgers[name] = publication.ledger(identities, log)
         except IntegrityError as error:
-            raise IntegrityError(
-                f"anchor `{name}`: {error}", hint="see what was done there; nothing was written"
-            ) from None
+            raise IntegrityError(f"anchor `{name}`: {error}", hint=f"nothing was written; {REMOVE}") from None
     newest = max(ledgers.values(), key=lambda ledger: ledger.seq, default=None)
     for name, seq, digest in pins:
         if newest is None or seq > newest.seq:

@@ -18,7 +18,7 @@ from antsmem.cli.commands.restore import text
 from antsmem.cli.context import Context
 from antsmem.cli.gate import GateOptions, given_anchors, pass_gate
 from antsmem.cli.keys import host_keyring
-from antsmem.cli.ledger import publish_to, renew_escrow
+from antsmem.cli.ledger import publish_to, renew_escrow, warn_of
 from antsmem.core.config import ANCHOR_PREFIX, AgentConfig, RepositoryConfig, agent_path, write_agent
 from antsmem.core.disk import read_file
 from antsmem.core.record import record, replace
@@ -111,8 +111,7 @@ def _publish_ledger(ctx: Context, config: RepositoryConfig, given: GateOptions) 
     kept = renew_escrow(ctx, ctx.custody)
     own = [each for each in ctx.anchors() if each.name == config.name]
     failed = publish_to(ctx, ctx.custody, [*own, *given_anchors(ctx, config, given.anchors)]).failed
-    for name, error in failed.items():
-        ctx.output.warn(f"anchor `{name}`: {error}")
+    warn_of(ctx, {name: str(error) for name, error in failed.items()})
     return bool(failed) or kept is None
 
 

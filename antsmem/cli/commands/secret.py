@@ -9,7 +9,7 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.get import get_secret
-from antsmem.cli.ledger import publish_to, renew_escrow
+from antsmem.cli.ledger import publish_to, renew_escrow, warn_of
 from antsmem.cli.output import table
 from antsmem.cli.values import parse_pairs, read_value
 from antsmem.core.errors import AntsmemError, BackendError, RollbackError, UsageError
@@ -156,8 +156,7 @@ def verify(
         renew_escrow(ctx, custody)
     published = publish_to(ctx, custody, [each for each in anchors if each.name not in compared.silent])
     failed = {**compared.silent, **{key: str(error) for key, error in published.failed.items()}}
-    for anchor, why in failed.items():
-        ctx.output.warn(f"anchor `{anchor}`: {why}")
+    warn_of(ctx, failed)
     waiting = [each for each in custody.keystore.secrets if each.state in {"quarantined", "withheld"}]
     lines = [f"{each.name} version {each.version} is {each.state}" for each in waiting]
     if vouched:
@@ -212,8 +211,7 @@ def _ended(ctx: Context, changed: ChangedSecrets, offline: bool) -> None:
         except RollbackError as error:
             raise RollbackError(f"done on this host, but {error}", hint=error.hint) from None
         took, failed = published.took, dict(published.failed)
-        for anchor, why in failed.items():
-            ctx.output.warn(f"anchor `{anchor}`: {why}")
+        warn_of(ctx, {name: str(why) for name, why in failed.items()})
         if not took:
             raise BackendError(
                 "done on this host, but no anchor off this host took the new head of the ledger: a recovery could "
