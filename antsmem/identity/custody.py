@@ -117,7 +117,7 @@ def change_custody(access: Access, change: Callable[[Custody], Change], now_ns: 
             return found
         ledger = extended(found.ledger, wanted.rows, found.keystore.op_key, now_ns)
         added = ledger.rows[found.ledger.seq :]
-        last = tuple(canonical.dumps(row.body).decode() for row in added) or found.keystore.ledger
+        last = tuple(canonical.dumps(row.body).decode() for row in added) or ledger.last_row
         keystore = replace(found.keystore, secrets=wanted.secrets, ledger=last)
         made = Custody(save_keystore(access.files.keystore, keystore, access.host), ledger)
         return replace(made, pending=_complete(access, made))

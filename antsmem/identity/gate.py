@@ -77,7 +77,10 @@ def newest_ledger(
             if publication.sealed and _is_longer(publication.head.seq, ledgers.values()):
                 ledgers[name] = publication.ledger(identities, log)
         except IntegrityError as error:
-            raise IntegrityError(f"anchor `{name}`: {error}", hint=f"nothing was written; {REMOVE}") from None
+            raise IntegrityError(
+                f"anchor `{name}`: {error}",
+                hint=f"is the agent at another host now, of which this one does not know? else {REMOVE}",
+            ) from None
     newest = max(ledgers.values(), key=lambda ledger: ledger.seq, default=None)
     for name, seq, digest in pins:
         if newest is None or seq > newest.seq:

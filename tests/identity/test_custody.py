@@ -299,6 +299,14 @@ def test_a_version_without_a_row_ends_with_the_one_before_it(held: Held) -> None
     assert held.states()["session", 2] == "revoked"
 
 
+def test_after_an_old_keystore_the_next_change_goes_on_from_the_ledger(older: tuple[Held, Path]) -> None:
+    held, saved = older
+    from_before(held, saved, "keystore.age")
+    held.set("another")
+    assert (incomplete(held), held.states()["old", 1]) == ([], "revoked")
+    assert [row.seq for row in held.open().ledger.rows] == [1, 2, 3, 4, 5, 6]
+
+
 def test_a_place_that_cannot_be_written_can_be_read(held: Held, monkeypatch: pytest.MonkeyPatch) -> None:
     held.access.files.head.unlink()
     failing(monkeypatch, "write", 0)
