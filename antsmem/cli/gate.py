@@ -57,14 +57,15 @@ def pass_gate(ctx: Context, opened: Repository, config: RepositoryConfig, kit: P
 
 def given_anchors(ctx: Context, config: RepositoryConfig, urls: Sequence[str]) -> list[Anchor]:
     """The anchors that a person named, but for the repository itself: that is no second opinion."""
-    wanted = [url for url in urls if url not in {config.url, config.name} and not _is_same(ctx, url, config.url)]
-    return [ctx.anchor(f"anchor-{number}", url) for number, url in enumerate(wanted, 1)]
+    return [
+        ctx.anchor(f"anchor-{number}", url)
+        for number, url in enumerate(urls, 1)
+        if url.startswith(ANCHOR_PREFIX) or not _is_same(ctx.named([url])[0].url, config.url)
+    ]
 
 
-def _is_same(ctx: Context, url: str, other: str) -> bool:
-    return not url.startswith(ANCHOR_PREFIX) and os.path.realpath(ctx.named([url])[0].url) == os.path.realpath(
-        other
-    )
+def _is_same(url: str, other: str) -> bool:
+    return os.path.realpath(url) == os.path.realpath(other)
 
 
 def _escrow(ctx: Context, log: IdentityLog, given: Path | None) -> Path | None:

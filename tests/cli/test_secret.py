@@ -176,6 +176,21 @@ def test_getting_a_secret_loads_no_parser_and_no_engine(agent: Home) -> None:
     assert not {"typer", "rich", "cryptography", "antsmem.identity.custody", "antsmem.backup.hot"} & loaded
 
 
+def test_old_copies_of_the_files_bring_nothing_back(agent: Home) -> None:
+    keystore = agent.workspace / ".antsmem/keystore"
+    shutil.copytree(keystore, agent.root / "keystore")
+    agent.must("secret", "revoke", "token")
+    shutil.copyfile(agent.root / "keystore/keystore.age", keystore / "keystore.age")
+    agent.must("secret", "get", "token", code=10)
+    for name in ("ledger.age", "head.json"):
+        shutil.copyfile(agent.root / "keystore" / name, keystore / name)
+    agent.must("secret", "get", "token", code=31)
+    agent.must("backup", code=31)
+    agent.must("secret", "verify")  # what the repository has is taken over
+    agent.must("secret", "get", "token", code=10)
+    agent.must("backup")
+
+
 def test_a_recovery_from_old_copies_does_not_bring_a_revoked_credential_back(agent: Home) -> None:
     agent.must("repository", "add", "second", str(agent.root / "second"))
     agent.must("secret", "revoke", "token", "--reason", "leaked")
