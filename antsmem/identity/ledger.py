@@ -123,31 +123,37 @@ class Ledger:
 def standings(rows: Iterable[Row]) -> dict[tuple[str, int], Standing]:
     """What `rows`, from the first on, come to. `IntegrityError` if one brings a version back."""
     found: dict[tuple[str, int], Standing] = {}
-    newest: dict[str, int] = {}
+    living: dict[str, set[int]] = {}
+    versions: dict[str, list[int]] = {}
+
+    def end(name: str, numbers: Iterable[int], state: str, time: str) -> None:
+        for number in tuple(numbers):
+            if found[name, number].state != "destroyed":
+                found[name, number] = Standing(state, found[name, number].kind, time)
+                living[name].discard(number)
+
     for row in rows:
         body, op = row.body, row.op
         if op in WAIVER_OPS or op == "recover":
             continue
         name, version = str(body["name"]), int(body["version"])
-        known = newest.get(name, 0)
+        known, alive = versions.setdefault(name, []), living.setdefault(name, set())
         if op in _MAKING:
             before = found.get((name, version))
-            if version <= known and (op != "rotate" or before is None or before.state != "pending"):
+            if known and version <= known[-1] and (op != "rotate" or before is None or before.state != "pending"):
                 raise IntegrityError(f"row {row.seq} uses version {version} of secret `{name}` again")
             if op != "prepare":
-                for (other, number), standing in found.items():
-                    if other == name and standing.state in {"active", "pending"}:
-                        found[other, number] = Standing("superseded", standing.kind, row.time)
+                end(name, alive, "superseded", row.time)
             state = "pending" if op == "prepare" else "active"
             found[name, version] = Standing(state, str(body["class"]), row.time)
-            newest[name] = max(known, version)
+            alive.add(version)
+            known += [version] if before is None else []
             continue
-        meant = [key for key in found if key[0] == name and version in (0, key[1])]
+        meant = [number for number in known if version in (0, number)]
         if not meant:
             raise IntegrityError(f"row {row.seq} is about a version of secret `{name}` that was never made")
-        for key in meant if op in _ENDING else ():
-            if found[key].state != "destroyed":
-                found[key] = Standing(_ENDING[op], found[key].kind, row.time)
+        if op in _ENDING:
+            end(name, meant, _ENDING[op], row.time)
     return found
 
 
