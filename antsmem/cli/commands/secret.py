@@ -205,7 +205,7 @@ def _ended(ctx: Context, changed: ChangedSecrets, offline: bool) -> None:
     kept = renew_escrow(ctx, changed.custody)
     took: tuple[str, ...] = ()
     failed: dict[str, AntsmemError] = {}
-    if not offline:
+    if not offline and changed.custody.ledger.rows:
         try:
             published = publish_to(ctx, changed.custody, ctx.anchors())
         except RollbackError as error:
