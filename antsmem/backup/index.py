@@ -8,7 +8,7 @@ Lost or stale costs time only: packs that no index file covers are asked for the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +25,7 @@ _EVERY: Final = 16
 _TOC_BYTES: Final = 96 << 10
 _THREADS: Final = 8
 _LIMIT: Final = 1 << 30
+_PACK: Final = b"P "
 
 
 def load_index(repository: Repository, packs: Collection[str], *, salvage: bool = False) -> dict[bytes, str]:
@@ -66,9 +67,18 @@ def read_index_file(repository: Repository, name: str) -> dict[str, list[bytes]]
         )
     text = decompress(age.unseal(sealed, repository.keys.identities), _LIMIT)
     try:
-        return dict(_contents_of(block) for block in text.decode("ascii").split("P ")[1:])
+        return dict(map(_contents_of, _blocks(text)))
     except ValueError:
         raise IntegrityError(f"`{name}` is malformed", hint="antsmem check --repair rebuilds the index") from None
+
+
+def _blocks(text: bytes) -> Iterator[str]:
+    """The parts of an index file, one a pack. One at a time: all of them together are large."""
+    at = text.find(_PACK)
+    while at >= 0:
+        end = text.find(_PACK, at + 1)
+        yield text[at + len(_PACK) : end if end >= 0 else None].decode("ascii")
+        at = end
 
 
 def _contents_of(block: str) -> tuple[str, list[bytes]]:

@@ -36,6 +36,7 @@ _ODD = re.compile(rb"[\x00-\x1f\x7f\\]")
 _ESCAPE = re.compile(rb"\\0([0-3][0-7]{2})")
 _HOLDING = frozenset({b"f", b"c", b"C"})
 _POINTING = frozenset({b"l", b"h", b"x"})
+_OWNERS: Final[dict[bytes, tuple[int, int]]] = {}  # of very many files few people are the owners
 _KINDS = _HOLDING | _POINTING | {b"d", b"p", b"s", b"b"}
 
 
@@ -85,13 +86,12 @@ def parse_line(text: bytes) -> Entry:
     """The entry of one line (without newline); `IntegrityError` if it is not one."""
     try:
         kind, mode, owner, mtime, size, third, path, *rest = text.split(b"\t")
-        uid, gid = owner.split(b":")
         holds = kind in _HOLDING
         entry = Entry._make(  # by position: there are as many as there are files
             (
                 kind,
                 int(mode, 8) & 0o7777,
-                (int(uid), int(gid)),
+                _OWNERS.get(owner) or _owner(owner),
                 int(mtime),
                 int(size),
                 bytes.fromhex(third.decode()) if holds else b"",
@@ -105,6 +105,11 @@ def parse_line(text: bytes) -> Entry:
     if kind not in _KINDS or entry.size_bytes < 0 or len(entry.digest) != 32 * holds:
         raise IntegrityError("the manifest holds a malformed line")
     return entry
+
+
+def _owner(text: bytes) -> tuple[int, int]:
+    uid, gid = text.split(b":")
+    return _OWNERS.setdefault(text, (int(uid), int(gid)))
 
 
 def segments(lines_by_name: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
@@ -141,16 +146,17 @@ def read_manifest(
 ) -> list[Entry]:
     """The entries under the root object `root`, which has `lines` lines, checked: see `checked`. `fetch` gives an
     object's bytes. With `paths` (relative, clean) only those at, below and above them, and what they link to."""
-    text = b"".join([fetch(digest) for digest in parse_object_list(fetch(root))])
-    if text.count(b"\n") != lines:
-        raise IntegrityError("the manifest has another length than its head says")
-    if not paths:
-        return checked(map(parse_line, text.splitlines()))
-    wanted = set(paths)
+    wanted, parts = set(paths), parse_object_list(fetch(root))
     while True:
-        entries = _entries_about(text, wanted)
+        count, entries = 0, list[Entry]()
+        for digest in parts:  # one at a time: together they are as large as all entries
+            text = fetch(digest)
+            count += text.count(b"\n")
+            entries += _entries_about(text, wanted) if wanted else map(parse_line, text.splitlines())
+        if count != lines:
+            raise IntegrityError("the manifest has another length than its head says")
         links = {entry.link for entry in entries if entry.kind == b"h"} - wanted
-        if not links:
+        if not wanted or not links:
             return checked(entries)
         wanted |= links
 
@@ -178,10 +184,9 @@ def with_folders(path: bytes) -> list[bytes]:
     return [b"/".join(parts[: count + 1]) for count in range(len(parts))]
 
 
-def checked(entries: Iterable[Entry]) -> list[Entry]:
+def checked(listed: list[Entry]) -> list[Entry]:
     """The entries, if restoring them can only touch what is below the target: every path is relative, has no
     `.` or `..`, stands once, and its parent is a directory of this manifest. Else `IntegrityError`."""
-    listed = list(entries)
     kinds = {entry.path: entry.kind for entry in listed}
     if len(kinds) != len(listed) or kinds.get(ROOT) != b"d":
         raise IntegrityError("the manifest names a path twice or has no root")

@@ -169,6 +169,7 @@ def open_pack(sealed: Buffer, identities: Sequence[Identity], name: str) -> Iter
     from antsmem.core import age
 
     _, rest = _first_frame([age.unseal(sealed, identities)], name)
+    del sealed  # packs are large, and several are opened at once
     return tar_members(decompress(rest), name)
 
 

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from antsmem.backup.pack import OBJECT_BYTES, Draft, seal_pack
+from antsmem.core.crew import share_heap
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import AntsmemError, UsageError
 from antsmem.core.record import record
@@ -134,6 +135,7 @@ class Packer:
             self._free.put(draft)
             return
         if not self._threads:
+            share_heap()
             self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(_THREADS)]
             for thread in self._threads:
                 thread.start()

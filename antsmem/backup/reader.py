@@ -40,6 +40,10 @@ class ObjectReader:
             )
         return bytes(data)
 
+    def release(self) -> None:
+        """Let go of the index and of what was read along: all that is needed of them is planned."""
+        self.where, self.held = {}, {}
+
     def pack_of(self, digest: bytes) -> str:
         """The pack that holds an object; `IntegrityError` if there is none."""
         pack = self.where.get(digest)
@@ -79,7 +83,8 @@ def open_snapshot(
     except NotFoundError:
         raise IntegrityError(f"snapshot `{snapshot_id}` has lost its pack list") from None
     reader = ObjectReader(repository, load_index(repository, packs, salvage=salvage))
-    return Opened(head, read_manifest(head.root, reader.get, head.entries, paths), reader)
+    entries = read_manifest(head.root, reader.get, head.entries, paths)
+    return Opened(head, entries, reader)
 
 
 def read_pack(

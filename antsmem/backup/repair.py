@@ -141,7 +141,7 @@ class _Repair:
             root = read_head(self.repository, snapshot_id).root
             segments = parse_object_list(self._object(root, packer))
             text = b"".join([self._object(segment, packer) for segment in segments])
-            entries = checked(map(parse_line, text.splitlines()))
+            entries = checked(list(map(parse_line, text.splitlines())))
         except (IntegrityError, CannotUnlockError, NotFoundError):
             return set()
         needed = {root, *segments}

@@ -168,7 +168,9 @@ def left_out_of(entries: Sequence[Entry]) -> tuple[tuple[str, str], ...]:
 def build(
     opened: Opened, plan: RestorePlan, root: bytes, *, salvage: bool, progress: Progress
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Make the tree of `plan` below `root`, an empty directory; returns (damaged paths, warnings)."""
+    """Make the tree of `plan` below `root`, an empty directory; returns (damaged paths, warnings). `opened` gives
+    no objects any more then."""
+    opened.reader.release()
     with Tree(root) as tree:
         for entry in plan.entries:
             if entry.kind == b"d" and entry.path != ROOT:

@@ -111,6 +111,10 @@ def run(context: Context, words: list[str]) -> int:
 
         get_secret(context, words[2])  # scripts call this often: what parses options is most of the time
         return 0
+    if words == ["backup"]:  # what cron calls: there is nothing to parse
+        from antsmem.cli.hourly import back_up
+
+        return back_up(context)
     if words and words[0] in COMMANDS:
         return _call(single(words[0]), words[1:], f"antsmem {words[0]}", context)
     return _call(everything(), words, "antsmem", context)
