@@ -103,7 +103,7 @@ def used(place: Path) -> tuple[int, int]:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root may mount a small disk")
-@pytest.mark.parametrize("name", ["backup", "backup-cold", "prune", "restore-in-place", "init", "secret-revoke"])
+@pytest.mark.parametrize("name", ["backup", "backup-cold", "prune", "restore-in-place", "init"])
 @pytest.mark.parametrize("part", ["repository", "everything"])
 @pytest.mark.parametrize("scarce", ["pages", "inodes"])
 def test_a_disk_that_is_too_small_costs_nothing(
