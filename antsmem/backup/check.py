@@ -213,8 +213,8 @@ class _Check:
                 self.result.problems.append(f"snapshot `{snapshot_id}` is out of its place in the chain")
             last = statement["sequence"]
         if self.repository.keys.identities:
-            for item in self.repository.store.list("index"):
-                self._attempt(self._index_file, item.name)
+            for name in self.repository.store.names("index"):
+                self._attempt(self._index_file, name)
 
     def _index_file(self, name: str) -> None:
         for pack, digests in read_index_file(self.repository, name).items():

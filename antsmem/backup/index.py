@@ -40,9 +40,9 @@ def load_contents(
     that cannot be read is passed over, with `salvage` a pack too. Raises `CannotUnlockError`, `IntegrityError`."""
     wanted = set(packs)
     found: dict[str, list[bytes]] = {}
-    for item in repository.store.list("index"):
+    for name in repository.store.names("index"):
         with suppress(CannotUnlockError, IntegrityError, NotFoundError):  # derived: `check` names it
-            contents = read_index_file(repository, item.name)
+            contents = read_index_file(repository, name)
             found.update({pack: digests for pack, digests in contents.items() if pack in wanted})
     tocs = _tocs(repository, [pack for pack in packs if pack not in found], salvage)
     return found | {pack: [digest for digest, _ in toc] for pack, toc in tocs.items()}

@@ -169,7 +169,7 @@ class _Repair:
 
     def _rebuild_index(self) -> None:
         store = self.repository.store
-        before = [item.name for item in store.list("index")]
+        before = list(store.names("index"))
         contents: dict[str, list[bytes]] = {}
         for digest, pack in self.where.items():
             contents.setdefault(pack, []).append(digest)

@@ -230,12 +230,19 @@ class Context:
         return waivers_of(self.custody.ledger.rows, self.now_ns) if self.custody else NONE
 
     def anchors(self) -> list[Anchor]:
-        """Where the ledger is published: every repository, and what the operator configured besides."""
+        """Where the ledger is published: every repository, the relays that the identity log names, and what the
+        operator configured besides."""
         from antsmem.backup.ledger_anchor import RepositoryAnchor
+        from antsmem.identity.handle import relays_of
 
         found: list[Anchor] = [
             RepositoryAnchor(item.name, partial(self.store, item)) for item in self.agent.repositories
         ]
+        for url in relays_of(self.log.document):
+            from antsmem.cli.relays import own_relay
+            from antsmem.drivers.relay import RelayLedger
+
+            found.append(RelayLedger(own_relay(self, url), url))
         return found + [self.anchor(name, url) for name, url in self.agent.anchors.items()]
 
     def anchor(self, name: str, url: str) -> Anchor:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antsmem.backup.ledger_anchor import RepositoryAnchor
-from antsmem.backup.repository import IDENTITY_LOG, Repository
+from antsmem.backup.repository import Repository
 from antsmem.cli.context import Context
 from antsmem.core.config import ANCHOR_PREFIX, RepositoryConfig, agent_path, read_agent
 from antsmem.core.disk import read_file
@@ -36,10 +36,12 @@ class GateOptions:
     accept_stale: bool = False
 
 
-def pass_gate(ctx: Context, opened: Repository, config: RepositoryConfig, kit: Path, given: GateOptions) -> Gated:
-    """What may come back. Nothing is written, and nothing is believed that is forged (`IntegrityError`), rolled
-    back or forked (`RollbackError`)."""
-    log = parse_log(opened.store.get(IDENTITY_LOG))
+def pass_gate(
+    ctx: Context, opened: Repository, config: RepositoryConfig, trusted: tuple[Path, bytes], given: GateOptions
+) -> Gated:
+    """What may come back, as far as the kit and the newest identity log (`trusted`) open and verify it. Nothing is
+    written, and nothing is believed that is forged (`IntegrityError`), rolled back or forked (`RollbackError`)."""
+    kit, log = trusted[0], parse_log(trusted[1])
     identity = RecoveryKit.parse(read_file(kit, _LIMIT).decode(errors="replace")).identity
     escrow = _escrow(ctx, log, given.secrets)
     opened_escrow: SecretsEscrow | None = None

@@ -37,6 +37,8 @@ COMMANDS = {
     "log": "log",
     "status": "status",
     "config": "config",
+    "identity": "identity",
+    "relay": "relay",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 

@@ -25,7 +25,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("words", "offered"),
     [
         (["rec"], {"recover"}),
-        (["re"], {"restore", "recover", "repository"}),
+        (["re"], {"restore", "recover", "repository", "relay"}),
         (["backup", "--t"], {"--tier"}),
         (["repository", "a"], {"add"}),
     ],

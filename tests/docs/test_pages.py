@@ -15,11 +15,11 @@ from antsmem.cli.main import COMMANDS
 
 GLOBAL = {"-C", "--workspace", "--json", "-q", "--quiet", "-v", "--verbose", "--no-input", "--help", "--version"}
 GLOBAL |= {"--install-completion", "--show-completion"}
+GROUPS = {name.split()[1] for name, _ in commands() if len(name.split()) == 3}
 _LINK = re.compile(r"(?<!!)\[[^\]\[]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)([^|;&\n]*)")
-GROUPS = {name.split()[1] for name, _ in commands() if len(name.split()) > 2}
+_CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: ([a-z]+)\b)?([^|;&\n]*)")
 
 
 def prose(text: str) -> str:
@@ -82,13 +82,13 @@ def calls() -> Iterator[tuple[str, str, list[str]]]:
     """(where, command, options) of every `antsmem …` that a page shows as code."""
     for page in pages():
         for found in _CALL.finditer(code(page.read_text("utf-8"))):
-            name, rest = found.groups()
+            name, second, rest = found.groups()
+            command = f"antsmem {name} {second}" if name in GROUPS and second else f"antsmem {name}"
+            rest = rest if name in GROUPS else f"{second or ''}{rest}"
             try:
                 words = shlex.split(rest, comments=True)
             except ValueError:
                 words = rest.split()
-            second = words.pop(0) if name in GROUPS and words and re.fullmatch(r"[a-z]+", words[0]) else ""
-            command = f"antsmem {name} {second}".rstrip()
             options = [word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
             yield f"{page.relative_to(PROJECT)}: {found[0].strip()}", command, options
 

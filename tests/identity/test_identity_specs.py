@@ -26,6 +26,7 @@ from antsmem.identity.document import op_keys_of
 from antsmem.identity.envelope import PAD_BYTES
 from antsmem.identity.epochs import Epoch, open_epoch, seal_epoch
 from antsmem.identity.escrow import open_escrow, seal_escrow
+from antsmem.identity.handle import handles_of, relays_of, with_handles, with_relays
 from antsmem.identity.keystore import Keystore, keystore_from_bytes, keystore_to_bytes
 from antsmem.identity.ledger import Ledger, extended, open_ledger, read_rows, seal_ledger, secret_row
 from antsmem.identity.log import IdentityLog, parse_log
@@ -98,6 +99,15 @@ def test_the_log_vector_holds() -> None:
     assert (log.op_key(OP_KEY.public).host, log.op_key(OP_KEY.public).until) == ("laptop", 2)
     assert log.update_keys == (multikey(KIT.control_key(0).public),)
     assert KIT.generation(log) == 1
+
+
+def test_the_vector_of_relays_and_handles_holds() -> None:
+    written = canonical.loads(vector("identity-v1.md", "found").encode(), 4096)
+    document = {**the_log().document, **written}
+    assert relays_of(document) == ("https://relay.example", "https://spare.example")
+    assert [str(handle) for handle in handles_of(document)] == ["@kevin@relay.example", "example.org"]
+    made = with_handles(with_relays(the_log().document, relays_of(document)), handles_of(document))
+    assert made == document
 
 
 def test_the_recovery_vector_holds() -> None:
@@ -189,7 +199,7 @@ def test_the_secrets_escrow_vector_holds() -> None:
 def test_every_vector_of_a_page_is_checked_here(page: str) -> None:
     named = set(re.findall(r"^```vector:(\S+)$", (SPEC / page).read_text("utf-8"), re.MULTILINE))
     checked = {
-        "identity-v1.md": {"key", "log", "recovery"},
+        "identity-v1.md": {"key", "log", "recovery", "found"},
         "keystore-v1.md": {"keystore", "escrow", "epoch", "secrets-escrow"},
         "ledger-v1.md": {"rows", "ledger", "head", "publication"},
     }

@@ -19,6 +19,7 @@ from antsmem.cli.context import Context
 from antsmem.cli.gate import GateOptions, given_anchors, pass_gate
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.ledger import publish_to, renew_escrow, warn_of
+from antsmem.cli.relays import newest_log
 from antsmem.core.config import ANCHOR_PREFIX, AgentConfig, RepositoryConfig, agent_path, write_agent
 from antsmem.core.disk import read_file
 from antsmem.core.record import record, replace
@@ -80,11 +81,12 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     opened = with_kit(ctx, config, kit)
     tier, chosen = choose(opened, read_state(opened, None), snapshot, None, ctx.now_ns)
     given = GateOptions(secrets, anchor or (), accept_stale)
-    gated = pass_gate(ctx, opened, config, kit, given)
+    log = newest_log(ctx, opened.store.get(IDENTITY_LOG))
+    gated = pass_gate(ctx, opened, config, (kit, log), given)
     restored = _restore(ctx, opened, tier, chosen, layout.root)
     ctx = Context(replace(ctx.options, workspace=str(layout.root)), ctx.environment)
-    new_host = (kit, escrow, name_from(host or ctx.host), gated, given)
-    identity, escrow_path = _become_host(ctx, opened, config, layout, new_host)
+    new_host = (kit, log, escrow, name_from(host or ctx.host), given)
+    identity, escrow_path = _become_host(ctx, opened, config, layout, new_host, gated)
     publish_keys(ctx.repository(config, host_keyring(ctx, "hot", "cold")))
     unpublished = _publish_ledger(ctx, config, given)
     report = RecoverReport(
@@ -130,7 +132,8 @@ def _become_host(
     opened: Repository,
     config: RepositoryConfig,
     layout: Layout,
-    given: tuple[Path, Path | None, str, Gated, GateOptions],
+    given: tuple[Path, bytes, Path | None, str, GateOptions],
+    gated: Gated,
 ) -> tuple[RecoveredIdentity, Path]:
     """New host and op keys, one more entry in the identity log, and this host's configuration."""
     from antsmem.identity.escrow import keep_escrow
@@ -138,11 +141,11 @@ def _become_host(
     from antsmem.identity.recover import SavedIdentity, recover_identity
     from antsmem.identity.recovery import RecoveryKit
 
-    kit_path, escrow, host, gated, options = given
+    kit_path, log, escrow, host, options = given
     store = opened.store
     names = [item.name for item in store.list("keys") if item.name.endswith(".age")]
     saved = SavedIdentity(
-        log=store.get(IDENTITY_LOG),
+        log=log,
         epochs={name.partition("/")[2]: store.get(name) for name in names},
         escrow=read_file(escrow, _LIMIT) if escrow else None,
         gated=gated,
