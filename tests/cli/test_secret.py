@@ -13,8 +13,10 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import engines
 import pytest
 from made_homes import KIT, TRACE, Home, Ran
+from relays import RelayServer
 
 VALUE = b"can" + b"ary-value-1"
 
@@ -244,6 +246,23 @@ def test_a_git_remote_vouches_and_is_told_who_goes_on(agent: Home) -> None:
         ["git", "-C", remote, "log", "--oneline", "refs/antsmem/ledger"], capture_output=True, check=True
     )
     assert log.stdout.count(b"\n") == 2
+
+
+def test_a_relay_remembers_as_a_repository_does(agent: Home) -> None:
+    relay = engines.started(RelayServer())
+    try:
+        moved = ("identity", "move", "--relay", relay.url, "--kit", KIT)
+        assert agent.run("-C", str(agent.workspace), *moved).code == 0
+        assert agent.must("secret", "revoke", "token", "--json").document["anchors"] == ["default", relay.url]
+        away = agent.repository.with_name("away")
+        agent.repository.rename(away)
+        agent.must("secret", "set", "second", stdin=b"x")
+        document = agent.must("secret", "revoke", "second", "--json", code=3).document
+        assert document["anchors"] == [relay.url] and set(document["failed"]) == {"default"}
+        away.rename(away.with_name("repository"))
+    finally:
+        relay.close()
+    assert relay.url in agent.must("secret", "verify", code=3).err
 
 
 def tampered(path: Path, change: Any) -> None:
