@@ -15,6 +15,7 @@ from antsmem.core.disk import read_file
 from antsmem.core.record import record
 from antsmem.identity.anchor import PinFile, ask
 from antsmem.identity.gate import Gated, gate, newest_ledger
+from antsmem.identity.handle import relays_of
 from antsmem.identity.log import IdentityLog, parse_log
 from antsmem.identity.recovery import RecoveryKit
 from antsmem.identity.secrets_escrow import FILE, SecretsEscrow, open_secrets
@@ -49,9 +50,8 @@ def pass_gate(
         opened_escrow = open_secrets(read_file(escrow, _ESCROW_LIMIT), [identity], log)
     pin = PinFile(ctx.state_dir / log.scid / "ledger-pin.json", "this machine's pin")
     backup = (config.name, pin.name)
-    told = ask(
-        [RepositoryAnchor(config.name, lambda: opened.store), pin, *given_anchors(ctx, config, given.anchors)]
-    )
+    own = RepositoryAnchor(config.name, lambda: opened.store)
+    told = ask([own, pin, *given_anchors(ctx, config, given.anchors), *_relays(ctx, log)])
     held = {"the secrets' escrow": opened_escrow.ledger} if opened_escrow else {}
     newest = newest_ledger(told, [identity], log, held)
     return gate(newest, opened_escrow, backup, ctx.now_ns, accept_stale=given.accept_stale)
@@ -64,6 +64,17 @@ def given_anchors(ctx: Context, config: RepositoryConfig, urls: Sequence[str]) -
         for number, url in enumerate(urls, 1)
         if url.startswith(ANCHOR_PREFIX) or not _is_same(ctx.named([url])[0].url, config.url)
     ]
+
+
+def _relays(ctx: Context, log: IdentityLog) -> list[Anchor]:
+    """The relays that the identity log names: they tell everybody."""
+    found: list[Anchor] = []
+    for url in relays_of(log.document):
+        from antsmem.cli.relays import public_relay
+        from antsmem.drivers.relay import RelayLedger
+
+        found.append(RelayLedger(public_relay(ctx, url), url, log.scid))
+    return found
 
 
 def _is_same(url: str, other: str) -> bool:

@@ -177,10 +177,11 @@ class RelayClient:
         body = canonical.dumps({"read": [canonical.loads(word, _SMALL) for word in read], "drop": rows})
         self._ask("POST", f"/agents/{self._own().scid}/inbox", _SMALL, body, _JSON, sign=True)
 
-    def slot(self, name: str) -> Slot | None:
-        """What a slot holds, compared with its etag."""
+    def slot(self, name: str, scid: str = "") -> Slot | None:
+        """What a slot holds, compared with its etag; without credentials only the ledger of `scid`."""
+        place = f"/agents/{scid or self._own().scid}/{name}"
         try:
-            answer = self._ask("GET", f"/agents/{self._own().scid}/{name}", MAX_SLOT_BYTES, sign=True)
+            answer = self._ask("GET", place, MAX_SLOT_BYTES, sign=self._credentials is not None)
         except NotFoundError:
             return None
         etag = hashlib.sha256(answer.body).hexdigest()
@@ -305,15 +306,16 @@ _MEANINGS: Final[Mapping[str, tuple[type[AntsmemError], str, str]]] = {
 
 class RelayLedger:
     """The ledger's anchor at a relay: its newest head, as an opaque document in the slot `ledger`. `name` is what
-    messages call it."""
+    messages call it; `scid` is whose it is, for a client without credentials, which can only fetch."""
 
-    def __init__(self, client: RelayClient, name: str = "") -> None:
+    def __init__(self, client: RelayClient, name: str = "", scid: str = "") -> None:
         self._client = client
+        self._scid = scid
         self.name = name or client.url
 
     def fetch(self) -> bytes | None:
         """The document, None if there is none. `BackendError`: the relay does not answer."""
-        found = self._client.slot(LEDGER)
+        found = self._client.slot(LEDGER, self._scid)
         return None if found is None else found.data
 
     def publish(self, data: bytes) -> None:

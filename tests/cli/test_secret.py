@@ -260,9 +260,19 @@ def test_a_relay_remembers_as_a_repository_does(agent: Home) -> None:
         document = agent.must("secret", "revoke", "second", "--json", code=3).document
         assert document["anchors"] == [relay.url] and set(document["failed"]) == {"default"}
         away.rename(away.with_name("repository"))
+        agent.must("secret", "set", "third", stdin=b"good")
+        agent.must("secret", "verify")
+        other = machine(agent)
+        old = ("--secrets", str(agent.root / "old-secrets.age"))
+        ran = recover(other, agent.root / "old-repository", *old, "--host", "newbox")
+        assert relay.url not in ran.document["witnesses"], "an old identity log names no relay"
+        other = machine(agent)
+        agent.must("backup")
+        ran = recover(other, agent.repository, "--secrets", str(escrow(agent)))
+        assert ran.code == 0 and relay.url in ran.document["witnesses"], ran
+        assert other.must("secret", "get", "third").out == "good"
     finally:
         relay.close()
-    assert relay.url in agent.must("secret", "verify", code=3).err
 
 
 def tampered(path: Path, change: Any) -> None:
