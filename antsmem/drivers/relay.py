@@ -26,6 +26,7 @@ from antsmem.core.errors import (
 )
 from antsmem.core.record import record
 from antsmem.drivers.relay_http import Answer, Bounds, exchange
+from antsmem.identity.anchor import head_only
 from antsmem.identity.endpoint import (
     HANDLE_SCHEMA,
     HEAD_SCHEMA,
@@ -319,8 +320,11 @@ class RelayLedger:
         return None if found is None else found.data
 
     def publish(self, data: bytes) -> None:
-        """Make `data` the document. One about the same head is left as it is; `RollbackError` if the head there
-        has a higher `seq`, or the same one and another `hash`; `ConflictError` if others keep writing."""
+        """Make `data` the document, or its head where it is larger than a slot. One about the same head is left
+        as it is; `RollbackError` if the head there has a higher `seq`, or the same one and another `hash`;
+        `ConflictError` if others keep writing."""
+        if len(data) > MAX_SLOT_BYTES:
+            data = head_only(data)
         mine = _head_of(data)
         for _ in range(_TRIES):
             found = self._client.slot(LEDGER)

@@ -145,6 +145,11 @@ def publication_from_bytes(data: bytes) -> Publication:
     return found
 
 
+def head_only(data: bytes) -> bytes:
+    """The publication `data` without its ledger: enough to show that something newer exists."""
+    return publication_to_bytes(Publication(publication_from_bytes(data).head, b""))
+
+
 def refuse_older(name: str, there: bytes | None, data: bytes) -> bool:
     """Whether an anchor that holds `there` has to take the publication `data` (False: it has that one already).
     `RollbackError` if what it holds is newer, or as new and another; `IntegrityError` if it cannot be read."""
@@ -185,8 +190,7 @@ class PinFile:
         make_private_dir(self.path.parent)
         with locked(self.path.with_suffix(".lock"), f"pin `{self.path}` is being written"):
             if refuse_older(self.name, self.fetch(), data):
-                head = publication_from_bytes(data).head
-                write_file(self.path, [publication_to_bytes(Publication(head, b""))])
+                write_file(self.path, [head_only(data)])
 
 
 @record
