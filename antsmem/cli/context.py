@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antsmem.cli.output import Output
 from antsmem.core import clock
 from antsmem.core.config import (
+    ANCHOR_PREFIX,
     AgentConfig,
     OperatorConfig,
     RepositoryConfig,
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from antsmem.backup.repository import Keyring, Pin, Repository
     from antsmem.backup.store import Store
     from antsmem.core.age import X25519Identity
+    from antsmem.identity.anchor import Anchor
+    from antsmem.identity.custody import Access, Custody
     from antsmem.identity.files import IdentityFiles
     from antsmem.identity.keystore import Keystore
     from antsmem.identity.log import IdentityLog
@@ -204,16 +207,56 @@ class Context:
         known = [(secret.name, secret.value) for secret in self.keystore.secrets if secret.value]
         return Scanner(known, fingerprint_key=self.keystore.fingerprint_key)
 
+    @cached_property
+    def access(self) -> Access:
+        """What opens keystore and ledger together."""
+        from antsmem.identity.custody import Access
+
+        return Access(self.identity_files, self.agent_state / "ledger-pin.json", self.unlocked, self.log)
+
+    @cached_property
+    def custody(self) -> Custody | None:
+        """The ledger with its keystore; None, and nothing is opened, where there is none yet."""
+        if not self.keystore.ledger and not os.path.lexists(self.identity_files.ledger):
+            return None
+        from antsmem.identity.custody import open_custody
+
+        return open_custody(self.access, self.keystore)
+
     def waivers(self) -> Waivers:
         """The recorded permissions for secrets that may stay."""
-        from antsmem.identity.waivers import load_waivers
+        from antsmem.identity.waivers import NONE, waivers_of
 
-        return load_waivers(self.waiver_file, self.log.operational_keys, self.now_ns)
+        return waivers_of(self.custody.ledger.rows, self.now_ns) if self.custody else NONE
 
-    @property
-    def waiver_file(self) -> Path:
-        """Where those are recorded."""
-        return self.layout.keystore / "waivers.jsonl"
+    def anchors(self) -> list[Anchor]:
+        """Where the ledger is published: every repository, the relays that the identity log names, and what the
+        operator configured besides."""
+        from antsmem.backup.ledger_anchor import RepositoryAnchor
+        from antsmem.identity.handle import relays_of
+
+        found: list[Anchor] = [
+            RepositoryAnchor(item.name, partial(self.store, item)) for item in self.agent.repositories
+        ]
+        for url in relays_of(self.log.document):
+            from antsmem.cli.relays import own_relay
+            from antsmem.drivers.relay import RelayLedger
+
+            found.append(RelayLedger(own_relay(self, url), url))
+        return found + [self.anchor(name, url) for name, url in self.agent.anchors.items()]
+
+    def anchor(self, name: str, url: str) -> Anchor:
+        """One anchor by its URL: `git+URL`, or a repository's."""
+        if url.startswith(ANCHOR_PREFIX):
+            import hashlib
+
+            from antsmem.drivers.git import GitAnchor
+
+            scratch = self.state_dir / "anchors" / hashlib.sha256(url.encode()).hexdigest()[:16]
+            return GitAnchor(name, url.removeprefix(ANCHOR_PREFIX), scratch, self.environment)
+        from antsmem.backup.ledger_anchor import RepositoryAnchor
+
+        return RepositoryAnchor(name, partial(self.store, self.named([url])[0]))
 
     def named(self, wanted: Sequence[str] = ()) -> list[RepositoryConfig]:
         """The repositories that `wanted` (names or URLs) means; all configured ones if empty."""

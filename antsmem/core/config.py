@@ -19,6 +19,7 @@ from antsmem.core.record import field, record
 
 KEY_SOURCES: Final = ("credentials", "keyring", "host_key", "command:…", "file:…", "fd:N", "passphrase:…")
 VERIFY: Final = ("read", "hash", "none")
+ANCHOR_PREFIX: Final = "git+"
 _DEFAULT_SOURCES: Final = ("credentials", "host_key")
 _PREFIXES: Final = ("command:", "file:", "fd:", "passphrase:")
 
@@ -42,6 +43,8 @@ class AgentConfig:
     host_key: str = ""
     escrow: str = ""
     repositories: tuple[RepositoryConfig, ...] = ()
+    anchors: Mapping[str, str] = field(default_factory=dict)
+    """Name → `git+URL` of further places that keep the ledger, besides the repositories."""
 
 
 @record
@@ -83,7 +86,8 @@ def read_agent(path: Path) -> AgentConfig:
     except NotFoundError:
         return AgentConfig()
     reader = Reader(str(path))
-    entries = reader.mapping(read_yaml(data, str(path)), ("workspace", "host_key", "escrow", "repositories"))
+    known = ("workspace", "host_key", "escrow", "repositories", "anchors")
+    entries = reader.mapping(read_yaml(data, str(path)), known)
     texts = {
         name: reader.line(entries[name], name) for name in ("workspace", "host_key", "escrow") if name in entries
     }
@@ -97,7 +101,13 @@ def read_agent(path: Path) -> AgentConfig:
             reader.fail(fields["verify"], f"`verify` is one of {', '.join(VERIFY)}")
         options = {key: reader.line(value, key) for key, value in reader.table(fields.get("options")).items()}
         repositories.append(RepositoryConfig(name, reader.line(fields["url"], "url"), options, verify))
-    return AgentConfig(**texts, repositories=tuple(repositories))
+    anchors = {name: reader.line(node, name) for name, node in reader.table(entries.get("anchors")).items()}
+    for name, url in anchors.items():
+        if not url.startswith(ANCHOR_PREFIX):
+            reader.fail(entries["anchors"], f"anchor `{name}` is not `{ANCHOR_PREFIX}URL`")
+        if any(name == item.name for item in repositories):
+            reader.fail(entries["anchors"], f"anchor `{name}` has the name of a repository")
+    return AgentConfig(**texts, repositories=tuple(repositories), anchors=anchors)
 
 
 def write_agent(path: Path, config: AgentConfig) -> None:
@@ -113,6 +123,8 @@ def write_agent(path: Path, config: AgentConfig) -> None:
         lines.append(f"    verify: {repository.verify}\n" if repository.verify != "hash" else "")
         lines.append("    options:\n" if repository.options else "")
         lines += [f"      {key}: {_quoted(value)}\n" for key, value in sorted(repository.options.items())]
+    lines.append("anchors:\n" if config.anchors else "")
+    lines += [f"  {name}: {_quoted(url)}\n" for name, url in config.anchors.items()]
     make_private_dir(path.parent)
     write_file(path, ["".join(lines).encode()])
 

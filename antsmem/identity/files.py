@@ -26,6 +26,16 @@ class IdentityFiles:
     backed_up: tuple[Path, ...] = ()
     """Directories that leave this host: workspaces, repositories."""
 
+    @property
+    def ledger(self) -> Path:
+        """`ledger.age`, beside the keystore."""
+        return self.keystore.with_name("ledger.age")
+
+    @property
+    def head(self) -> Path:
+        """`head.json`, the ledger's public head."""
+        return self.keystore.with_name("head.json")
+
 
 class Placing:
     """Files written so far, so that they can be taken back."""

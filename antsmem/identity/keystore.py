@@ -55,6 +55,9 @@ class Keystore:
     secrets: tuple[Secret, ...] = ()
     sequence: int = 0
     """How often it was saved; 0: never."""
+    ledger: tuple[str, ...] = ()
+    """The rows of the ledger (canonical JSON) that the last change of a secret made: the keystore is where a
+    change is committed, and the ledger is completed from here if a run died in between."""
 
 
 def open_keystore(path: Path, identities: Sequence[X25519Identity]) -> Keystore:
@@ -142,7 +145,8 @@ def check_keystore(keystore: Keystore, log: IdentityLog) -> None:
 
 
 def _to_json(keystore: Keystore) -> Mapping[str, Any]:
-    return {
+    last_change = {"ledger": keystore.ledger} if keystore.ledger else {}
+    return last_change | {
         "schema": SCHEMA,
         "sequence": keystore.sequence,
         "agent": keystore.agent,
@@ -175,6 +179,7 @@ def _from_json(body: Mapping[str, Any]) -> Keystore:
         epochs=tuple(_epoch_from_json(item) for item in fields.items("epochs")),
         secrets=tuple(secret_from_json(item) for item in fields.items("secrets")),
         sequence=fields.number("sequence"),
+        ledger=fields.texts("ledger") if fields.has("ledger") else (),
     )
     fields.end()
     return keystore

@@ -107,9 +107,9 @@ class Home:
             sys.stderr.flush()
             os._exit(code)
 
-    def must(self, *words: str, code: int = 0) -> Ran:
+    def must(self, *words: str, code: int = 0, stdin: bytes = b"") -> Ran:
         """Run a command in the workspace, which must end with `code`."""
-        ran = self.run("-C", str(self.workspace), *words)
+        ran = self.run("-C", str(self.workspace), *words, stdin=stdin)
         assert ran.code == code, ran
         return ran
 

@@ -35,6 +35,14 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "repository list": (["repository", "list"], "repository-list"),
     "repository init": (["repository", "init", "default"], "repository-init"),
     "repository test": (["repository", "test"], "repository-test"),
+    "secret set": (["secret", "set", "new"], "secret"),
+    "secret get": (["secret", "get", "old"], "secret-get"),
+    "secret list": (["secret", "list"], "secret-list"),
+    "secret rotate": (["secret", "rotate", "old"], "secret"),
+    "secret revoke": (["secret", "revoke", "old"], "secret"),
+    "secret destroy": (["secret", "destroy", "old"], "secret"),
+    "secret verify": (["secret", "verify"], "secret"),
+    "secret import": (["secret", "import"], "secret"),
     "waive": (["waive", "leak.md", "--reason", "an example"], "waive"),
     "log": (["log", "something happened"], "log"),
     "status": (["status"], "status"),
@@ -62,7 +70,9 @@ def test_a_command_prints_one_document_of_its_schema(lived: Home, name: str) -> 
     if name == "waive":
         (lived.workspace / "leak.md").write_text("gh" + "p_q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi\n")
     words = [{"REPOSITORY": str(lived.repository), "OLDEST": ids[0]}.get(word, word) for word in words]
-    ran = lived.run("--json", "-C", str(lived.workspace), *words)
+    if words[0] == "secret":
+        lived.must("secret", "set", "old", stdin=b"not a secret")
+    ran = lived.run("--json", "-C", str(lived.workspace), *words, stdin=b"NAME=value\n")
     assert ran.code == (3 if name == "status" else 0), ran
     assert ran.err == "", "nothing but the document"
     assert ran.document["schema"] == f"antsmem.{schema}/1"

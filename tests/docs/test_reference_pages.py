@@ -125,6 +125,13 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         at.json("-C", "kevin", "repository", "test"),
         at.json("-C", "kevin", "log", "hello"),
     ]
+    (home / "values.json").write_text('{"a": "1", "b": "2"}')
+    printed += [
+        at.json("-C", "kevin", "secret", "import", "values.json"),
+        at.json("-C", "kevin", "secret", "revoke", "a"),
+        at.json("-C", "kevin", "secret", "list"),
+        at.json("-C", "kevin", "secret", "get", "b"),
+    ]
     (workspace / "TOOLS.md").write_text(corpora.secret("token gh", "p_", "Zk7Qw2Lx9Rt4Vb8Nm1Hs6Jd3Fg5Pc0Ya2Ue7\n"))
     printed += [
         at.json("-C", "kevin", "backup", code=21),

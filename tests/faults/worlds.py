@@ -175,6 +175,14 @@ class World:
         finally:
             remove(self.scratch)
 
+    def secrets(self) -> tuple[Any, ...]:
+        """The agent's secrets, and what its ledger says of them; opening completes what a killed run left."""
+        custody = Context(Options(workspace=str(self.agent)), self.environment).custody
+        if custody is None:
+            return ()
+        held = sorted((each.name, each.version, each.state, each.value) for each in custody.keystore.secrets)
+        return (*held, *((*key, each.state) for key, each in custody.ledger.standings().items()))
+
     def listed(self) -> set[str]:
         """The ids of the snapshots that the repository says it has."""
         pins = list((self.home / ".local/state/antsmem").glob("*/pin-*"))

@@ -225,8 +225,8 @@ def _moved_document(log: IdentityLog, urls: list[str], names: list[str] | tuple[
 
 def _amend(ctx: Context, document: Document, kit_path: Path) -> str:
     """One more entry in the log, by the kit; where the new escrow is."""
-    from antsmem.cli.commands.create import keep_escrow
     from antsmem.identity.amend import amend_identity
+    from antsmem.identity.escrow import keep_escrow
     from antsmem.identity.recovery import RecoveryKit
 
     kit = RecoveryKit.parse(read_file(kit_path, _LIMIT).decode(errors="replace"))

@@ -13,19 +13,21 @@ from antsmem.backup.reader import open_snapshot
 from antsmem.backup.repository import IDENTITY_LOG, Repository, read_state
 from antsmem.backup.restore import RestoreResult, plan_restore, refuse_target, restore_to
 from antsmem.backup.snapshot import COLD
-from antsmem.cli.commands.create import keep_escrow
 from antsmem.cli.commands.open import choose, driver_options, with_kit
 from antsmem.cli.commands.restore import text
 from antsmem.cli.context import Context
+from antsmem.cli.gate import GateOptions, given_anchors, pass_gate
 from antsmem.cli.keys import host_keyring
+from antsmem.cli.ledger import publish_to, renew_escrow, warn_of
 from antsmem.cli.relays import newest_log
-from antsmem.core.config import AgentConfig, RepositoryConfig, agent_path, write_agent
+from antsmem.core.config import ANCHOR_PREFIX, AgentConfig, RepositoryConfig, agent_path, write_agent
 from antsmem.core.disk import read_file
 from antsmem.core.record import record, replace
 from antsmem.workspace.layout import Layout
 from antsmem.workspace.settings import name_from
 
 if TYPE_CHECKING:
+    from antsmem.identity.gate import Gated, Verdict
     from antsmem.identity.recover import RecoveredIdentity
 
 _LIMIT = 1 << 20
@@ -33,7 +35,9 @@ _LIMIT = 1 << 20
 
 @record
 class RecoverReport:
-    """An agent brought back: what was restored, and the identity's version that names this host."""
+    """An agent brought back: what was restored, the identity's version that names this host, and what became of
+    each secret. `ledger` is the number of rows of its ledger, `witnesses` who vouched for it, `silent` who did
+    not answer."""
 
     restored: RestoreResult
     did: str
@@ -41,6 +45,10 @@ class RecoverReport:
     host: str
     repository: str
     escrow: str
+    secrets: tuple[Verdict, ...]
+    ledger: int
+    witnesses: tuple[str, ...]
+    silent: dict[str, str]
 
 
 def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -54,6 +62,15 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     snapshot: Annotated[str, typer.Option(help="An id, `latest`, `hot` or `cold`.")] = "latest",
     escrow: Annotated[Path | None, typer.Option(help="The newest keystore-escrow.age, if it is at hand.")] = None,
     host: Annotated[str, typer.Option(help="What this machine is called in the identity log.")] = "",
+    secrets: Annotated[
+        Path | None, typer.Option(help="The newest secrets-escrow.age. Default: what this machine keeps.")
+    ] = None,
+    anchor: Annotated[
+        list[str] | None, typer.Option(help="Another repository, or git+URL, to ask for the newest ledger.")
+    ] = None,
+    accept_stale: Annotated[
+        bool, typer.Option("--accept-stale", help="Take secrets though nobody says how new the ledger is.")
+    ] = False,
 ) -> None:
     """Restore an agent on a new machine with its recovery kit, and make this machine its host."""
     ctx: Context = context.obj
@@ -63,16 +80,41 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     config = replace(found, name="default", options={**found.options, **driver_options(option or ())})
     opened = with_kit(ctx, config, kit)
     tier, chosen = choose(opened, read_state(opened, None), snapshot, None, ctx.now_ns)
+    given = GateOptions(secrets, anchor or (), accept_stale)
+    log = newest_log(ctx, opened.store.get(IDENTITY_LOG))
+    gated = pass_gate(ctx, opened, config, (kit, log), given)
     restored = _restore(ctx, opened, tier, chosen, layout.root)
     ctx = Context(replace(ctx.options, workspace=str(layout.root)), ctx.environment)
-    identity, escrow_path = _become_host(ctx, opened, config, layout, (kit, escrow, name_from(host or ctx.host)))
+    new_host = (kit, log, escrow, name_from(host or ctx.host), given)
+    identity, escrow_path = _become_host(ctx, opened, config, layout, new_host, gated)
     publish_keys(ctx.repository(config, host_keyring(ctx, "hot", "cold")))
+    unpublished = _publish_ledger(ctx, config, given)
     report = RecoverReport(
-        restored, identity.log.did, identity.log.version, identity.keystore.host, config.url, str(escrow_path)
+        restored,
+        identity.log.did,
+        identity.log.version,
+        identity.keystore.host,
+        config.url,
+        str(escrow_path),
+        gated.verdicts,
+        identity.ledger.seq if identity.ledger else 0,
+        gated.witnesses,
+        dict(gated.silent),
     )
     ctx.output.result("recover", report, lambda: _text(ctx, report))
-    if not restored.complete:
+    if not restored.complete or unpublished:
         raise typer.Exit(3)
+
+
+def _publish_ledger(ctx: Context, config: RepositoryConfig, given: GateOptions) -> bool:
+    """Tell the anchors who goes on with the ledger, renew the secrets' escrow; whether somebody did not hear."""
+    if ctx.custody is None:
+        return False
+    kept = renew_escrow(ctx, ctx.custody)
+    own = [each for each in ctx.anchors() if each.name == config.name]
+    failed = publish_to(ctx, ctx.custody, [*own, *given_anchors(ctx, config, given.anchors)]).failed
+    warn_of(ctx, {name: str(error) for name, error in failed.items()})
+    return bool(failed) or kept is None
 
 
 def _restore(ctx: Context, opened: Repository, tier: str, chosen: str, root: Path) -> RestoreResult:
@@ -90,20 +132,23 @@ def _become_host(
     opened: Repository,
     config: RepositoryConfig,
     layout: Layout,
-    given: tuple[Path, Path | None, str],
+    given: tuple[Path, bytes, Path | None, str, GateOptions],
+    gated: Gated,
 ) -> tuple[RecoveredIdentity, Path]:
     """New host and op keys, one more entry in the identity log, and this host's configuration."""
+    from antsmem.identity.escrow import keep_escrow
     from antsmem.identity.files import IdentityFiles
     from antsmem.identity.recover import SavedIdentity, recover_identity
     from antsmem.identity.recovery import RecoveryKit
 
-    kit_path, escrow, host = given
+    kit_path, log, escrow, host, options = given
     store = opened.store
     names = [item.name for item in store.list("keys") if item.name.endswith(".age")]
     saved = SavedIdentity(
-        log=newest_log(ctx, store.get(IDENTITY_LOG)),
+        log=log,
         epochs={name.partition("/")[2]: store.get(name) for name in names},
         escrow=read_file(escrow, _LIMIT) if escrow else None,
+        gated=gated,
     )
     host_key = ctx.config_dir / "keys" / f"{name_from(opened.keys.scid)[:12]}-{os.urandom(4).hex()}.key"
     files = IdentityFiles(
@@ -116,15 +161,42 @@ def _become_host(
     kit = RecoveryKit.parse(read_file(kit_path, _LIMIT).decode(errors="replace"))
     recovered = recover_identity(kit, saved, host, files, ctx.now_ns)
     escrow_path = keep_escrow(ctx.data_dir / recovered.log.scid / "escrow", recovered.escrow, ctx.now_ns)
-    agent = AgentConfig(str(layout.root), str(host_key), str(escrow_path.parent), (config,))
+    anchors = {f"anchor-{n}": url for n, url in enumerate(options.anchors, 1) if url.startswith(ANCHOR_PREFIX)}
+    agent = AgentConfig(str(layout.root), str(host_key), str(escrow_path.parent), (config,), anchors)
     write_agent(agent_path(ctx.config_dir, recovered.log.scid), agent)
     return recovered, escrow_path
 
 
 def _text(ctx: Context, report: RecoverReport) -> str:
-    return (
-        f"{text(ctx, report.restored)}\n"
-        f"this machine is now host `{report.host}` of {report.did} (version {report.identity_version}); "
-        f"an old host of the same name is revoked\n"
-        f"backups go on to {report.repository}; the sealed keys' escrow is {report.escrow}"
+    return "\n".join(
+        [
+            text(ctx, report.restored),
+            f"this machine is now host `{report.host}` of {report.did} (version {report.identity_version}); "
+            f"an old host of the same name is revoked",
+            f"backups go on to {report.repository}; the sealed keys' escrow is {report.escrow}",
+            *_of_secrets(ctx, report),
+        ]
     )
+
+
+def _of_secrets(ctx: Context, report: RecoverReport) -> list[str]:
+    """What became of the secrets: those that a person has to do something about, each; the others counted."""
+    by_state: dict[str, list[Verdict]] = {}
+    for verdict in report.secrets:
+        by_state.setdefault(verdict.state, []).append(verdict)
+    lines = []
+    if back := by_state.pop("active", []):
+        lines.append(f"secrets that are back: {', '.join(each.name for each in back)}")
+    for each in [each for state in ("quarantined", "withheld", "pending") for each in by_state.pop(state, [])]:
+        todo = {
+            "quarantined": f"antsmem secret verify {each.name}, or --accept-stale",
+            "withheld": f"issue it anew, then: antsmem secret set {each.name}",
+            "pending": f"antsmem secret rotate {each.name} --activate",
+        }
+        lines.append(f"secret {each.name} is {each.state} ({each.why}): {todo[each.state]}")
+    ended = [each for verdicts in by_state.values() for each in verdicts]
+    if ended and ctx.options.verbose:
+        lines += [f"secret {each.name} version {each.version} stays {each.why}" for each in ended]
+    elif ended:
+        lines.append(f"{len(ended)} revoked or superseded versions stay so (-v lists them)")
+    return lines
