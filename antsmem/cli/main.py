@@ -35,6 +35,10 @@ COMMANDS = {
     "waive": "waive",
     "log": "log",
     "status": "status",
+    "identity": "identity",
+    "recovery": "recovery",
+    "epoch": "epoch",
+    "keys": "keys",
     "config": "config",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""

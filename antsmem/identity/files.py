@@ -9,6 +9,7 @@ from pathlib import Path
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import AntsmemError, LockedError, NotFoundError, WouldOverwriteError
 from antsmem.core.record import record
+from antsmem.identity.keyfiles import DESTROYED_LIST
 
 
 @record
@@ -25,6 +26,18 @@ class IdentityFiles:
     """The file with the host's key: outside of `backed_up`."""
     backed_up: tuple[Path, ...] = ()
     """Directories that leave this host: workspaces, repositories."""
+    escrow: Path | None = None
+    """The directory of the escrow files."""
+
+    @property
+    def guardians(self) -> Path:
+        """The directory of the guardians' files."""
+        return self.log.parent / "guardians"
+
+    @property
+    def destroyed(self) -> Path:
+        """The list of epochs whose keys were destroyed."""
+        return self.keystore.with_name(DESTROYED_LIST)
 
 
 class Placing:

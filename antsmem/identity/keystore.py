@@ -17,6 +17,7 @@ from antsmem.core.errors import (
     ConflictError,
     IntegrityError,
     NotFoundError,
+    RetiredError,
     UsageError,
     WouldOverwriteError,
 )
@@ -86,20 +87,27 @@ def save_keystore(path: Path, keystore: Keystore, host: X25519Identity) -> Keyst
     if str(host.recipient) != keystore.host_recipient:
         raise UsageError("the key that opens this keystore is not its host's key", hint="run `antsmem recover`")
     with locked(path.with_suffix(".lock"), f"keystore `{path}` is being saved by another process"):
-        try:
-            before: Keystore | None = open_keystore(path, [host])
-        except NotFoundError:
-            before = None
-        if before is not None and before.scid != keystore.scid:
-            raise WouldOverwriteError(f"keystore `{path}` belongs to another identity")
-        if (before.sequence if before else 0) != keystore.sequence:
-            raise ConflictError(f"keystore `{path}` was changed by another process")
-        saved = replace(keystore, sequence=keystore.sequence + 1)
-        data = keystore_to_bytes(saved)
-        if keystore_from_bytes(data, [host]) != saved:
-            raise IntegrityError("the new keystore does not open to what was put in: not saved")
-        write_file(path, [data], new=before is None)
+        saved, data = successor(path, keystore, host)
+        write_file(path, [data], new=saved.sequence == 1)
     return saved
+
+
+def successor(path: Path, keystore: Keystore, host: X25519Identity) -> tuple[Keystore, bytes]:
+    """`keystore` with the next sequence, and its bytes, which were opened again: what may replace the keystore at
+    `path` for as long as its lock is held. Raises as `save_keystore` does."""
+    try:
+        before: Keystore | None = open_keystore(path, [host])
+    except NotFoundError:
+        before = None
+    if before is not None and before.scid != keystore.scid:
+        raise WouldOverwriteError(f"keystore `{path}` belongs to another identity")
+    if (before.sequence if before else 0) != keystore.sequence:
+        raise ConflictError(f"keystore `{path}` was changed by another process")
+    saved = replace(keystore, sequence=keystore.sequence + 1)
+    data = keystore_to_bytes(saved)
+    if keystore_from_bytes(data, [host]) != saved:
+        raise IntegrityError("the new keystore does not open to what was put in: not saved")
+    return saved, data
 
 
 def keystore_to_bytes(keystore: Keystore) -> bytes:
@@ -125,8 +133,8 @@ def keystore_from_bytes(data: Buffer, identities: Sequence[X25519Identity]) -> K
 def check_keystore(keystore: Keystore, log: IdentityLog) -> None:
     """Return if `keystore` is one of the identity in `log` and its op key speaks for the agent today.
 
-    `IntegrityError`: another identity, or a key that the log never named or has revoked. `RollbackError`: the log
-    is older than, or another than, the one this host has seen.
+    `IntegrityError`: another identity, or a key that the log never named. `RetiredError`: a key that it has
+    revoked. `RollbackError`: the log is older than, or another than, the one this host has seen.
     """
     if keystore.scid != log.scid:
         raise IntegrityError(f"keystore is of identity `{keystore.scid}`, identity log of `{log.scid}`")
@@ -135,9 +143,8 @@ def check_keystore(keystore: Keystore, log: IdentityLog) -> None:
     if known.host != keystore.host:
         raise IntegrityError(f"keystore of host `{keystore.host}` holds the op key of host `{known.host}`")
     if known.revoked:
-        raise IntegrityError(
-            f"the op key of host `{keystore.host}` was revoked by version {known.until} of the identity log",
-            hint="the agent lives elsewhere now; run `antsmem recover` to bring it here",
+        raise RetiredError(
+            f"the op key of host `{keystore.host}` was revoked by version {known.until} of the identity log"
         )
 
 

@@ -37,6 +37,8 @@ class SavedIdentity:
     """File name → bytes of every epoch file."""
     escrow: bytes | None = field(default=None, repr=False)
     """The newest `keystore-escrow.age`. Without it, keyed fingerprints made so far match nothing any more."""
+    destroyed: Collection[str] = ()
+    """Names of epochs that were destroyed: not used again."""
 
 
 @record
@@ -83,6 +85,7 @@ def recover_identity(
     opened, unreadable = _open_readable(saved.epochs, kit.identity)
     recipient, recovery = str(host_key.recipient), (str(kit.identity.recipient),)
     taken = _names(saved.epochs) | _names(os.listdir(files.epochs) if files.epochs.is_dir() else ())
+    taken |= set(saved.destroyed)
     # Keys of our own making to seal to: old epoch files do not say who made them.
     made = [new_epoch(tier, taken, recipient, recovery, now_ns) for tier in ("hot", "cold")]
     keystore = Keystore(

@@ -33,6 +33,14 @@ def ensure_epoch(
     epoch = current_epoch(keystore.epochs, tier, present, now_ns)
     if epoch is not None:
         return EnsuredEpoch(epoch, keystore, created=False)
+    return start_epoch(keystore, tier, files, host, now_ns)
+
+
+def start_epoch(
+    keystore: Keystore, tier: Tier, files: IdentityFiles, host: X25519Identity, now_ns: int
+) -> EnsuredEpoch:
+    """As `ensure_epoch`, but a new one also where this week has one: nothing is sealed to that any more."""
+    present = set(os.listdir(files.epochs)) if files.epochs.is_dir() else set()
     taken = {name.removesuffix(".age") for name in present} | {known.name for known in keystore.epochs}
     made = new_epoch(tier, taken, keystore.host_recipient, keystore.recovery_recipients, now_ns)
     kept = tuple(known for known in keystore.epochs if known.file_name in present or is_current(known, now_ns))

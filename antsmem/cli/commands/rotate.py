@@ -1,0 +1,177 @@
+"""`antsmem identity rotate`: new keys for this host and for the identity, by kit or guardians."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from antsmem.backup.publish import publish_keys
+from antsmem.backup.repository import Repository, read_state
+from antsmem.backup.tombstones import names_in
+from antsmem.cli.context import Context
+from antsmem.cli.keys import host_keyring
+from antsmem.cli.kits import kit_or_guardians
+from antsmem.core.config import RepositoryConfig
+from antsmem.core.disk import read_file, write_file
+from antsmem.core.errors import AntsmemError, UsageError, WouldOverwriteError
+from antsmem.core.record import record
+
+if TYPE_CHECKING:
+    from antsmem.identity.recovery import RecoveryKit
+    from antsmem.identity.rotate import RotatedIdentity
+
+_LIMIT = 4 << 20
+
+
+@record
+class RotateReport:
+    """An identity with new keys. `failed` maps a repository that does not know of it yet to why."""
+
+    did: str
+    identity_version: int
+    host: str
+    revoked: tuple[str, ...]
+    recovery_kit: str
+    escrow: str
+    unreadable: tuple[str, ...]
+    published: tuple[str, ...]
+    failed: dict[str, str]
+
+
+def rotate(
+    context: typer.Context,
+    kit: Annotated[Path | None, typer.Option(help="The recovery kit. Default: standard input.")] = None,
+    guardian: Annotated[
+        list[Path] | None, typer.Option(help="A guardian's age identity file, instead of the kit; several times.")
+    ] = None,
+    revoke_host: Annotated[
+        list[str] | None, typer.Option(help="Revoke this host's key too: it was stolen; several times.")
+    ] = None,
+    new_kit: Annotated[
+        Path | None, typer.Option(help="Write a new recovery kit to this file; the old one opens nothing new.")
+    ] = None,
+) -> None:
+    """Give this host a new op key and the identity a new control key; the old ones count no more."""
+    ctx: Context = context.obj
+    with ctx.working():
+        own = kit_or_guardians(ctx, kit, guardian, _guardian_files(ctx))
+        seen = _seen(ctx)
+        done = _rotate(ctx, own, new_kit, tuple(revoke_host or ()))
+        ctx.forget_identity()
+        published, failed = publish_everywhere(ctx, seen)
+    report = RotateReport(
+        did=done.log.did,
+        identity_version=done.log.version,
+        host=done.keystore.host,
+        revoked=done.revoked,
+        recovery_kit=str(new_kit or ""),
+        escrow=done.escrow,
+        unreadable=done.unreadable,
+        published=published,
+        failed={name: str(error) for name, error in failed.items()},
+    )
+    for name in done.unreadable:
+        ctx.output.warn(f"`{name}` did not open with this kit: the new kit does not open it either")
+    ctx.output.result("identity-rotate", report, lambda: _text(report))
+    if failed:
+        raise typer.Exit(3)
+
+
+def _guardian_files(ctx: Context) -> dict[str, bytes]:
+    from antsmem.identity.guardians import guardian_files_in
+
+    return guardian_files_in(ctx.identity_files.guardians)
+
+
+def _seen(ctx: Context) -> dict[str, str]:
+    """Repository → version token of its anchor while the old key still counts. Whoever holds that key too must not
+    write another one between now and the moment when the repositories know of the new key."""
+    found: dict[str, str] = {}
+    keys = host_keyring(ctx)
+    for config in ctx.agent.repositories:
+        try:
+            opened = ctx.repository(config, keys)
+            token = read_state(opened, ctx.pin(opened)).token
+        except AntsmemError as error:
+            if error.exit_code in {4, 30, 31}:
+                raise
+            continue  # not there now: told when it cannot be published to either
+        if token is not None:
+            found[config.name] = token
+    return found
+
+
+def _rotate(ctx: Context, kit: RecoveryKit, out: Path | None, revoke: tuple[str, ...]) -> RotatedIdentity:
+    from antsmem.identity.rotate import Rotation, rotate_identity
+
+    files = ctx.identity_files
+    made = _new_kit(ctx, kit, out) if out is not None else None
+    destroyed = names_in(read_file(files.destroyed, _LIMIT)) if files.destroyed.exists() else frozenset[str]()
+    wanted = Rotation(revoke, made, destroyed)
+    try:
+        return rotate_identity(kit, ctx.keystore, files, ctx.unlocked, ctx.now_ns, wanted)
+    except BaseException:
+        from antsmem.identity.change import is_unfinished
+
+        if out is not None and not is_unfinished(files):
+            out.unlink(missing_ok=True)  # it was not given any right yet
+        raise
+
+
+def _new_kit(ctx: Context, kit: RecoveryKit, out: Path) -> RecoveryKit:
+    """A kit that is safe on the disk before anything is sealed to it."""
+    from antsmem.core.age import X25519Identity
+    from antsmem.core.clock import utc_text
+    from antsmem.identity.recovery import RecoveryKit
+
+    if os.path.lexists(out):
+        raise WouldOverwriteError(
+            f"`{out}` exists already",
+            hint="name another --new-kit; one that a cut-off run left opens nothing and can be deleted",
+        )
+    if out.absolute().is_relative_to(ctx.layout.root):
+        raise UsageError("the recovery kit must not lie in what it recovers", hint="name another --new-kit")
+    kit.generation(ctx.log)
+    made = RecoveryKit(X25519Identity.generate(), ctx.keystore.agent, ctx.log.scid, utc_text(ctx.now_ns))
+    write_file(out, [made.text().encode()], new=True)
+    return made
+
+
+def publish_everywhere(
+    ctx: Context, seen: dict[str, str] | None = None
+) -> tuple[tuple[str, ...], dict[str, AntsmemError]]:
+    """Carry log and key files into every configured repository; (those that have them, why the others failed)."""
+    published: list[str] = []
+    failed: dict[str, AntsmemError] = {}
+    keys = host_keyring(ctx)
+    for config in ctx.agent.repositories:
+        try:
+            opened: Repository = ctx.repository(config, keys)
+            ctx.keep_pin(opened, publish_keys(opened, ctx.pin(opened), (seen or {}).get(config.name)))
+            published.append(config.name)
+        except AntsmemError as error:
+            failed[config.name] = error
+            _say(ctx, config, error)
+    return tuple(published), failed
+
+
+def _say(ctx: Context, config: RepositoryConfig, error: AntsmemError) -> None:
+    ctx.output.error(error)
+    ctx.output.warn(f"`{config.name}` does not know of the change yet: the next `antsmem backup` tells it")
+
+
+def _text(report: RotateReport) -> str:
+    lines = [f"host `{report.host}` has a new key in version {report.identity_version} of {report.did}"]
+    lines += [f"host `{name}` is revoked: what its key signs from now on is refused" for name in report.revoked]
+    if report.recovery_kit:
+        lines.append(f"new recovery kit: {report.recovery_kit} (move it off this machine)")
+        lines.append(
+            "the old kit opens nothing that is made from now on; what was made before, wherever a copy of it is, "
+            "it still opens: destroy it"
+        )
+    lines.append(f"the sealed keys' escrow is {report.escrow}")
+    lines.append(f"published to {', '.join(report.published) or 'no repository'}")
+    return "\n".join(lines)

@@ -1,0 +1,96 @@
+"""What a command has to know of epochs: their files, who opens them, which are current, which were destroyed."""
+
+from __future__ import annotations
+
+import os
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+from antsmem.backup.snapshot import time_of
+from antsmem.backup.tombstones import merged, names_in, tombstone
+from antsmem.cli.context import Context
+from antsmem.core.clock import utc_text
+from antsmem.core.disk import is_temp, read_file
+from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError
+
+if TYPE_CHECKING:
+    from antsmem.backup.repository import Keyring, Repository
+    from antsmem.core.age import Identity, X25519Identity
+
+PERIOD = timedelta(days=7)
+_LIMIT = 4 << 20
+
+
+def epoch_files(ctx: Context) -> dict[str, bytes]:
+    """Epoch → the bytes of its file on this host."""
+    folder = ctx.identity_files.epochs
+    names = sorted(name for name in os.listdir(folder) if name.endswith(".age") and not is_temp(name))
+    return {name.removesuffix(".age"): read_file(folder / name, _LIMIT) for name in names}
+
+
+def opened_epochs(files: dict[str, bytes], identities: list[X25519Identity]) -> dict[str, Identity]:
+    """Epoch → its key, for those that `identities` open; a damaged file is as one that does not open."""
+    from antsmem.identity.epochs import open_epoch
+
+    found: dict[str, Identity] = {}
+    for name, data in files.items():
+        try:
+            found[name] = open_epoch(name, data, identities)
+        except (CannotUnlockError, IntegrityError):
+            continue
+    return found
+
+
+def current_epochs(ctx: Context) -> set[str]:
+    """The epochs to which backups are sealed now."""
+    from antsmem.identity.epochs import current_epoch
+
+    present = {f"{name}.age" for name in epoch_files(ctx)}
+    found = (current_epoch(ctx.keystore.epochs, tier, present, ctx.now_ns) for tier in ("hot", "cold"))
+    return {epoch.name for epoch in found if epoch is not None}
+
+
+def tombstones(ctx: Context) -> bytes:
+    """The list of epochs that were destroyed here."""
+    path = ctx.identity_files.destroyed
+    return read_file(path, _LIMIT) if path.exists() else b""
+
+
+def with_tombstone(ctx: Context, keys: Keyring, name: str) -> bytes:
+    """That list with `name` in it."""
+    held = tombstones(ctx)
+    if name in names_in(held):
+        return held
+    return merged(held, tombstone(keys.scid, name, keys.must_sign(), ctx.now_ns), keys)
+
+
+def first_day(name: str) -> date:
+    """The Monday on which the week of epoch `name` begins, UTC."""
+    return date.fromisoformat(name.split("-")[1])
+
+
+def cold_archives(
+    repository: Repository, name: str, key: Identity | None, ids: tuple[str, ...]
+) -> tuple[str, ...]:
+    """Those of the cold archives `ids` that are sealed to epoch `name`: by its `key`, else by their week, which
+    `UsageError` says is not enough where two epochs share it."""
+    if key is not None:
+        from antsmem.backup.epochs import sealed_to
+
+        held = set(sealed_to(repository, {name: key}, ("cold",))[name].cold)
+        return tuple(i for i in ids if i in held)
+    first = first_day(name)
+    found = tuple(i for i in ids if first <= _day(i) < first + PERIOD)
+    week = "-".join(name.split("-")[:2])
+    there = {item.name.partition("/")[2].removesuffix(".age") for item in repository.store.list("keys")}
+    there |= {carried.removesuffix(".age") for carried in repository.keys.carried}
+    if found and any(other != name and (other == week or other.startswith(f"{week}-")) for other in there):
+        raise UsageError(
+            f"several cold epochs share the week of `{name}`: only the kit tells which archives are whose",
+            hint="name the recovery kit with --kit FILE",
+        )
+    return found
+
+
+def _day(snapshot_id: str) -> date:
+    return date.fromisoformat(utc_text(time_of(snapshot_id))[:10])
