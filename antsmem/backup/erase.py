@@ -74,7 +74,10 @@ class Moved:
 
 def plan_erase(repository: Repository, state: State, job: EraseJob) -> ErasePlan:
     """Say what `erase` would do, and do nothing. `UsageError` where the newest snapshot of a tier would go."""
-    held = _held(repository, job)
+    return _plan(repository, state, job, _held(repository, job))
+
+
+def _plan(repository: Repository, state: State, job: EraseJob, held: SealedTo) -> ErasePlan:
     hot = tuple(i for i in state.ids if i in held.hot)
     cold = tuple(i for i in state.anchor.cold if i in job.cold)
     for tier, ids, gone in ((HOT, state.ids, hot), (COLD, state.anchor.cold, cold)):
@@ -111,8 +114,8 @@ def erase(repository: Repository, job: EraseJob) -> Moved:
         )
     with leased(repository.store, repository.keys.host) as lease:
         state = repo.read_state(repository, job.pin)
-        plan = plan_erase(repository, state, job)
         held = _held(repository, job)
+        plan = _plan(repository, state, job, held)
         files = repo.carry_files(repository, state.anchor.files)  # before anything is sealed to a new one
         ids = tuple(i for i in state.ids if i not in plan.hot)
         written = _move(repository, ids, held.packs, job, lease.renew)

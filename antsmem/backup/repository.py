@@ -103,7 +103,7 @@ class Pin:
 
     sequence: int
     head: str
-    identity_version: int = 0
+    identity_version: int | None = None
 
     def missing(self, ids: Collection[str], sequence: int) -> bool:
         """Whether a repository with the snapshots `ids` whose newest number is `sequence` is older than this. A
@@ -328,7 +328,8 @@ def read_state(repository: Repository, pin: Pin | None) -> State:
     At its first contact with a repository (no `pin`), and the first after the identity log changed, a host also
     believes keys that were revoked since: it may be the first to sign here after that."""
     keys = repository.keys
-    former = keys.signer is not None and (pin is None or pin.identity_version < keys.identity_version)
+    under = keys.identity_version if pin is None or pin.identity_version is None else pin.identity_version
+    former = keys.signer is not None and (pin is None or under < keys.identity_version)
     found = read_anchor(repository, former=former)
     if found is None and pin is None and _is_bare(repository):
         return State(Anchor(0, "", (), (), {}, {}), None, (), 1)  # whoever made it was killed over it

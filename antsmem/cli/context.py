@@ -26,6 +26,7 @@ from antsmem.core.config import (
 from antsmem.core.disk import locked, read_file
 from antsmem.core.errors import CannotUnlockError, ConfigError, DriverMissingError, NotFoundError, UsageError
 from antsmem.core.record import record, replace
+from antsmem.identity.files import CHANGE
 from antsmem.workspace.layout import Layout, find_workspace
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ class Context:
     def log(self) -> IdentityLog:
         """The workspace's identity log, verified; a change of the identity that was cut off is finished first."""
         log = self._read_log()
-        if os.path.lexists(self.layout.keystore / "change.json"):
+        if os.path.lexists(self.layout.keystore / CHANGE):
             from antsmem.identity.change import finish_change
 
             if finish_change(self._files(log.scid)):
@@ -294,7 +295,7 @@ class Context:
         """Remember what was seen."""
         from antsmem.cli.pins import write_pin
 
-        pin = replace(pin, identity_version=max(pin.identity_version, repository.keys.identity_version))
+        pin = replace(pin, identity_version=max(pin.identity_version or 0, repository.keys.identity_version))
         write_pin(self.agent_state / f"pin-{repository.id}.json", pin)
 
 

@@ -28,5 +28,5 @@ def read_pin(path: Path) -> Pin | None:
 def write_pin(path: Path, pin: Pin) -> None:
     """Replace the pin at `path`."""
     make_private_dir(path.parent)
-    content = {"sequence": pin.sequence, "head": pin.head, "identity_version": pin.identity_version}
+    content = {"sequence": pin.sequence, "head": pin.head, "identity_version": pin.identity_version or 0}
     write_file(path, [canonical.dumps(content)])

@@ -18,10 +18,9 @@ from antsmem.core.age import X25519Identity
 from antsmem.core.disk import disk_error, fsync_dir, locked, make_private_dir, read_file, write_file
 from antsmem.core.errors import IntegrityError, NotFoundError
 from antsmem.identity.fields import Fields, to_base64
-from antsmem.identity.files import IdentityFiles
+from antsmem.identity.files import CHANGE, IdentityFiles
 from antsmem.identity.keystore import Keystore, successor
 
-CHANGE: Final = "change.json"
 _SCHEMA: Final = "antsmem.change/1"
 _LIMIT: Final = 64 << 20
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import AntsmemError, LockedError, NotFoundError, WouldOverwriteError
 from antsmem.core.record import record
 from antsmem.identity.keyfiles import DESTROYED_LIST
+
+CHANGE: Final = "change.json"
+"""Beside the keystore: a change of several files that is committed and not yet complete."""
 
 
 @record

@@ -6,6 +6,7 @@ into the host cannot change the identity. Format: docs/spec/keystore-v1.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +26,7 @@ from antsmem.core.record import field, record, replace
 from antsmem.identity.envelope import MAX_BYTES, open_envelope, seal_envelope
 from antsmem.identity.epochs import Epoch, check_epoch_name
 from antsmem.identity.fields import Fields, to_base64
+from antsmem.identity.files import CHANGE
 from antsmem.identity.log import IdentityLog
 from antsmem.identity.secret import Secret, secret_from_json, secret_to_json
 from antsmem.identity.signing import SEED_BYTES, SigningKey
@@ -99,6 +101,8 @@ def successor(path: Path, keystore: Keystore, host: X25519Identity) -> tuple[Key
         before: Keystore | None = open_keystore(path, [host])
     except NotFoundError:
         before = None
+    if os.path.lexists(path.with_name(CHANGE)):  # what is in there would come over this one
+        raise ConflictError(f"a change of keystore `{path}` was cut off and has to be finished first")
     if before is not None and before.scid != keystore.scid:
         raise WouldOverwriteError(f"keystore `{path}` belongs to another identity")
     if (before.sequence if before else 0) != keystore.sequence:

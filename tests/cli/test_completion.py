@@ -24,8 +24,8 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["rec"], {"recover"}),
-        (["re"], {"restore", "recover", "repository"}),
+        (["rec"], {"recover", "recovery"}),
+        (["re"], {"restore", "recover", "recovery", "repository"}),
         (["backup", "--t"], {"--tier"}),
         (["repository", "a"], {"add"}),
     ],

@@ -14,7 +14,7 @@ import pytest
 from made_agents import FRIDAY_NS, WEEK_NS, all_files, files_in, new_agent, saved_copy
 
 from antsmem.core.age import X25519Identity
-from antsmem.core.errors import AntsmemError, IntegrityError, UsageError, WouldOverwriteError
+from antsmem.core.errors import AntsmemError, IntegrityError, RetiredError, UsageError, WouldOverwriteError
 from antsmem.core.record import replace
 from antsmem.identity.document import op_keys_of
 from antsmem.identity.epochs import new_epoch, open_epochs
@@ -89,7 +89,7 @@ def test_an_agent_is_brought_back_a_second_time_with_the_same_kit(tmp_path: Path
     assert set(third.epochs) >= {"hot-20261116", "hot-20261116-2", "cold-20261116", "cold-20261116-2"}
     escrow = open_escrow(third.escrow, [lost.kit.identity], third.log)
     assert key_hash(escrow.next_key.public) in third.log.next_key_hashes
-    with pytest.raises(IntegrityError, match="revoked"):
+    with pytest.raises(RetiredError, match="revoked"):
         check_keystore(second.keystore, third.log)
 
 

@@ -144,6 +144,8 @@ def add_guardian(
         wanted = (*kept, *given)
         needed = threshold or (before.threshold if before else min(2, len(wanted)))
         check_guardians(wanted, needed)
+        if set(wanted) & set(readers_of(ctx.keystore)):
+            raise UsageError("this agent's own key is no guardian", hint="name the public keys of other people")
         files = ctx.identity_files
         there = guardian_files_in(files.guardians)
         made = GuardianSet(newest_set(there) + 1, needed, wanted, utc_text(ctx.now_ns))
