@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from antsmem.core.age import parse_recipient, rewrap, seal, unseal
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError
-from antsmem.core.record import field, record
+from antsmem.core.record import field, record, replace
 from antsmem.identity.envelope import open_envelope, seal_envelope
 from antsmem.identity.fields import Fields
 from antsmem.identity.keyfiles import newest_set, set_number
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from antsmem.core.disk import Buffer
     from antsmem.identity.keystore import Keystore
     from antsmem.identity.log import IdentityLog
-    from antsmem.identity.signing import SigningKey
 
 SCHEMA: Final = "antsmem.guardians/1"
 MOST_FILES: Final = 70
@@ -67,12 +66,11 @@ def check_guardians(recipients: Sequence[str], threshold: int) -> None:
         )
 
 
-def guardian_files(
-    kit: RecoveryKit, guardians: GuardianSet, signer: SigningKey, readers: Sequence[str]
-) -> dict[str, bytes]:
-    """File name → bytes of every file of the set. `readers` are the recipients who may know who the guardians are:
-    host and recovery. Raises as `check_guardians` does."""
+def guardian_files(kit: RecoveryKit, guardians: GuardianSet, keystore: Keystore) -> dict[str, bytes]:
+    """File name → bytes of every file of the set. The kit in them is labelled, whether or not `kit` is; the host of
+    `keystore` and recovery may know who the guardians are. Raises as `check_guardians` does."""
     check_guardians(guardians.recipients, guardians.threshold)
+    kit = replace(kit, agent=keystore.agent, scid=keystore.scid)
     prefix = f"guardians-{guardians.number}"
     numbered = list(enumerate(guardians.recipients, 1))
     files = {}
@@ -83,13 +81,13 @@ def guardian_files(
         files[f"{prefix}-{'-'.join(str(number) for number, _ in chosen)}.sealed"] = data
     body = {
         "schema": SCHEMA,
-        "scid": kit.scid,
+        "scid": keystore.scid,
         "number": guardians.number,
         "threshold": guardians.threshold,
         "recipients": guardians.recipients,
         "made": guardians.made,
     }
-    files[f"{prefix}-set.sealed"] = seal_envelope(body, signer, readers)
+    files[f"{prefix}-set.sealed"] = seal_envelope(body, keystore.op_key, readers_of(keystore))
     return files
 
 
@@ -124,12 +122,19 @@ def open_with_guardians(files: Mapping[str, Buffer], identities: Sequence[Identi
     """
     number = newest_set(files)
     chosen = sorted(name for name in files if set_number(name) == number and not name.endswith("-set.sealed"))
-    if not chosen:
+    if not number or not chosen:
         raise CannotUnlockError("there are no guardians' files here", hint="use the recovery kit")
+    damage: list[IntegrityError] = []
     for name in chosen:
-        kit = _opened(name, files[name], identities)
+        try:
+            kit = _opened(name, files[name], identities)
+        except IntegrityError as error:
+            damage.append(error)  # another choice of guardians may do
+            continue
         if kit is not None:
             return kit
+    if damage:
+        raise damage[0]
     needed = chosen[0].count("-") - 1
     raise CannotUnlockError(
         f"the keys of {len(identities)} guardians open no file of the guardians: {needed} of them are needed",

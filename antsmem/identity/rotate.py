@@ -26,7 +26,6 @@ from antsmem.identity.guardians import (
     guardian_files,
     guardian_files_in,
     read_guardian_set,
-    readers_of,
 )
 from antsmem.identity.keystore import Keystore, check_keystore
 from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog, parse_log
@@ -166,7 +165,7 @@ def _new_guardians(
     if guardians is None:
         return {}
     renewed = replace(guardians, number=guardians.number + 1, made=utc_text(now_ns))
-    return guardian_change(there, guardian_files(kit, renewed, keystore.op_key, readers_of(keystore)))
+    return guardian_change(there, guardian_files(kit, renewed, keystore))
 
 
 def _listed(folder: os.PathLike[str] | None) -> list[str]:

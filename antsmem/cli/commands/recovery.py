@@ -149,7 +149,7 @@ def add_guardian(
         files = ctx.identity_files
         there = guardian_files_in(files.guardians)
         made = GuardianSet(newest_set(there) + 1, needed, wanted, utc_text(ctx.now_ns))
-        new = guardian_files(own, made, ctx.keystore.op_key, readers_of(ctx.keystore))
+        new = guardian_files(own, made, ctx.keystore)
         save_change(files, ctx.keystore, ctx.unlocked, guardian_change(there, new))
         ctx.forget_identity()
         published, failed = publish_everywhere(ctx)
