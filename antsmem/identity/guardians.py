@@ -67,8 +67,8 @@ def check_guardians(recipients: Sequence[str], threshold: int) -> None:
 
 
 def guardian_files(kit: RecoveryKit, guardians: GuardianSet, keystore: Keystore) -> dict[str, bytes]:
-    """File name → bytes of every file of the set. The kit in them is labelled, whether or not `kit` is; the host of
-    `keystore` and recovery may know who the guardians are. Raises as `check_guardians` does."""
+    """File name → bytes of every file of the set. The kit in them is labelled, whether or not `kit` is; the host
+    of `keystore` and recovery may know who the guardians are. Raises as `check_guardians` does."""
     check_guardians(guardians.recipients, guardians.threshold)
     kit = replace(kit, agent=keystore.agent, scid=keystore.scid)
     prefix = f"guardians-{guardians.number}"
