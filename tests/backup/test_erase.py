@@ -223,7 +223,7 @@ class Killed(BaseException):
     """As a kill: nothing of ours handles it."""
 
 
-class Noticed(Exception):
+class NoticedError(Exception):
     """A control was caught."""
 
 
@@ -318,9 +318,9 @@ def test_control_lists_that_are_moved_last_lose_snapshots(
 
     def check() -> None:
         if lost(history, history.of[name]):
-            raise Noticed
+            raise NoticedError
 
-    with pytest.raises(Noticed):
+    with pytest.raises(NoticedError):
         killed_everywhere(history, lambda store: history.erase(name, store), check)
 
 

@@ -13,7 +13,7 @@ from antsmem.backup.repository import Repository, read_state
 from antsmem.backup.tombstones import names_in
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
-from antsmem.cli.kits import kit_or_guardians
+from antsmem.cli.kits import kit_or_guardians, require_own
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.disk import read_file, write_file
 from antsmem.core.errors import AntsmemError, UsageError, WouldOverwriteError
@@ -58,6 +58,8 @@ def rotate(
     ctx: Context = context.obj
     with ctx.working():
         own = kit_or_guardians(ctx, kit, guardian, _guardian_files(ctx))
+        ctx.keystore  # noqa: B018 - a retired host stops here
+        require_own(ctx, own)
         seen = _seen(ctx)
         done = _rotate(ctx, own, new_kit, tuple(revoke_host or ()))
         ctx.forget_identity()
