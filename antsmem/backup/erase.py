@@ -22,7 +22,7 @@ from antsmem.backup.repack import Repacked, rewrite
 from antsmem.backup.repository import Anchor, Keyring, Pin, Repository, State
 from antsmem.backup.snapshot import COLD, HOT, pack_lines
 from antsmem.core.errors import RefusedError, UsageError
-from antsmem.core.record import record
+from antsmem.core.record import field, record
 
 if TYPE_CHECKING:
     from antsmem.core.age import Identity
@@ -69,7 +69,7 @@ class Moved:
     packs: int
     freed_bytes: int
     written_bytes: int
-    pin: Pin
+    pin: Pin = field(repr=False)
 
 
 def plan_erase(repository: Repository, state: State, job: EraseJob) -> ErasePlan:
