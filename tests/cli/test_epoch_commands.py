@@ -1,7 +1,7 @@
 """Goal: weeks can be listed and destroyed, and moved to other keys, without losing what is still in use.
 
 Method: rotations make several epochs in one week; each is listed, destroyed, moved, with repositories out of
-reach, with answers on a terminal and without one. What must be unreadable is tried with the stock keys and the kit.
+reach, with answers on a terminal and without one. What must be unreadable is tried with every key that is left.
 """
 
 from __future__ import annotations

@@ -18,9 +18,8 @@ GLOBAL |= {"--install-completion", "--show-completion"}
 _LINK = re.compile(r"(?<!!)\[[^\]\[]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(
-    r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: (add|list|init|test|show)\b)?([^|;&\n]*)"
-)
+_CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: ([a-z-]+)\b)?([^|;&\n]*)")
+GROUPS = {name.split()[1] for name, _ in commands() if len(name.split()) > 2}
 
 
 def prose(text: str) -> str:
@@ -84,9 +83,7 @@ def calls() -> Iterator[tuple[str, str, list[str]]]:
     for page in pages():
         for found in _CALL.finditer(code(page.read_text("utf-8"))):
             name, second, rest = found.groups()
-            command = (
-                f"antsmem {name} {second}" if name in {"repository", "config"} and second else f"antsmem {name}"
-            )
+            command = f"antsmem {name} {second}" if name in GROUPS and second else f"antsmem {name}"
             try:
                 words = shlex.split(rest, comments=True)
             except ValueError:
@@ -102,7 +99,7 @@ def test_every_command_in_the_pages_exists_with_its_options() -> None:
     wrong = []
     seen = set()
     for where, command, options in calls():
-        if command in {f"antsmem {group}" for group in ("repository", "config")}:
+        if command in {f"antsmem {group}" for group in GROUPS}:
             continue
         seen.add(command)
         if command not in known or not set(options) <= known[command]:

@@ -122,7 +122,7 @@ def add_guardian(
     ] = False,
     kit: Annotated[Path | None, typer.Option(help="The recovery kit. Default: standard input.")] = None,
 ) -> None:
-    """Let guardians bring the agent back together, without the kit; they replace the set there was."""
+    """Let guardians, a few of them together, bring the agent back without the kit."""
     from antsmem.identity.change import save_change
     from antsmem.identity.guardians import (
         GuardianSet,
