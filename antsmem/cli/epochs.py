@@ -10,7 +10,7 @@ from antsmem.backup.snapshot import time_of
 from antsmem.backup.tombstones import merged, names_in, tombstone
 from antsmem.cli.context import Context
 from antsmem.core.clock import utc_text
-from antsmem.core.disk import is_temp, read_file
+from antsmem.core.disk import read_file
 from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError
 
 if TYPE_CHECKING:
@@ -24,8 +24,20 @@ _LIMIT = 4 << 20
 def epoch_files(ctx: Context) -> dict[str, bytes]:
     """Epoch → the bytes of its file on this host."""
     folder = ctx.identity_files.epochs
-    names = sorted(name for name in os.listdir(folder) if name.endswith(".age") and not is_temp(name))
-    return {name.removesuffix(".age"): read_file(folder / name, _LIMIT) for name in names}
+    names = sorted(os.listdir(folder)) if folder.is_dir() else []
+    epochs = [name.removesuffix(".age") for name in names if name.endswith(".age")]
+    return {name: read_file(folder / f"{name}.age", _LIMIT) for name in epochs if _is_epoch(name)}
+
+
+def _is_epoch(name: str) -> bool:
+    from antsmem.identity.epochs import check_epoch_name
+
+    try:
+        check_epoch_name(name)
+        first_day(name)
+    except (IntegrityError, ValueError):  # something else that lies there
+        return False
+    return True
 
 
 def opened_epochs(files: dict[str, bytes], identities: list[X25519Identity]) -> dict[str, Identity]:

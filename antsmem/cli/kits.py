@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antsmem.cli.keys import read_kit
 from antsmem.core.disk import read_file
-from antsmem.core.errors import CannotUnlockError, UsageError
+from antsmem.core.errors import AntsmemError, CannotUnlockError, UsageError
 
 if TYPE_CHECKING:
     from antsmem.cli.context import Context
@@ -33,6 +34,21 @@ def kit_or_guardians(
     if kit is None and (context.options.no_input or sys.stdin.isatty()):
         raise UsageError("which recovery kit?", hint="--kit FILE, --guardian FILE for each guardian, or `--kit -`")
     return read_kit(kit or Path("-"))
+
+
+def newest_guardians(context: Context) -> dict[str, bytes]:
+    """The guardians' files in force: this host's, or a newer set that another host put into a repository."""
+    from antsmem.cli.keys import key_files
+    from antsmem.identity.guardians import guardian_files_in
+    from antsmem.identity.keyfiles import newest_set, set_number
+
+    found = guardian_files_in(context.identity_files.guardians)
+    for config in context.agent.repositories:
+        with suppress(AntsmemError):  # what cannot be reached is told where it is written to
+            _, others = key_files(context.store(config))
+            if newest_set(others) > newest_set(found):
+                found = {name: data for name, data in others.items() if set_number(name)}
+    return found
 
 
 def guardian_identities(paths: Sequence[Path]) -> list[Identity]:

@@ -21,6 +21,8 @@ def with_newest_log(context: Context, store: Store, keys: Keyring) -> Keyring:
     A longer one is kept here, and said. `RetiredError` if it revokes this host's op key, now and from now on;
     `RollbackError` if it is another history.
     """
+    if keys.signer is None:  # a kit reads: it takes the log that lies there
+        return keys
     found = newer_log(store, context.log)
     if found is None:
         return keys

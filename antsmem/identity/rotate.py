@@ -8,16 +8,16 @@ one.
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 from antsmem.core.age import X25519Identity
 from antsmem.core.clock import file_stamp, utc_text
 from antsmem.core.disk import read_file
 from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError
-from antsmem.core.record import record, replace
+from antsmem.core.record import field, record, replace
 from antsmem.identity.change import save_change
 from antsmem.identity.document import op_keys_of, with_op_keys
-from antsmem.identity.epochs import Epoch, new_epoch
+from antsmem.identity.epochs import Epoch, first_number, new_epoch
 from antsmem.identity.escrow import seal_escrow
 from antsmem.identity.extend import commit, extend_log
 from antsmem.identity.files import IdentityFiles
@@ -35,6 +35,7 @@ from antsmem.identity.signing import SigningKey
 
 _LIMIT = 1 << 20
 ESCROW_NAME = "keystore-escrow.age"
+ESCROWS_KEPT = 3
 
 
 @record
@@ -45,6 +46,8 @@ class Rotation:
     revoke: Collection[str] = ()
     new_kit: RecoveryKit | None = None
     destroyed: Collection[str] = ()
+    guardians: Mapping[str, bytes] = field(default_factory=dict, repr=False)
+    """The guardians' files in force (file name → bytes), made anew for a new kit. Default: those here."""
 
 
 @record
@@ -77,7 +80,7 @@ def rotate_identity(
     log = extend_log(before, kit.control_key(kit.generation(before)), commitment, document, now_ns)
     holder = wanted.new_kit or kit
     recovery = (str(holder.identity.recipient),)
-    epochs, changed = _new_epochs(keystore, files, recovery, wanted.destroyed, now_ns)
+    epochs, changed = _new_epochs(keystore, files, recovery, wanted.destroyed, log, now_ns)
     unreadable: tuple[str, ...] = ()
     rotated = replace(
         keystore,
@@ -87,14 +90,15 @@ def rotate_identity(
         recovery_hash=next_recovery,
         epochs=(*keystore.epochs, *epochs),
     )
+    if recovery != keystore.recovery_recipients:
+        unreadable = _rewrap(changed, files, rotated, [host, kit.identity], holder.identity)
     if wanted.new_kit is not None:
-        unreadable = _rewrap(changed, files, rotated, [host, kit.identity], wanted.new_kit.identity)
-        changed |= _new_guardians(files, rotated, host, log, wanted.new_kit, now_ns)
+        changed |= _new_guardians(files, rotated, [host, kit.identity], log, wanted, now_ns)
     escrow = f"{file_stamp(now_ns)}-{ESCROW_NAME}"
     sealed = seal_escrow(replace(rotated, sequence=keystore.sequence + 1), commitment.next_key)
     changed |= {"log": log.text, f"escrow/{escrow}": sealed}
-    if wanted.new_kit is not None:
-        changed |= {f"escrow/{old}": None for old in _listed(files.escrow) if old != escrow}
+    former = sorted(name for name in _listed(files.escrow) if name.endswith(f"-{ESCROW_NAME}"))
+    changed |= {f"escrow/{name}": None for name in (former if wanted.new_kit else former[: 1 - ESCROWS_KEPT])}
     saved = save_change(files, rotated, host, changed)
     return RotatedIdentity(
         log=log,
@@ -127,12 +131,19 @@ def _op_keys(
 
 
 def _new_epochs(
-    keystore: Keystore, files: IdentityFiles, recovery: Sequence[str], destroyed: Collection[str], now_ns: int
+    keystore: Keystore,
+    files: IdentityFiles,
+    recovery: Sequence[str],
+    destroyed: Collection[str],
+    log: IdentityLog,
+    now_ns: int,
 ) -> tuple[list[Epoch], dict[str, bytes | None]]:
     """Epochs to seal to from now on: whoever had the host's keys may have those of this week."""
     taken = {name.removesuffix(".age") for name in _listed(files.epochs)} | set(destroyed)
     taken |= {known.name for known in keystore.epochs}
-    made = [new_epoch(tier, taken, keystore.host_recipient, recovery, now_ns) for tier in ("hot", "cold")]
+    recipient = keystore.host_recipient
+    number = first_number(op_keys_of(log.document), keystore.host)
+    made = [new_epoch(tier, taken, recipient, recovery, now_ns, number) for tier in ("hot", "cold")]
     return [new.epoch for new in made], {f"epochs/{new.epoch.file_name}": new.sealed for new in made}
 
 
@@ -157,15 +168,21 @@ def _rewrap(
 
 
 def _new_guardians(
-    files: IdentityFiles, keystore: Keystore, host: X25519Identity, log: IdentityLog, kit: RecoveryKit, now_ns: int
+    files: IdentityFiles,
+    keystore: Keystore,
+    identities: Sequence[X25519Identity],
+    log: IdentityLog,
+    wanted: Rotation,
+    now_ns: int,
 ) -> dict[str, bytes | None]:
     """The files of the same guardians for the new kit, in place of the old ones."""
     there = guardian_files_in(files.guardians)
-    guardians = read_guardian_set(there, [host], log)
-    if guardians is None:
+    guardians = read_guardian_set(wanted.guardians or there, identities, log)
+    if guardians is None or wanted.new_kit is None:
         return {}
     renewed = replace(guardians, number=guardians.number + 1, made=utc_text(now_ns))
-    return guardian_change(there, guardian_files(kit, renewed, keystore))
+    new = guardian_files(wanted.new_kit, renewed, keystore)
+    return guardian_change(there, new)
 
 
 def _listed(folder: os.PathLike[str] | None) -> list[str]:

@@ -285,6 +285,23 @@ def test_another_host_is_told_of_a_new_kit_and_takes_it(home: Home) -> None:
         each.must("check", "--read-data", "--kit", new)
 
 
+def test_hosts_see_the_guardians_that_another_one_named(home: Home) -> None:
+    """A set of an older number would never be in force."""
+    (one, one_key), (two, two_key) = guardian(home, "a"), guardian(home, "b")
+    home.must("backup")
+    other = Home(home.root / "other")
+    words = ("--kit", str(home.root / KIT), "--repository", str(home.repository), "--host", "other")
+    assert other.run("recover", "agent", *words).code == 0
+    add(home, one)
+    assert "any 1 of 2" in other.must("recovery", "add-guardian", two, "--kit", str(home.root / KIT)).out
+    assert carried(home.repository) == here(other)
+    shutil.move(home.root / KIT, home.root / "old.txt")
+    home.must("identity", "rotate", "--guardian", two_key, "--new-kit", str(home.root / KIT))
+    assert carried(home.repository) == here(home), "and a new kit is for all of them"
+    new = ("recover", "agent", "--repository", str(home.repository), "--host", "third", "--guardian")
+    assert Home(home.root / "third").run(*new, one_key).code == 0
+
+
 def test_a_fork_of_the_identity_stops_everything(home: Home) -> None:
     """Two holders of the kit, or a thief of it: somebody has to look."""
     home.must("backup")

@@ -13,7 +13,7 @@ from antsmem.backup.repository import open_repository, read_state
 from antsmem.cli.commands.rotate import publish_everywhere
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring, key_files, read_kit, recovery_keyring
-from antsmem.cli.kits import guardian_identities, kit_or_guardians, require_own
+from antsmem.cli.kits import guardian_identities, kit_or_guardians, newest_guardians, require_own
 from antsmem.core import canonical
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import make_private_dir, read_file, write_file
@@ -130,6 +130,7 @@ def add_guardian(
         guardian_change,
         guardian_files,
         guardian_files_in,
+        read_guardian_set,
         readers_of,
     )
     from antsmem.identity.keyfiles import newest_set
@@ -139,7 +140,8 @@ def add_guardian(
     with ctx.working():
         own = kit_or_guardians(ctx, kit, None, {})
         require_own(ctx, own)
-        before = None if replace else _guardians(ctx)
+        known = newest_guardians(ctx)
+        before = None if replace else read_guardian_set(known, [ctx.unlocked, own.identity], ctx.log)
         kept = tuple(each for each in before.recipients if each not in given) if before else ()
         wanted = (*kept, *given)
         needed = threshold or (before.threshold if before else min(2, len(wanted)))
@@ -148,7 +150,7 @@ def add_guardian(
             raise UsageError("this agent's own key is no guardian", hint="name the public keys of other people")
         files = ctx.identity_files
         there = guardian_files_in(files.guardians)
-        made = GuardianSet(newest_set(there) + 1, needed, wanted, utc_text(ctx.now_ns))
+        made = GuardianSet(newest_set(known) + 1, needed, wanted, utc_text(ctx.now_ns))
         new = guardian_files(own, made, ctx.keystore)
         save_change(files, ctx.keystore, ctx.unlocked, guardian_change(there, new))
         ctx.forget_identity()

@@ -13,7 +13,7 @@ from antsmem.backup.repository import Repository, read_state
 from antsmem.backup.tombstones import names_in
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
-from antsmem.cli.kits import kit_or_guardians, require_own
+from antsmem.cli.kits import kit_or_guardians, newest_guardians, require_own
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.disk import read_file, write_file
 from antsmem.core.errors import AntsmemError, UsageError, WouldOverwriteError
@@ -57,11 +57,12 @@ def rotate(
     """Give this host a new op key and the identity a new control key; the old ones count no more."""
     ctx: Context = context.obj
     with ctx.working():
-        own = kit_or_guardians(ctx, kit, guardian, _guardian_files(ctx))
         ctx.keystore  # noqa: B018 - a retired host stops here
+        guardians = newest_guardians(ctx) if guardian or new_kit else {}
+        own = kit_or_guardians(ctx, kit, guardian, guardians)
         require_own(ctx, own)
         seen = _seen(ctx)
-        done = _rotate(ctx, own, new_kit, tuple(revoke_host or ()))
+        done = _rotate(ctx, own, new_kit, tuple(revoke_host or ()), guardians)
         ctx.forget_identity()
         published, failed = publish_everywhere(ctx, seen)
     report = RotateReport(
@@ -82,12 +83,6 @@ def rotate(
         raise typer.Exit(3)
 
 
-def _guardian_files(ctx: Context) -> dict[str, bytes]:
-    from antsmem.identity.guardians import guardian_files_in
-
-    return guardian_files_in(ctx.identity_files.guardians)
-
-
 def _seen(ctx: Context) -> dict[str, str]:
     """Repository → version token of its anchor while the old key still counts. Whoever holds that key too must not
     write another one between now and the moment when the repositories know of the new key."""
@@ -106,13 +101,15 @@ def _seen(ctx: Context) -> dict[str, str]:
     return found
 
 
-def _rotate(ctx: Context, kit: RecoveryKit, out: Path | None, revoke: tuple[str, ...]) -> RotatedIdentity:
+def _rotate(
+    ctx: Context, kit: RecoveryKit, out: Path | None, revoke: tuple[str, ...], guardians: dict[str, bytes]
+) -> RotatedIdentity:
     from antsmem.identity.rotate import Rotation, rotate_identity
 
     files = ctx.identity_files
     made = _new_kit(ctx, kit, out) if out is not None else None
     destroyed = names_in(read_file(files.destroyed, _LIMIT)) if files.destroyed.exists() else frozenset[str]()
-    wanted = Rotation(revoke, made, destroyed)
+    wanted = Rotation(revoke, made, destroyed, guardians)
     try:
         return rotate_identity(kit, ctx.keystore, files, ctx.unlocked, ctx.now_ns, wanted)
     except BaseException:
