@@ -44,10 +44,9 @@ def main(megabytes: int) -> None:
         print(f"{stored / 1e6:.0f} MB stored; new headers: {done['written_bytes']} bytes in {seconds:.2f} s")
         seconds, done = timed(home, "keys", "rewrap", "--epoch", name, "--reseal")
         written = done["repositories"][0]["written_bytes"]  # type: ignore[index]
+        rate = written / 1e6 / seconds
         peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024
-        print(
-            f"moved: {written / 1e6:.0f} MB in {seconds:.1f} s, {written / 1e6 / seconds:.0f} MB/s, {peak:.0f} MB peak"
-        )
+        print(f"moved: {written / 1e6:.0f} MB in {seconds:.1f} s ({rate:.0f} MB/s), {peak:.0f} MB of memory")
         seconds, _ = timed(home, "epoch", "list")
         print(f"epoch list: {seconds:.2f} s")
 
