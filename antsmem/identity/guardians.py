@@ -151,7 +151,10 @@ def _opened(name: str, data: Buffer, identities: Sequence[Identity]) -> Recovery
             data = unseal(data, identities)
         except CannotUnlockError:
             return None
-    return RecoveryKit.parse(bytes(data).decode("latin-1"))
+    try:
+        return RecoveryKit.parse(bytes(data).decode("latin-1"))
+    except UsageError:
+        raise IntegrityError(f"`{name}` does not hold a recovery kit: forged") from None
 
 
 def guardian_files_in(folder: Path) -> dict[str, bytes]:

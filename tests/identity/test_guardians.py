@@ -155,6 +155,15 @@ def test_a_damaged_file_is_called_damaged_and_an_endless_one_is_not_opened() -> 
         open_with_guardians({name: b"".join(seal([inner], [parse_recipient(str(KEYS[0].recipient))]))}, KEYS)
 
 
+def test_a_planted_file_that_holds_no_kit_is_called_forged() -> None:
+    """Whoever knows the guardians' public keys can seal something for them."""
+    planted = b"".join(seal([b"not a kit"], [parse_recipient(str(KEYS[0].recipient))]))
+    with pytest.raises(IntegrityError, match="forged"):
+        open_with_guardians({"guardians-1-1.sealed": planted}, KEYS)
+    both = files_for(3, 1) | {"guardians-1-1.sealed": planted}
+    assert open_with_guardians(both, KEYS[:2]) == KIT, "and does not stand in the way of others"
+
+
 @pytest.fixture
 def agent(tmp_path: Path) -> CreatedIdentity:
     return new_agent(tmp_path)[1]
