@@ -11,6 +11,7 @@ from antsmem.core.errors import IntegrityError, NotFoundError
 from antsmem.core.record import field, mutable_record
 
 if TYPE_CHECKING:
+    from antsmem.backup.store import Stored
     from antsmem.core.age import Identity
 
 HOT_FOLDERS: Final = ("packs", "index", "snapshots")
@@ -44,6 +45,7 @@ def sealed_to(
     found = {name: SealedTo() for name in epochs}
     newest_first = [epochs[name] for name in sorted(epochs, key=lambda name: name.partition("-")[2], reverse=True)]
     todo = [item for folder in folders for item in repository.store.list(folder) if item.name.endswith(".age")]
+    told: list[tuple[Identity, Stored]] = []
 
     def work(crew: Crew | None) -> None:
         while not (crew and crew.failed):
@@ -56,12 +58,14 @@ def sealed_to(
             except (IntegrityError, NotFoundError):
                 continue
             if opener is not None:
-                _enter(found[names[opener]], item.name, item.size_bytes)
+                told.append((opener, item))
 
     if len(todo) < _FEW:
         work(None)
     else:
         Crew(work, _THREADS).wait()
+    for opener, item in sorted(told, key=lambda row: row[1].name):
+        _enter(found[names[opener]], item.name, item.size_bytes)
     return found
 
 

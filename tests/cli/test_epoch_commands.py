@@ -121,6 +121,34 @@ def test_a_repository_out_of_reach_keeps_the_key_until_it_is_there(lived: Home) 
     lived.must("check", "--read-data")
 
 
+def test_what_another_host_still_needs_is_kept(home: Home) -> None:
+    """Its snapshots are sealed to keys that this host has not, and share objects: the kit tells which."""
+    home.must("backup")
+    other = Home(home.root / "other")
+    words = ("--kit", kit(home), "--repository", str(home.repository), "--host", "other")
+    assert other.run("recover", "agent", *words).code == 0
+    home.must("backup")
+    home.must("identity", "rotate", "--kit", kit(home))
+    (home.workspace / "SOUL.md").write_text("changed here\n")
+    home.must("backup")
+    other.must("backup")
+    shared = other.must("show", "latest:SOUL.md").out
+    (other.workspace / "SOUL.md").write_text("changed there\n")
+    other.must("backup")
+    home.must("backup")
+    name = hot(home)[0]
+    before = {path: path.read_bytes() for path in home.repository.rglob("*.age")}
+    ran = home.must("epoch", "destroy", name, "--yes", code=20)
+    assert "snapshots of another host" in ran.err and "--kit" in ran.err
+    assert {path: path.read_bytes() for path in home.repository.rglob("*.age")} == before
+    home.must("epoch", "destroy", name, "--yes", "--kit", kit(home))
+    home.must("check", "--read-data", "--kit", kit(home))
+    rows = home.must("snapshots", "--json").document["snapshots"]
+    (first, *_rest) = [row["id"] for row in rows if row["tier"] == "hot"]
+    assert other.must("show", f"{other.ids[-2]}:SOUL.md").code == 0 and shared and first
+    other.must("backup")
+
+
 @pytest.mark.parametrize(
     ("name", "code", "says"),
     [

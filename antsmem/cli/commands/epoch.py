@@ -22,16 +22,17 @@ from antsmem.cli.epochs import (
     tombstones,
     with_tombstone,
 )
-from antsmem.cli.keys import host_keyring, read_kit
+from antsmem.cli.keys import host_keyring, key_files, read_kit
 from antsmem.cli.kits import require_own
 from antsmem.cli.output import size, table
-from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
+from antsmem.core.errors import AntsmemError, CannotUnlockError, NotFoundError, UsageError
 from antsmem.core.record import record, replace
 
 if TYPE_CHECKING:
     from antsmem.backup.erase import EraseJob, ErasePlan, Moved
     from antsmem.backup.repository import Keyring, Repository
     from antsmem.core.age import Identity
+    from antsmem.identity.recovery import RecoveryKit
 
 app = typer.Typer(
     help="Weeks and their keys: list, destroy.",
@@ -102,7 +103,11 @@ def list_(
     """List epochs: their week, what is sealed to each in every repository, and which keys open it."""
     ctx: Context = context.obj
     files, failed = epoch_files(ctx), dict[str, str]()
-    opened = {"host": opened_epochs(files, [ctx.unlocked]), "kit": _by_kit(ctx, kit, files)}
+    own = _own_kit(ctx, kit)
+    opened = {
+        "host": opened_epochs(files, [ctx.unlocked]),
+        "kit": opened_epochs(files, [own.identity]) if own else {},
+    }
     uses = _uses(ctx, opened["host"] | opened["kit"], failed)
     current, rows = current_epochs(ctx), []
     for name in sorted({*files, *names_in(tombstones(ctx))}, key=lambda name: (first_day(name), name)):
@@ -135,14 +140,17 @@ def destroy(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would become unreadable, and do nothing.")
     ] = False,
-    kit: Annotated[Path | None, typer.Option(help="The recovery kit, where two cold epochs share a week.")] = None,
+    kit: Annotated[
+        Path | None, typer.Option(help="The recovery kit: where cold epochs share a week, or hosts a repository.")
+    ] = None,
 ) -> None:
     """Make what only one epoch holds unreadable for ever: its key is deleted everywhere."""
     ctx: Context = context.obj
     with ctx.working():
         files = epoch_files(ctx)
         _refuse(ctx, name, files)
-        jobs, failed = _jobs(ctx, name, _key_of(ctx, name, kit, files))
+        own = _own_kit(ctx, kit)
+        jobs, failed = _jobs(ctx, name, _key_of(ctx, name, own, files), own)
         plan = _plan(name, jobs, failed)
         if dry_run:
             ctx.output.result("epoch-plan", plan, lambda: _plan_text(plan))
@@ -169,25 +177,25 @@ def _refuse(ctx: Context, name: str, files: dict[str, bytes]) -> None:
         raise NotFoundError(f"no epoch is named `{name[:80]}` on this host", hint="antsmem epoch list")
 
 
-def _by_kit(ctx: Context, kit: Path | None, files: dict[str, bytes]) -> dict[str, Identity]:
-    """The epochs that a kit opens; none without one."""
+def _own_kit(ctx: Context, kit: Path | None) -> RecoveryKit | None:
+    """The recovery kit of this agent, if one is named."""
     if kit is None:
-        return {}
+        return None
     own = read_kit(kit)
     require_own(ctx, own)
-    return opened_epochs(files, [own.identity])
+    return own
 
 
-def _key_of(ctx: Context, name: str, kit: Path | None, files: dict[str, bytes]) -> Identity | None:
+def _key_of(ctx: Context, name: str, kit: RecoveryKit | None, files: dict[str, bytes]) -> Identity | None:
     """The epoch's key, to see what is sealed to it. A cold one only the kit gives."""
-    key = (opened_epochs(files, [ctx.unlocked]) | _by_kit(ctx, kit, files)).get(name)
+    key = opened_epochs(files, [ctx.unlocked, *([kit.identity] if kit else [])]).get(name)
     if key is None and name in files and name.startswith("hot-"):
         raise UsageError(f"no key here opens epoch `{name}`", hint="name the recovery kit with --kit FILE")
     return key
 
 
 def _jobs(
-    ctx: Context, name: str, key: Identity | None
+    ctx: Context, name: str, key: Identity | None, kit: RecoveryKit | None
 ) -> tuple[dict[str, tuple[Repository, EraseJob]], dict[str, AntsmemError]]:
     """What is to be done in each repository that can be reached, and why the others cannot."""
     from antsmem.backup.erase import EraseJob
@@ -200,6 +208,8 @@ def _jobs(
     for config in ctx.agent.repositories:
         try:
             opened = ctx.repository(config, keys)
+            if kit is not None:
+                opened = _with_all_epochs(opened, kit)
             pin = ctx.pin(opened)
             archives = read_state(opened, pin).anchor.cold if name.startswith("cold-") else ()
             job = EraseJob(
@@ -221,6 +231,13 @@ def _jobs(
     return jobs, failed
 
 
+def _with_all_epochs(opened: Repository, kit: RecoveryKit) -> Repository:
+    """The repository with the keys of other hosts' epochs too: what they still need has to be known."""
+    epochs, _ = key_files(opened.store)
+    keys = opened_epochs({name.removesuffix(".age"): data for name, data in epochs.items()}, [kit.identity])
+    return replace(opened, keys=replace(opened.keys, identities=[*opened.keys.identities, *keys.values()]))
+
+
 def _afterwards(ctx: Context, keys: Keyring, name: str) -> Keyring:
     """The keys that travel once the epoch is gone: its tombstone instead of its file."""
     carried = {each: data for each, data in keys.carried.items() if each != f"{name}.age"}
@@ -232,7 +249,13 @@ def _plan(name: str, jobs: dict[str, tuple[Repository, EraseJob]], failed: dict[
 
     plans = []
     for repository, job in jobs.values():
-        plans.append(plan_erase(repository, read_state(repository, job.pin), job))
+        try:
+            plans.append(plan_erase(repository, read_state(repository, job.pin), job))
+        except CannotUnlockError:
+            raise CannotUnlockError(
+                f"`{repository.store.url}` holds snapshots of another host: what they still need is not known",
+                hint="name the recovery kit with --kit FILE",
+            ) from None
     return PlanReport(name, tuple(plans), {place: str(error) for place, error in failed.items()})
 
 
