@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from antsmem.backup.snapshot import time_of
 from antsmem.backup.tombstones import merged, names_in, tombstone
 from antsmem.cli.context import Context
+from antsmem.cli.keys import key_files
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import read_file
 from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError
+from antsmem.core.record import replace
 
 if TYPE_CHECKING:
     from antsmem.backup.repository import Keyring, Repository
     from antsmem.core.age import Identity, X25519Identity
+    from antsmem.identity.keystore import Keystore
 
 PERIOD = timedelta(days=7)
 _LIMIT = 4 << 20
@@ -51,6 +55,42 @@ def opened_epochs(files: dict[str, bytes], identities: list[X25519Identity]) -> 
         except (CannotUnlockError, IntegrityError):
             continue
     return found
+
+
+def rewrapped_epochs(
+    files: Mapping[str, bytes],
+    identities: Sequence[X25519Identity],
+    keystore: Keystore,
+    recovery: X25519Identity,
+    unreadable: set[str],
+) -> dict[str, bytes]:
+    """Epoch → its file with a header for whom `keystore` says; names of those that do not open go into
+    `unreadable`."""
+    from antsmem.identity.rewrap import rewrap_epoch
+
+    made = {}
+    for name, data in files.items():
+        try:
+            made[name] = rewrap_epoch(name, data, identities, keystore, recovery)
+        except (CannotUnlockError, IntegrityError):
+            unreadable.add(name)
+    return made
+
+
+def with_foreign_epochs(
+    opened: Repository,
+    identities: Sequence[X25519Identity],
+    keystore: Keystore,
+    recovery: X25519Identity,
+    unreadable: set[str],
+) -> Repository:
+    """The repository, lent the epoch files of other hosts too, with headers for the recovery kit in force: such a
+    host may be gone, and nobody else would see to it."""
+    there, _ = key_files(opened.store)
+    foreign = {n.removesuffix(".age"): data for n, data in there.items() if n not in opened.keys.carried}
+    made = rewrapped_epochs(foreign, identities, keystore, recovery, unreadable)
+    carried = {**opened.keys.carried, **{f"{name}.age": data for name, data in made.items()}}
+    return replace(opened, keys=replace(opened.keys, carried=carried))
 
 
 def current_epochs(ctx: Context) -> set[str]:

@@ -106,8 +106,8 @@ def new_epoch(
 
 
 def first_number(hosts: Collection[str], host: str) -> int:
-    """With which number the epochs of `host` begin each week, given all `hosts` of the agent: 1 if it is the only
-    one. Hosts do not see one another's epochs, and in a repository a name must never mean two keys."""
+    """With which number the epochs of `host` begin each week, given all `hosts` that the agent ever had: 1 if it
+    is the only one. Hosts do not see one another's epochs, and in a repository a name must never mean two keys."""
     if len(hosts) < 2:
         return 1
     return 2 + int.from_bytes(hashlib.sha256(host.encode()).digest()[:4], "big") % 9000

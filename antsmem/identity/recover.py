@@ -17,7 +17,7 @@ from antsmem.core.errors import (
 from antsmem.core.record import field, record, replace
 from antsmem.identity.create import host_key_text, refuse_existing
 from antsmem.identity.document import check_host
-from antsmem.identity.epochs import new_epoch, open_epoch, seal_epoch
+from antsmem.identity.epochs import first_number, new_epoch, open_epoch, seal_epoch
 from antsmem.identity.escrow import Escrow, open_escrow, seal_escrow
 from antsmem.identity.files import IdentityFiles, all_or_none
 from antsmem.identity.keystore import FINGERPRINT_KEY_BYTES, Keystore, save_keystore
@@ -87,7 +87,8 @@ def recover_identity(
     taken = _names(saved.epochs) | _names(os.listdir(files.epochs) if files.epochs.is_dir() else ())
     taken |= set(saved.destroyed)
     # Keys of our own making to seal to: old epoch files do not say who made them.
-    made = [new_epoch(tier, taken, recipient, recovery, now_ns) for tier in ("hot", "cold")]
+    number = first_number(recovered.log.hosts, host)
+    made = [new_epoch(tier, taken, recipient, recovery, now_ns, number) for tier in ("hot", "cold")]
     keystore = Keystore(
         agent=_agent_name(kit, escrow),
         scid=before.scid,

@@ -7,7 +7,6 @@ import os
 from antsmem.core.age import X25519Identity
 from antsmem.core.disk import read_file
 from antsmem.core.record import record, replace
-from antsmem.identity.document import op_keys_of
 from antsmem.identity.epochs import Epoch, Tier, current_epoch, first_number, is_current, new_epoch
 from antsmem.identity.files import IdentityFiles, all_or_none
 from antsmem.identity.keystore import Keystore, save_keystore
@@ -45,8 +44,7 @@ def start_epoch(
     """As `ensure_epoch`, but a new one also where this week has one: nothing is sealed to that any more."""
     present = set(os.listdir(files.epochs)) if files.epochs.is_dir() else set()
     taken = {name.removesuffix(".age") for name in present} | {known.name for known in keystore.epochs}
-    hosts = op_keys_of(parse_log(read_file(files.log, MAX_LOG_BYTES)).document)
-    number = first_number(hosts, keystore.host)
+    number = first_number(parse_log(read_file(files.log, MAX_LOG_BYTES)).hosts, keystore.host)
     made = new_epoch(tier, taken, keystore.host_recipient, keystore.recovery_recipients, now_ns, number)
     kept = tuple(known for known in keystore.epochs if known.file_name in present or is_current(known, now_ns))
     with all_or_none() as placing:

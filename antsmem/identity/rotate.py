@@ -142,7 +142,7 @@ def _new_epochs(
     taken = {name.removesuffix(".age") for name in _listed(files.epochs)} | set(destroyed)
     taken |= {known.name for known in keystore.epochs}
     recipient = keystore.host_recipient
-    number = first_number(op_keys_of(log.document), keystore.host)
+    number = first_number(log.hosts, keystore.host)
     made = [new_epoch(tier, taken, recipient, recovery, now_ns, number) for tier in ("hot", "cold")]
     return [new.epoch for new in made], {f"epochs/{new.epoch.file_name}": new.sealed for new in made}
 

@@ -229,6 +229,24 @@ def test_host_compromised_the_kit_takes_its_place_under_the_same_name(home: Home
     back.must("backup", code=30)
 
 
+def test_host_compromised_and_kit_renewed_what_that_host_backed_up_stays_ours(
+    home: Home, keys: list[Path]
+) -> None:
+    """Its epoch keys are in the repository alone, sealed to a kit that is going to be destroyed."""
+    second = elsewhere(home, "second", "--kit", kit(home), "--host", "second")
+    (second.workspace / "SOUL.md").write_text("written there\n")
+    second.must("backup")
+    second.must("backup", "--tier", "cold")
+    new = str(home.root / "new.txt")
+    home.must("identity", "rotate", "--kit", kit(home), "--revoke-host", "second", "--new-kit", new)
+    (home.root / KIT).unlink()
+    words = ("--kit", new, "--repository", str(home.repository), "--to")
+    for snapshot in ("latest", "cold"):
+        assert home.run("restore", snapshot, *words, f"x-{snapshot}").code == 0
+        assert (home.root / f"x-{snapshot}/SOUL.md").read_text() == "written there\n"
+    home.must("recovery", "drill", "--kit", new, *guardians(keys[:2]))
+
+
 # the next key
 
 

@@ -9,17 +9,21 @@ import typer
 
 from antsmem.backup.publish import publish_keys
 from antsmem.cli.context import Context
-from antsmem.cli.epochs import current_epochs, epoch_files, opened_epochs
-from antsmem.cli.keys import host_keyring, key_files, read_kit
+from antsmem.cli.epochs import (
+    current_epochs,
+    epoch_files,
+    opened_epochs,
+    rewrapped_epochs,
+    with_foreign_epochs,
+)
+from antsmem.cli.keys import host_keyring, read_kit
 from antsmem.cli.kits import kit_or_guardians, require_own
 from antsmem.cli.output import size
-from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError, UsageError
+from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
 from antsmem.core.record import record, replace
 
 if TYPE_CHECKING:
     from antsmem.backup.erase import Moved
-    from antsmem.core.age import X25519Identity
-    from antsmem.identity.keystore import Keystore
 
 app = typer.Typer(
     help="Who opens what is sealed: rewrap.",
@@ -98,7 +102,7 @@ def _rewrap(ctx: Context, kit: Path | None, old_kit: Path | None) -> RewrapRepor
         recovery_hash=own.control_hash(own.generation(ctx.log)),
     )
     unreadable: set[str] = set()
-    made = _rewrapped(epoch_files(ctx), identities, keystore, unreadable, own.identity)
+    made = rewrapped_epochs(epoch_files(ctx), identities, keystore, own.identity, unreadable)
     written = sum(map(len, made.values()))
     changed: dict[str, bytes | None] = {f"epochs/{name}.age": data for name, data in made.items()}
     save_change(ctx.identity_files, keystore, ctx.unlocked, changed)
@@ -108,38 +112,15 @@ def _rewrap(ctx: Context, kit: Path | None, old_kit: Path | None) -> RewrapRepor
     for config in ctx.agent.repositories:
         try:
             opened = ctx.repository(config, keys)
-            there, _ = key_files(opened.store)
-            foreign = {n.removesuffix(".age"): d for n, d in there.items() if n not in opened.keys.carried}
-            extra = _rewrapped(foreign, identities, keystore, unreadable, own.identity)
-            carried = {**opened.keys.carried, **{f"{name}.age": data for name, data in extra.items()}}
-            lent = replace(opened, keys=replace(opened.keys, carried=carried))
+            lent = with_foreign_epochs(opened, identities, keystore, own.identity, unreadable)
             ctx.keep_pin(opened, publish_keys(lent, ctx.pin(opened)))
         except AntsmemError as error:
             failed[config.name] = str(error)
             ctx.output.error(error)
         else:
             published.append(config.name)
-            written += sum(map(len, extra.values())) + sum(map(len, made.values()))
+            written += sum(len(data) for name, data in lent.keys.carried.items() if name.endswith(".age"))
     return RewrapReport(len(made), written, tuple(sorted(unreadable)), tuple(published), failed)
-
-
-def _rewrapped(
-    files: dict[str, bytes],
-    identities: list[X25519Identity],
-    keystore: Keystore,
-    unreadable: set[str],
-    recovery: X25519Identity,
-) -> dict[str, bytes]:
-    """Epoch → its file with a new header; names of those that do not open go into `unreadable`."""
-    from antsmem.identity.rewrap import rewrap_epoch
-
-    made = {}
-    for name, data in files.items():
-        try:
-            made[name] = rewrap_epoch(name, data, identities, keystore, recovery)
-        except (CannotUnlockError, IntegrityError):
-            unreadable.add(name)
-    return made
 
 
 def _reseal(ctx: Context, name: str) -> ResealReport:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,7 @@ from antsmem.backup.publish import publish_keys
 from antsmem.backup.repository import Repository, read_state
 from antsmem.backup.tombstones import names_in
 from antsmem.cli.context import Context
+from antsmem.cli.epochs import with_foreign_epochs
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.kits import kit_or_guardians, newest_guardians, require_own
 from antsmem.core.config import RepositoryConfig
@@ -62,9 +64,18 @@ def rotate(
         own = kit_or_guardians(ctx, kit, guardian, guardians)
         require_own(ctx, own)
         seen = _seen(ctx)
-        done = _rotate(ctx, own, new_kit, tuple(revoke_host or ()), guardians)
+        made = _new_kit(ctx, own, new_kit) if new_kit is not None else None
+        done = _rotate(ctx, own, (made, new_kit), tuple(revoke_host or ()), guardians)
         ctx.forget_identity()
-        published, failed = publish_everywhere(ctx, seen)
+        unreadable = set(done.unreadable)
+
+        def lend(opened: Repository) -> Repository:
+            if made is None:
+                return opened
+            both = [own.identity, made.identity]
+            return with_foreign_epochs(opened, both, done.keystore, made.identity, unreadable)
+
+        published, failed = publish_everywhere(ctx, seen, lend)
     report = RotateReport(
         did=done.log.did,
         identity_version=done.log.version,
@@ -72,13 +83,18 @@ def rotate(
         revoked=done.revoked,
         recovery_kit=str(new_kit or ""),
         escrow=done.escrow,
-        unreadable=done.unreadable,
+        unreadable=tuple(sorted(unreadable)),
         published=published,
         failed={name: str(error) for name, error in failed.items()},
     )
-    for name in done.unreadable:
+    for name in sorted(unreadable):
         ctx.output.warn(f"`{name}` did not open with this kit: the new kit does not open it either")
     ctx.output.result("identity-rotate", report, lambda: _text(report))
+    if failed and new_kit is not None:
+        ctx.output.warn(
+            "epochs of other hosts there are still sealed to the old kit: before you destroy it, run "
+            f"`antsmem keys rewrap --kit {new_kit} --old-kit FILE`"
+        )
     if failed:
         raise typer.Exit(3)
 
@@ -102,12 +118,16 @@ def _seen(ctx: Context) -> dict[str, str]:
 
 
 def _rotate(
-    ctx: Context, kit: RecoveryKit, out: Path | None, revoke: tuple[str, ...], guardians: dict[str, bytes]
+    ctx: Context,
+    kit: RecoveryKit,
+    new: tuple[RecoveryKit | None, Path | None],
+    revoke: tuple[str, ...],
+    guardians: dict[str, bytes],
 ) -> RotatedIdentity:
     from antsmem.identity.rotate import Rotation, rotate_identity
 
     files = ctx.identity_files
-    made = _new_kit(ctx, kit, out) if out is not None else None
+    made, out = new
     destroyed = names_in(read_file(files.destroyed, _LIMIT)) if files.destroyed.exists() else frozenset[str]()
     wanted = Rotation(revoke, made, destroyed, guardians)
     try:
@@ -140,7 +160,9 @@ def _new_kit(ctx: Context, kit: RecoveryKit, out: Path) -> RecoveryKit:
 
 
 def publish_everywhere(
-    ctx: Context, seen: dict[str, str] | None = None
+    ctx: Context,
+    seen: dict[str, str] | None = None,
+    lend: Callable[[Repository], Repository] = lambda opened: opened,
 ) -> tuple[tuple[str, ...], dict[str, AntsmemError]]:
     """Carry log and key files into every configured repository; (those that have them, why the others failed)."""
     published: list[str] = []
@@ -149,7 +171,7 @@ def publish_everywhere(
     for config in ctx.agent.repositories:
         try:
             opened: Repository = ctx.repository(config, keys)
-            ctx.keep_pin(opened, publish_keys(opened, ctx.pin(opened), (seen or {}).get(config.name)))
+            ctx.keep_pin(opened, publish_keys(lend(opened), ctx.pin(opened), (seen or {}).get(config.name)))
             published.append(config.name)
         except AntsmemError as error:
             failed[config.name] = error
