@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 
 from antsmem.backup.repository import IDENTITY_LOG, Keyring
 from antsmem.core.disk import is_temp, read_file
-from antsmem.core.errors import CannotUnlockError, NotFoundError
+from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError
 from antsmem.identity.unlock import (
     KeySource,
     command_source,
@@ -115,17 +115,26 @@ def host_keyring(context: Context, *tiers: str) -> Keyring:
         signer=keystore.op_key,
         sealing=sealing,
         identities=OnDemand(lambda: _open(epochs, context.unlocked)),
-        carried={**epochs, **_travelling(files), IDENTITY_LOG.partition("/")[2]: context.log.text},
+        carried={**epochs, **_travelling(context, files), IDENTITY_LOG.partition("/")[2]: context.log.text},
     )
 
 
-def _travelling(files: IdentityFiles) -> dict[str, bytes]:
+def _travelling(context: Context, files: IdentityFiles) -> dict[str, bytes]:
     """The guardians' files and the list of destroyed epochs, where there are any."""
     found: dict[str, bytes] = {}
     if files.guardians.is_dir():
-        from antsmem.identity.guardians import guardian_files_in
+        from antsmem.identity.guardians import guardian_files_in, read_guardian_set
 
         found = guardian_files_in(files.guardians)
+        try:
+            known = read_guardian_set(found, [context.unlocked], context.log)
+        except (CannotUnlockError, IntegrityError):
+            known = None
+        if found and known is None:  # a set that somebody put here would take the place of the true one everywhere
+            context.output.warn(
+                f"`{files.guardians}` holds files that no host of the agent made: not carried to repositories"
+            )
+            found = {}
     if files.destroyed.exists():
         found[files.destroyed.name] = read_file(files.destroyed, _LIST_LIMIT)
     return found

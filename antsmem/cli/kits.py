@@ -38,16 +38,20 @@ def kit_or_guardians(
 
 def newest_guardians(context: Context) -> dict[str, bytes]:
     """The guardians' files in force: this host's, or a newer set that another host put into a repository."""
-    from antsmem.cli.keys import key_files
+    from antsmem.backup.repository import read_state
+    from antsmem.cli.keys import host_keyring, key_files
     from antsmem.identity.guardians import guardian_files_in
     from antsmem.identity.keyfiles import newest_set, set_number
 
     found = guardian_files_in(context.identity_files.guardians)
     for config in context.agent.repositories:
         with suppress(AntsmemError):  # what cannot be reached is told where it is written to
-            _, others = key_files(context.store(config))
+            opened = context.repository(config, host_keyring(context))
+            listed = read_state(opened, context.pin(opened)).anchor.files
+            _, others = key_files(opened.store)
+            others = {name: data for name, data in others.items() if set_number(name) and f"keys/{name}" in listed}
             if newest_set(others) > newest_set(found):
-                found = {name: data for name, data in others.items() if set_number(name)}
+                found = others
     return found
 
 

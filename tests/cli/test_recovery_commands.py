@@ -121,6 +121,38 @@ def test_a_repository_out_of_reach_gets_the_guardians_with_its_next_backup(home:
     home.must("check")
 
 
+def test_a_set_that_somebody_put_into_the_workspace_replaces_nothing(home: Home) -> None:
+    """A program that runs as the agent can write there: a higher number would unmake the true guardians."""
+    add(home, guardian(home, "a")[0])
+    true = carried(home.repository)
+    folder = home.workspace / ".antsmem/identity/guardians"
+    (folder / "guardians-9-1.sealed").write_bytes((folder / "guardians-1-1.sealed").read_bytes())
+    assert "not carried" in home.must("backup").err
+    assert carried(home.repository) == true
+    (folder / "guardians-9-set.sealed").write_bytes((folder / "guardians-1-set.sealed").read_bytes())
+    assert "not carried" in home.must("backup").err
+    (folder / "guardians-9-1.sealed").unlink()
+    (folder / "guardians-9-set.sealed").unlink()
+    assert "not carried" not in home.must("backup").err
+    assert carried(home.repository) == true
+
+
+def test_two_rotations_at_once_do_not_meet(home: Home) -> None:
+    home.must("backup")
+    script = (
+        "import antsmem.identity.rotate as r, time\n"
+        "real = r.save_change\n"
+        "r.save_change = lambda *given: (print('now', flush=True), time.sleep(3), real(*given))[2]\n"
+    )
+    slow = home.start(script, "identity", "rotate", "--kit", KIT)
+    assert slow.stdout and slow.stdout.readline() == "now\n"
+    assert "another antsmem" in rotate(home, code=12).err
+    assert slow.wait(30) == 0
+    home.must("backup")
+    home.must("check")
+    slow.communicate()
+
+
 # drills
 
 

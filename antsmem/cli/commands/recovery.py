@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antsmem.backup.repository import open_repository, read_state
+from antsmem.backup.repository import IDENTITY_LOG, open_repository, read_state
 from antsmem.cli.commands.rotate import publish_everywhere
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring, key_files, read_kit, recovery_keyring
@@ -199,6 +199,7 @@ def _together(files: dict[str, bytes], keys: list[Identity]) -> RecoveryKit:
 def _way(ctx: Context, way: str, kit_of: Callable[[dict[str, bytes]], RecoveryKit]) -> WayReport:
     """Try one way in every repository, as an empty machine would: with what lies there and nothing else."""
     from antsmem.backup.rehearse import Opening, opens, rehearse_identity, rehearse_repository
+    from antsmem.identity.log import parse_log
 
     escrow = _newest_escrow(ctx)
     places: dict[str, tuple[Opening, ...]] = {}
@@ -210,7 +211,8 @@ def _way(ctx: Context, way: str, kit_of: Callable[[dict[str, bytes]], RecoveryKi
             kit = kit_of(rest)
             keys = recovery_keyring(store, kit)
             steps = rehearse_repository(open_repository(store, keys), epochs, kit.identity)
-            identity = rehearse_identity(kit, ctx.log, read_file(escrow, _LIMIT) if escrow else None)
+            log = parse_log(store.get(IDENTITY_LOG))
+            identity = rehearse_identity(kit, log, read_file(escrow, _LIMIT) if escrow else None)
         except AntsmemError as error:
             places[config.name] = (Opening("keys", str(error)),)
             continue
