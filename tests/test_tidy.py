@@ -296,7 +296,7 @@ def test_a_driver_has_one_name_in_every_place(place: str) -> None:
     names = {
         "module": driver_modules,
         "entry point": lambda: set(project["entry-points"]["antsmem.stores"]),
-        "extra": lambda: {*project["optional-dependencies"], "file"} - {"all", "keyring"},
+        "extra": lambda: {*project["optional-dependencies"], "file"} - {"all", "keyring", "relay"},
         "test": schemes_under_test,
         "page": lambda: {path.stem for path in PROJECT.glob("docs/**/*.md")} & set(OWN_DRIVERS),
     }

@@ -8,22 +8,67 @@ could crash the interpreter; it is private to this user and never leaves the hos
 from __future__ import annotations
 
 import marshal
+import os
+import stat
+import struct
 import sys
 from pathlib import Path
 from typing import Final, TypeAlias
 
+from antsmem.backup.manifest import Entry, escape
 from antsmem.core.disk import read_file, write_file
 from antsmem.core.errors import AntsmemError
 from antsmem.core.record import field, members, mutable_record
 
-Key: TypeAlias = tuple[int, int, int, int, int]
-"""mtime_ns, size, inode, ctime_ns, mode: a file is taken as unchanged while all five are."""
+Key: TypeAlias = bytes
+"""mtime_ns, size, inode, ctime_ns, mode, packed: a file is taken as unchanged while all five are."""
 
-Record: TypeAlias = tuple[Key | None, bytes, bytes, int]
-"""Key (None: read again next time), manifest line, digests of all objects it needs (32 bytes each, joined),
-size in bytes. Without content of its own the digests are empty."""
+Record: TypeAlias = tuple[Key, bytes, bytes]
+"""Of a file: its key; kind, owner and attributes as its manifest line has them; the digests of all objects that
+it needs, 32 bytes each, joined. Of another path: no key, its manifest line, no digests. There are very many, so
+the line of a file is made when it is needed."""
 
-_MAGIC: Final = b"antsmem-cache/1 %b\n" % sys.version.split()[0].encode()
+_KEY: Final = struct.Struct("<QiQQQL")
+_64_BITS: Final = (1 << 64) - 1
+_MAGIC: Final = b"antsmem-cache/2 %b\n" % sys.version.split()[0].encode()
+
+
+def key_of(status: os.stat_result) -> Key:
+    """What must stay the same for a file to count as unchanged."""
+    mtime, ctime = status.st_mtime_ns, status.st_ctime_ns  # any time can be set: one before 1970, one after 2262
+    return _KEY.pack(
+        mtime & _64_BITS, mtime >> 64, status.st_size, status.st_ino, ctime & _64_BITS, status.st_mode
+    )
+
+
+def read_again(key: Key) -> Key:
+    """`key`, so that no file has it."""
+    return key[:28] + bytes(8) + key[36:]
+
+
+def file_record(entry: Entry, key: Key, digests: bytes) -> Record:
+    """The record of the file `entry`; if it has not the size that `key` says, it kept changing: as it was read."""
+    if entry.size_bytes != int.from_bytes(key[12:20], "little"):
+        key = key[:12] + entry.size_bytes.to_bytes(8, "little") + key[20:]
+    return key, b"%b\t%d:%d\t%b" % (entry.kind, *entry.owner, entry.attributes), digests
+
+
+def size_of(made: Record) -> int:
+    """The size in bytes of a file."""
+    return int.from_bytes(made[0][12:20], "little")
+
+
+def line_of(path: bytes, made: Record) -> bytes:
+    """The manifest line of `path`."""
+    key, text, digests = made
+    if not digests:
+        return text
+    mtime, high, size, _, _, mode = _KEY.unpack(key)
+    kind, owner, attributes = text.split(b"\t", 2)
+    return b"%b\t%o\t%b\t%d\t%d\t%b\t%b%b\n" % (
+        kind, stat.S_IMODE(mode), owner, high << 64 | mtime, size, digests[:32].hex().encode(), escape(path),
+        b"\t" + attributes if attributes else b"",
+    )  # fmt: skip
 
 
 @mutable_record

@@ -22,6 +22,7 @@ from blake3 import blake3
 
 from antsmem.backup import repository as repo
 from antsmem.backup import tarstream
+from antsmem.backup.cache import size_of
 from antsmem.backup.hot import BackupResult, Job, clock_warning, manifest_lines, neighbours, refusal
 from antsmem.backup.intake import WINDOW, Intake, is_sparse
 from antsmem.backup.lease import leased
@@ -61,12 +62,13 @@ def back_up_cold(repository: Repository, job: Job) -> BackupResult:
         with _Archive(repository.store, f"cold/{snapshot_id}{COLD_SUFFIX}", recipient) as archive:
             intake = _ArchiveIntake(job, archive)
             _write_folders(found, archive)
-            found.tasks.sort(key=neighbours)
-            for index, task in enumerate(found.tasks):
-                if not index & 63:
+            found.tasks.sort(key=neighbours, reverse=True)
+            count = len(found.tasks)
+            while found.tasks:
+                if not len(found.tasks) & 63:
                     lease.renew()
-                    job.progress("files", index, len(found.tasks))
-                intake.take(task)
+                    job.progress("files", count - len(found.tasks), count)
+                intake.take(found.tasks.pop())
             intake.mend_links(found.linked)
             if intake.tally.leaks:
                 raise refusal(intake.tally.leaks)
@@ -115,7 +117,7 @@ class _Archive:
         self.size_bytes = 0
         self._recipient = recipient
         self._zstd = zstandard.ZstdCompressor(level=3, write_checksum=True).compressobj()
-        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(maxsize=16)
+        self._queue: queue.Queue[bytes | BaseException | None] = queue.Queue(maxsize=8)
         self._crew = Crew(lambda _crew: store.upload(name, self._sealed()), 1)
 
     def __enter__(self) -> _Archive:
@@ -134,12 +136,15 @@ class _Archive:
 
     def write(self, data: Buffer) -> None:
         """Append to the tar stream."""
-        self._push(self._zstd.compress(data))
+        view = memoryview(data)
+        for at in range(0, len(view), _CHUNK):
+            self._push(self._zstd.compress(view[at : at + _CHUNK]))
 
-    def add(self, name: bytes, data: bytes, mtime_ns: int) -> None:
+    def add(self, name: bytes, data: Buffer, mtime_ns: int) -> None:
         """A whole member beside the workspace."""
         member = tarstream.Member(name, tarstream.FILE, mtime_ns=mtime_ns, size_bytes=len(data))
-        self.write(tarstream.headers(member) + data + tarstream.padding(len(data)))
+        for part in (tarstream.headers(member), data, tarstream.padding(len(data))):
+            self.write(part)
 
     def _push(self, data: bytes) -> None:
         if self._crew.failed:
@@ -184,7 +189,7 @@ class _ArchiveIntake(Intake):
     def content(self, fd: int, status: os.stat_result, relative: bytes) -> tuple[bytes, int, bytes]:
         """See `Intake.content`; one digest, that of the whole file, whatever its size."""
         if self.repeatable(status):
-            self._small = os.pread(fd, WINDOW + 1, 0)
+            self._small = os.pread(fd, status.st_size + 1, 0)
             self.inspect(memoryview(self._small), relative)
             return b"f", len(self._small), blake3(self._small).digest()
         self._small = None
@@ -270,10 +275,12 @@ def _write_links(found: Walk, archive: _Archive) -> None:
 
 def _head(
     repository: Repository, state: State, job: Job, found: Walk, snapshot_id: str, warnings: int
-) -> tuple[Head, bytes]:
+) -> tuple[Head, bytearray]:
     """The head and the manifest, the archive's last members."""
-    lines = [text for _, text in manifest_lines(found.folders)]
-    manifest = b"".join(lines)
+    manifest, entries = bytearray(), 0
+    for _, text in manifest_lines(found.folders):
+        manifest += text
+        entries += 1
     files = [record for _, records in found.folders.values() for record in records.values() if record[2]]
     keys = repository.keys
     head = Head(
@@ -288,9 +295,9 @@ def _head(
         epoch=keys.sealing[COLD][0],
         identity_version=keys.identity_version,
         root=blake3(manifest).digest(),
-        entries=len(lines),
+        entries=entries,
         files=len(files),
-        size_bytes=sum(record[3] for record in files),
+        size_bytes=sum(map(size_of, files)),
         left_out=found.left_out,
         warnings=warnings,
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from antsmem.backup import repository as repo
-from antsmem.backup.cache import Cache, load_cache, save_cache
+from antsmem.backup.cache import Cache, line_of, load_cache, save_cache, size_of
 from antsmem.backup.index import extend_index, load_index
 from antsmem.backup.intake import Leak, Tally
 from antsmem.backup.lease import Lease, leased
@@ -22,7 +22,7 @@ from antsmem.backup.objects import TEXT, ObjectIntake
 from antsmem.backup.packer import Kind, Packer, Written
 from antsmem.backup.repository import Anchor, Pin, Repository
 from antsmem.backup.snapshot import HOT, Head, new_id, pack_lines, time_of
-from antsmem.backup.walk import Folder, Task, Walk, walk
+from antsmem.backup.walk import Folder, Task, Walk, joined, walk
 from antsmem.core.errors import CannotUnlockError, IntegrityError, LeakError
 from antsmem.core.record import field, record
 from antsmem.identity.scanner import Scanner
@@ -175,14 +175,13 @@ class _Run:
 
     def _read(self, packer: Packer, found: Walk, changed: bool) -> Tally:
         """Read what must be read, pack it with the manifest, and wait until all of it is durable."""
-        job, tasks = self.job, found.tasks
+        job, count = self.job, len(found.tasks)
         have = self.cache.objects
         intake = ObjectIntake(job.root, job.scanner, job.waivers, job.now_ns, have, packer)
-        tasks.sort(key=neighbours)
-        for index, task in enumerate(tasks):
+        for index, task in enumerate(woven(found.tasks)):
             if not index & 63:
                 self.lease.renew()
-                job.progress("files", index, len(tasks))
+                job.progress("files", index, count)
             intake.take(task)
         intake.mend_links(found.linked)
         if changed:
@@ -211,10 +210,11 @@ class _Run:
         entries = files = size_bytes = 0
         for _, records in found.folders.values():
             entries += 1 + len(records)
-            for _, _, digests, size in records.values():
+            for known in records.values():
+                digests = known[2]
                 if digests:
                     files += 1
-                    size_bytes += size
+                    size_bytes += size_of(known)
                     if len(digests) == 32:
                         used.add(objects[digests])
                     else:
@@ -262,13 +262,31 @@ def neighbours(task: Task) -> tuple[bool, bytes, bytes, bytes]:
     return (not task.name.endswith(TEXT), task.name[-5:], task.folder, task.name)
 
 
+def woven(tasks: list[Task]) -> Iterator[Task]:
+    """`tasks` in a good order, taken out of the list: like beside like, and what is no text spread evenly among
+    the text, because text is slow to compress and the rest slow to read."""
+    tasks.sort(key=neighbours, reverse=True)
+    text = [task for task in tasks if task.name.endswith(TEXT)]
+    rest = [task for task in tasks if not task.name.endswith(TEXT)]
+    tasks.clear()  # each goes when it is done: there may be very many
+    text_bytes = text_left = sum(task.size_bytes for task in text)
+    rest_bytes = rest_left = sum(task.size_bytes for task in rest)
+    while text or rest:
+        if text and (not rest or text_left * rest_bytes >= rest_left * text_bytes):
+            text_left -= text[-1].size_bytes
+            yield text.pop()
+        else:
+            rest_left -= rest[-1].size_bytes
+            yield rest.pop()
+
+
 def manifest_lines(folders: dict[bytes, Folder]) -> Iterator[tuple[bytes, bytes]]:
     """(name, line) of every path: each directory before what is in it."""
     for folder in sorted(folders):
         own, records = folders[folder]
         yield folder, own
         for name in sorted(records):
-            yield name, records[name][1]
+            yield name, line_of(joined(folder, name), records[name])
 
 
 def refusal(leaks: list[Leak]) -> LeakError:

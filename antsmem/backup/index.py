@@ -8,7 +8,7 @@ Lost or stale costs time only: packs that no index file covers are asked for the
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
@@ -25,6 +25,7 @@ _EVERY: Final = 16
 _TOC_BYTES: Final = 96 << 10
 _THREADS: Final = 8
 _LIMIT: Final = 1 << 30
+_PACK: Final = b"P "
 
 
 def load_index(repository: Repository, packs: Collection[str], *, salvage: bool = False) -> dict[bytes, str]:
@@ -39,9 +40,9 @@ def load_contents(
     that cannot be read is passed over, with `salvage` a pack too. Raises `CannotUnlockError`, `IntegrityError`."""
     wanted = set(packs)
     found: dict[str, list[bytes]] = {}
-    for item in repository.store.list("index"):
+    for name in repository.store.names("index"):
         with suppress(CannotUnlockError, IntegrityError, NotFoundError):  # derived: `check` names it
-            contents = read_index_file(repository, item.name)
+            contents = read_index_file(repository, name)
             found.update({pack: digests for pack, digests in contents.items() if pack in wanted})
     tocs = _tocs(repository, [pack for pack in packs if pack not in found], salvage)
     return found | {pack: [digest for digest, _ in toc] for pack, toc in tocs.items()}
@@ -64,29 +65,40 @@ def read_index_file(repository: Repository, name: str) -> dict[str, list[bytes]]
         raise IntegrityError(
             f"`{name}` is not what its name says", hint="antsmem check --repair rebuilds the index"
         )
-    found: dict[str, list[bytes]] = {}
-    held: list[bytes] = []
+    text = decompress(age.unseal(sealed, repository.keys.identities), _LIMIT)
     try:
-        for row in decompress(age.unseal(sealed, repository.keys.identities), _LIMIT).decode().splitlines():
-            if row.startswith("P "):
-                held = found.setdefault(row[2:], [])
-            else:
-                held.append(bytes.fromhex(row))
+        return dict(map(_contents_of, _blocks(text)))
     except ValueError:
         raise IntegrityError(f"`{name}` is malformed", hint="antsmem check --repair rebuilds the index") from None
-    return found
 
 
-def put_index(repository: Repository, contents: Mapping[str, Iterable[bytes]]) -> str:
+def _blocks(text: bytes) -> Iterator[str]:
+    """The parts of an index file, one a pack. One at a time: all of them together are large."""
+    at = text.find(_PACK)
+    while at >= 0:
+        end = text.find(_PACK, at + 1)
+        yield text[at + len(_PACK) : end if end >= 0 else None].decode("ascii")
+        at = end
+
+
+def _contents_of(block: str) -> tuple[str, list[bytes]]:
+    pack, _, rows = block.partition("\n")
+    digests = bytes.fromhex(rows)  # passes over the newlines
+    if len(rows) != 65 * (len(digests) // 32) or len(digests) % 32:
+        raise ValueError
+    return pack, [digests[at : at + 32] for at in range(0, len(digests), 32)]
+
+
+def put_index(repository: Repository, contents: Mapping[str, Collection[bytes]]) -> str:
     """Write one index file over `contents` (pack → digests); returns its name."""
     from antsmem.core import age
 
-    rows = []
-    for pack, digests in contents.items():
-        rows.append(f"P {pack}\n")
-        rows += [f"{digest.hex()}\n" for digest in digests]
+    blocks = [
+        f"P {pack}\n" + (b"".join(digests).hex("\n", 32) + "\n" if digests else "")
+        for pack, digests in contents.items()
+    ]
     _, recipient = repository.keys.sealing[HOT]
-    parts = age.seal([compress("".join(rows).encode(), 3)], [recipient])
+    parts = age.seal([compress("".join(blocks).encode(), 3)], [recipient])
     sha256 = hashlib.sha256()
     for part in parts:
         sha256.update(part)

@@ -14,18 +14,18 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Final
 
-from antsmem.backup.cache import Record
-from antsmem.backup.manifest import Entry, line, shown
+from antsmem.backup.cache import Record, file_record, key_of, read_again
+from antsmem.backup.manifest import Entry, shown
 from antsmem.backup.pack import OBJECT_BYTES
 from antsmem.backup.sqlite import HEADER_BYTES, MAGIC, held, may_be_database, rests
-from antsmem.backup.walk import Task, joined, key_of, left_out_line, record_key, status_line
+from antsmem.backup.walk import Task, is_racy, joined, left_out_line, status_line
 from antsmem.core import canonical
 from antsmem.core.record import field, mutable_record, record
 from antsmem.identity.scanner import Finding, Scanner, line_of, masked
 from antsmem.identity.waivers import Waivers
 
 _ATTEMPTS: Final = 3
-WINDOW: Final = 8 << 20
+WINDOW: Final = 4 << 20
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _XATTR_BYTES: Final = 64 << 10
 
@@ -76,7 +76,7 @@ class Intake(ABC):
             if fd is None:
                 return
             why, header = "", b""
-            if task.companions or may_be_database(task.status.st_size):
+            if task.companions or may_be_database(os.fstat(fd).st_size):
                 try:
                     header = os.pread(fd, HEADER_BYTES, 0)
                 except OSError as error:  # a bad disk, or it became something else since the walk
@@ -97,19 +97,19 @@ class Intake(ABC):
             for each in fds:
                 os.close(each)
 
-    def mend_links(self, linked: list[list[Task]]) -> None:
+    def mend_links(self, linked: list[list[tuple[Task, os.stat_result]]]) -> None:
         """See that hard links do not lead to a path that vanished or could not be read: the next path of the same
         inode that can be had is then the file."""
         for group in linked:
-            for at, task in enumerate(group):
+            for at, (task, _) in enumerate(group):
                 if at:
                     task.records.pop(task.name, None)
                     self.take(task)
                 record = task.records.get(task.name)
                 if record is not None and record[2]:
-                    for other in group[at + 1 :] if at else ():
-                        text = status_line(b"h", other.path, other.status, task.path)
-                        other.records[other.name] = (None, text, b"", 0)
+                    for other, status in group[at + 1 :] if at else ():
+                        text = status_line(b"h", other.path, status, task.path)
+                        other.records[other.name] = (b"", text, b"")
                     break
 
     def _read_group(self, task: Task, fd: int, fds: list[int], *, still: bool = False) -> None:
@@ -118,11 +118,11 @@ class Intake(ABC):
             relative = joined(task.folder, name)
             other = self._open(relative, name, task.records, fds)
             if other is not None:
-                self._read(other, relative, task._replace(name=name, status=os.fstat(other)), still)
+                self._read(other, relative, task._replace(name=name), still)
 
     def _read(self, fd: int, relative: bytes, task: Task, still: bool) -> None:
         try:
-            task.records[task.name] = self.stable(fd, relative, task.status, still=still)
+            task.records[task.name] = self.stable(fd, relative, still=still)
         except OSError as error:
             self._unreadable(relative, task.name, task.records, error)
 
@@ -140,7 +140,7 @@ class Intake(ABC):
     def _unreadable(self, relative: bytes, name: bytes, records: dict[bytes, Record], error: OSError) -> None:
         self.tally.unreadable += 1
         self.tally.warnings.append(f"could not read `{shown(relative)}`: {(error.strerror or '').lower()}")
-        records[name] = (None, left_out_line(relative, "unreadable"), b"", 0)
+        records[name] = (b"", left_out_line(relative, "unreadable"), b"")
 
     def repeatable(self, status: os.stat_result) -> bool:
         """Whether `content` may be called again for a file that changed meanwhile."""
@@ -150,10 +150,10 @@ class Intake(ABC):
         """The file of `entry` was read to the end for the last time."""
         return
 
-    def stable(self, fd: int, relative: bytes, before: os.stat_result, *, still: bool = False) -> Record:
-        """Take the file open at `fd`, last seen as `before`, again while it changes; its record. `still`: it is
-        part of a held database, where a change cannot harm (sqlite.py)."""
-        known_waived = len(self.tally.waived)
+    def stable(self, fd: int, relative: bytes, *, still: bool = False) -> Record:
+        """Take the file open at `fd`, again while it changes; its record. `still`: it is part of a held database,
+        where a change cannot harm (sqlite.py)."""
+        known_waived, before = len(self.tally.waived), os.fstat(fd)
         for attempt in range(_ATTEMPTS):
             kind, size, digests = self.content(fd, before, relative)
             after = os.fstat(fd)
@@ -170,8 +170,10 @@ class Intake(ABC):
         entry = Entry(kind, mode, owner, after.st_mtime_ns, size, digests[:32], b"", relative, attributes)
         self.done(entry)
         waived = len(self.tally.waived) > known_waived  # looked at again each time, until the waiver expires
-        known = key_of(before) == key_of(after) and not waived
-        return (record_key(after, self.now_ns) if known else None, line(entry), digests, size)
+        key = key_of(after)
+        if waived or key != key_of(before) or is_racy(after, self.now_ns):
+            key = read_again(key)
+        return file_record(entry, key, digests)
 
     def windows(self, fd: int, chunk: int, sparse: bool, relative: bytes) -> Iterator[tuple[int, memoryview]]:
         """The file in windows of whole chunks, each scanned together with the end of the one before. Of a
@@ -180,13 +182,14 @@ class Intake(ABC):
         if self._window is None:
             self._window = bytearray(overlap + WINDOW)
         view, at, kept = memoryview(self._window), 0, 0
+        size = os.fstat(fd).st_size  # not further: a file that grows as fast as it is read would never end
         while True:
             data = _next_data(fd, at) if sparse else at
             if data >= at + chunk:
                 self._scan_part(view[overlap - kept : overlap], (at - kept, kept, False), relative, fd)
                 at, kept = data - data % chunk, 0
-            count = _read_full(fd, view[overlap:], at)
-            more = count == WINDOW
+            count = _read_full(fd, view[overlap : overlap + min(WINDOW, max(size - at, 0))], at)
+            more = count == WINDOW and at + count < size
             self._scan_part(view[overlap - kept : overlap + count], (at - kept, kept, more), relative, fd)
             if count:
                 yield at, view[overlap : overlap + count]

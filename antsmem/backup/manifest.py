@@ -20,7 +20,7 @@ The lines are cut by content into segments (objects); the root object lists them
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 from zlib import crc32
 
@@ -34,7 +34,10 @@ LIST_LENGTH: Final = 256
 
 _ODD = re.compile(rb"[\x00-\x1f\x7f\\]")
 _ESCAPE = re.compile(rb"\\0([0-3][0-7]{2})")
-_KINDS = frozenset({b"d", b"f", b"c", b"C", b"l", b"h", b"p", b"s", b"b", b"x"})
+_HOLDING = frozenset({b"f", b"c", b"C"})
+_POINTING = frozenset({b"l", b"h", b"x"})
+_OWNERS: Final[dict[bytes, tuple[int, int]]] = {}  # of very many files few people are the owners
+_KINDS = _HOLDING | _POINTING | {b"d", b"p", b"s", b"b"}
 
 
 class Entry(NamedTuple):  # not a dataclass: a restore makes one a path, and these are made five times faster
@@ -53,7 +56,7 @@ class Entry(NamedTuple):  # not a dataclass: a restore makes one a path, and the
     @property
     def is_file(self) -> bool:
         """Whether it has content of its own."""
-        return self.kind in {b"f", b"c", b"C"}
+        return self.kind in _HOLDING
 
 
 def escape(name: bytes) -> bytes:
@@ -62,7 +65,7 @@ def escape(name: bytes) -> bytes:
         return name
     if _is_utf8(name):
         return _ODD.sub(lambda found: b"\\0%03o" % found[0][0], name)
-    return b"".join(b"\\0%03o" % c if c < 32 or c > 126 or c == 92 else bytes((c,)) for c in name)
+    return _in_ascii(name)
 
 
 def unescape(text: bytes) -> bytes:
@@ -83,24 +86,30 @@ def parse_line(text: bytes) -> Entry:
     """The entry of one line (without newline); `IntegrityError` if it is not one."""
     try:
         kind, mode, owner, mtime, size, third, path, *rest = text.split(b"\t")
-        uid, gid = owner.split(b":")
-        holds = kind in {b"f", b"c", b"C"}
-        entry = Entry(
-            kind=kind,
-            mode=int(mode, 8) & 0o7777,
-            owner=(int(uid), int(gid)),
-            mtime_ns=int(mtime),
-            size_bytes=int(size),
-            digest=bytes.fromhex(third.decode()) if holds else b"",
-            link=unescape(third) if kind in {b"l", b"h", b"x"} else b"",
-            path=unescape(path),
-            attributes=rest[0] if rest else b"",
+        holds = kind in _HOLDING
+        entry = Entry._make(  # by position: there are as many as there are files
+            (
+                kind,
+                int(mode, 8) & 0o7777,
+                _OWNERS.get(owner) or _owner(owner),
+                int(mtime),
+                int(size),
+                bytes.fromhex(third.decode()) if holds else b"",
+                unescape(third) if kind in _POINTING else b"",
+                unescape(path),
+                rest[0] if rest else b"",
+            )
         )
     except ValueError:
         raise IntegrityError("the manifest holds a malformed line") from None
     if kind not in _KINDS or entry.size_bytes < 0 or len(entry.digest) != 32 * holds:
         raise IntegrityError("the manifest holds a malformed line")
     return entry
+
+
+def _owner(text: bytes) -> tuple[int, int]:
+    uid, gid = text.split(b":")
+    return _OWNERS.setdefault(text, (int(uid), int(gid)))
 
 
 def segments(lines_by_name: Iterable[tuple[bytes, bytes]]) -> Iterator[bytes]:
@@ -132,16 +141,52 @@ def parse_object_list(text: bytes) -> list[bytes]:
     return digests
 
 
-def read_manifest(root: bytes, fetch: Callable[[bytes], bytes]) -> list[Entry]:
-    """All entries under the root object `root`, checked: see `checked`. `fetch` gives an object's bytes."""
-    text = b"".join([fetch(digest) for digest in parse_object_list(fetch(root))])
-    return checked(map(parse_line, text.splitlines()))
+def read_manifest(
+    root: bytes, fetch: Callable[[bytes], bytes], lines: int, paths: Collection[bytes] = ()
+) -> list[Entry]:
+    """The entries under the root object `root`, which has `lines` lines, checked: see `checked`. `fetch` gives an
+    object's bytes. With `paths` (relative, clean) only those at, below and above them, and what they link to."""
+    wanted, parts = set(paths), parse_object_list(fetch(root))
+    while True:
+        count, entries = 0, list[Entry]()
+        for digest in parts:  # one at a time: together they are as large as all entries
+            text = fetch(digest)
+            count += text.count(b"\n")
+            entries += _entries_about(text, wanted) if wanted else map(parse_line, text.splitlines())
+        if count != lines:
+            raise IntegrityError("the manifest has another length than its head says")
+        links = {entry.link for entry in entries if entry.kind == b"h"} - wanted
+        if not wanted or not links:
+            return checked(entries)
+        wanted |= links
 
 
-def checked(entries: Iterable[Entry]) -> list[Entry]:
+def _entries_about(text: bytes, paths: Collection[bytes]) -> list[Entry]:
+    """The entries of `text` at, below and above `paths`. Their lines are found first: reading one costs more."""
+    above = {ROOT}.union(*map(with_folders, paths))
+    starts = set()
+    for path in above:
+        ends = (b"\n", b"\t", b"/") if path in paths else (b"\n", b"\t")
+        for form in {escape(path), _in_ascii(path)}:  # the second if a name below it is not UTF-8
+            for end in ends:
+                at = text.find(needle := b"\t" + form + end)
+                while at >= 0:
+                    starts.add(text.rfind(b"\n", 0, at) + 1)
+                    at = text.find(needle, at + 1)
+    below = tuple(path + b"/" for path in paths)
+    found = [parse_line(text[start : text.index(b"\n", start)]) for start in sorted(starts)]
+    return [entry for entry in found if entry.path in above or entry.path.startswith(below)]
+
+
+def with_folders(path: bytes) -> list[bytes]:
+    """`path` and the directories it is in, topmost first (without the root)."""
+    parts = path.split(b"/")
+    return [b"/".join(parts[: count + 1]) for count in range(len(parts))]
+
+
+def checked(listed: list[Entry]) -> list[Entry]:
     """The entries, if restoring them can only touch what is below the target: every path is relative, has no
     `.` or `..`, stands once, and its parent is a directory of this manifest. Else `IntegrityError`."""
-    listed = list(entries)
     kinds = {entry.path: entry.kind for entry in listed}
     if len(kinds) != len(listed) or kinds.get(ROOT) != b"d":
         raise IntegrityError("the manifest names a path twice or has no root")
@@ -162,6 +207,10 @@ def checked(entries: Iterable[Entry]) -> list[Entry]:
 def shown(path: bytes) -> str:
     """A path for people: one line, whatever its bytes."""
     return escape(path).decode()
+
+
+def _in_ascii(name: bytes) -> bytes:
+    return b"".join(b"\\0%03o" % c if c < 32 or c > 126 or c == 92 else bytes((c,)) for c in name)
 
 
 def _is_utf8(name: bytes) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Container
 from typing import Final
 
 from blake3 import blake3
@@ -17,6 +16,7 @@ from antsmem.core.disk import Buffer
 from antsmem.identity.scanner import Scanner
 from antsmem.identity.waivers import Waivers
 
+PENDING: Final = -1
 TEXT: Final = (
     b".md",
     b".json",
@@ -33,15 +33,14 @@ TEXT: Final = (
 
 
 class ObjectIntake(Intake):
-    """Fills `packer` with what is not in `have`."""
+    """Fills `packer` with what is not in `have`, digest → number of its pack, and enters it there as `PENDING`."""
 
     def __init__(
-        self, root: bytes, scanner: Scanner, waivers: Waivers, now_ns: int, have: Container[bytes], packer: Packer
+        self, root: bytes, scanner: Scanner, waivers: Waivers, now_ns: int, have: dict[bytes, int], packer: Packer
     ) -> None:
         super().__init__(root, scanner, waivers, now_ns)
         self.have = have
         self.packer = packer
-        self.new: set[bytes] = set()
 
     def put(self, kind: Kind, data: bytes, path: bytes) -> bytes:
         """Store `data`, made for `path`, as an object unless it is there; returns its digest."""
@@ -64,8 +63,8 @@ class ObjectIntake(Intake):
         view = room[:count]
         digest = blake3(view).digest()
         self.inspect(view, relative)  # also what is stored already: the rules or a waiver may have changed since
-        if digest not in self.have and digest not in self.new and not self.tally.leaks:
-            self.new.add(digest)
+        if digest not in self.have and not self.tally.leaks:
+            self.have[digest] = PENDING
             draft.add(digest, count)
             self.packer.added(kind)
         return b"f", count, digest
@@ -96,6 +95,6 @@ class ObjectIntake(Intake):
 
     def _add(self, kind: Kind, digest: bytes, data: Buffer) -> None:
         """Pack an object that is new. Once a leak was found, nothing is packed any more, only looked at."""
-        if digest not in self.have and digest not in self.new and not self.tally.leaks:
-            self.new.add(digest)
+        if digest not in self.have and not self.tally.leaks:
+            self.have[digest] = PENDING
             self.packer.put(kind, digest, data)

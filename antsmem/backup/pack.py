@@ -9,7 +9,7 @@ looks for one object decrypts the first 64 KiB only. Both tar parts are plain us
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from contextlib import suppress
 from itertools import chain
 from typing import TYPE_CHECKING, Final
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from antsmem.core.age import Identity, Recipient
 
 BLOCK: Final = 512
-PACK_BYTES: Final = 12 << 20
+PACK_BYTES: Final = 6 << 20
 OBJECT_BYTES: Final = 1 << 20
 MAX_PACK_BYTES: Final = 64 << 20
 """What a reader accepts, sealed or not: far more than a writer makes."""
@@ -168,9 +168,31 @@ def open_pack(sealed: Buffer, identities: Sequence[Identity], name: str) -> Iter
     """
     from antsmem.core import age
 
-    plain = memoryview(age.unseal(sealed, identities))
-    _, end = _first_frame([plain], name)
-    return tar_members(decompress(plain[end:]), name)
+    _, rest = _first_frame([age.unseal(sealed, identities)], name)
+    del sealed  # packs are large, and several are opened at once
+    return tar_members(decompress(rest), name)
+
+
+def open_pack_for(
+    wanted: Container[bytes], chunks: Iterable[Buffer], identities: Sequence[Identity], name: str
+) -> Iterator[tuple[bytes, memoryview]]:
+    """As `open_pack` of the joined `chunks`, which are read, opened and decompressed only up to the last object
+    that is `wanted`."""
+    from antsmem.core import age
+
+    plain = age.unseal_stream(chunks, identities)
+    table, rest = _first_frame(plain, name)
+    end = at = 0
+    for digest, size in _parse_toc(table, name):
+        at += BLOCK + size + -size % BLOCK
+        if digest in wanted:
+            end = at
+    tar = bytearray()
+    for piece in _decompressed(chain([rest], plain)):
+        tar += piece
+        if len(tar) >= end:
+            break
+    return tar_members(memoryview(tar)[:end], name)
 
 
 def open_damaged_pack(
@@ -178,42 +200,67 @@ def open_damaged_pack(
 ) -> Iterator[tuple[bytes, memoryview]]:
     """Like `open_pack` for a file that was changed or cut: the objects that stand before the damage, then the
     `IntegrityError`."""
-    import zstandard
-
     from antsmem.core import age
 
     plain, tar = bytearray(), bytearray()
     with suppress(IntegrityError):
         for piece in age.unseal_stream([sealed], identities):
             plain += piece
-    _, end = _first_frame([plain], name)
-    frame = zstandard.ZstdDecompressor().decompressobj()
-    with suppress(zstandard.ZstdError):
-        for at in range(end, len(plain), _STEP):
-            tar += frame.decompress(plain[at : at + _STEP])
-            if frame.eof or len(tar) > MAX_PACK_BYTES:
-                break
+    _, rest = _first_frame([plain], name)
+    with suppress(IntegrityError):
+        for piece in _decompressed([rest]):
+            tar += piece
     yield from tar_members(tar, name)
 
 
-def _first_frame(pieces: Iterable[Buffer], name: str) -> tuple[bytearray, int]:
-    """What the first zstd frame of `pieces` holds, and where in its piece it ended. Fed in small steps, because
-    zstd can make 32 KiB of a byte, and anybody who knows a recipient can write a pack."""
-    import zstandard
-
-    frame, text = zstandard.ZstdDecompressor().decompressobj(), bytearray()
-    try:
-        for piece in pieces:
-            view = memoryview(piece)
-            for at in range(0, len(view), _STEP):
-                text += frame.decompress(view[at : at + _STEP])
-                if frame.eof:
-                    return text, min(at + _STEP, len(view)) - len(frame.unused_data)
-                if len(text) > _TOC_BYTES:
-                    raise IntegrityError(f"the table of contents of pack `{name}` is larger than any pack's")
-    except zstandard.ZstdError as error:
-        raise IntegrityError(f"the table of contents of pack `{name}` is damaged") from error
+def _first_frame(pieces: Iterable[Buffer], name: str) -> tuple[bytearray, memoryview]:
+    """What the first zstd frame of `pieces` holds, and what stands behind it in the piece where it ends."""
+    frame, text = _Frame(), bytearray()
+    for piece in pieces:
+        view = memoryview(piece)
+        for part in frame.decompressed(view):
+            text += part
+            if len(text) > _TOC_BYTES:
+                raise IntegrityError(f"the table of contents of pack `{name}` is larger than any pack's")
+        if frame.ended:
+            return text, view[frame.ended :]
     raise IntegrityError(f"pack `{name}` ends inside its table of contents")
+
+
+def _decompressed(pieces: Iterable[Buffer]) -> Iterator[bytes]:
+    """What the zstd frame in the joined `pieces` holds, as far as they go: at most what a pack may."""
+    frame, size = _Frame(), 0
+    for piece in pieces:
+        for part in frame.decompressed(memoryview(piece)):
+            size += len(part)
+            if size > MAX_PACK_BYTES:
+                raise IntegrityError("a compressed part holds more than the format allows")
+            yield part
+        if frame.ended:
+            return
+
+
+class _Frame:
+    """A zstd frame, decompressed in small steps, because zstd can make 32 KiB of a byte and anybody who knows a
+    recipient can write a pack. `ended`: where behind its end the piece goes on, 0 before."""
+
+    def __init__(self) -> None:
+        import zstandard
+
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._damage = zstandard.ZstdError
+        self.ended = 0
+
+    def decompressed(self, view: memoryview) -> Iterator[bytes]:
+        """What the next piece of the frame holds. `IntegrityError` where it is damaged."""
+        for at in range(0, len(view), _STEP):
+            try:
+                yield self._frame.decompress(view[at : at + _STEP])
+            except self._damage as error:
+                raise IntegrityError("a compressed part is damaged") from error
+            if self._frame.eof:
+                self.ended = min(at + _STEP, len(view)) - len(self._frame.unused_data)
+                return
 
 
 def tar_members(tar: Buffer, name: str) -> Iterator[tuple[bytes, memoryview]]:

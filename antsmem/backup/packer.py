@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING, Final
 
 from antsmem.backup.pack import OBJECT_BYTES, Draft, seal_pack
+from antsmem.core.crew import share_heap
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import AntsmemError, UsageError
 from antsmem.core.record import record
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from antsmem.backup.store import Store
     from antsmem.core.age import Recipient
 
-_THREADS: Final = 2
+_THREADS: Final = 3
 _DRAFTS: Final = 5
 _INLINE: Final = 2 << 20
 
@@ -35,7 +36,7 @@ class Kind(IntEnum):
     META = 2
 
 
-_LEVELS: Final = {Kind.TEXT: 3, Kind.DATA: 2, Kind.META: 6}
+_LEVELS: Final = {Kind.TEXT: 2, Kind.DATA: 2, Kind.META: 6}
 
 
 @record
@@ -70,6 +71,7 @@ class Packer:
         for thread in self._threads:
             thread.join()
         self._threads = []
+        self._drafts, self._free = [None] * len(Kind), queue.SimpleQueue()  # the memory of all drafts
 
     def abandon(self) -> None:
         """Give the run up: end the threads and take back the packs that it wrote (best effort: what stays is
@@ -133,6 +135,7 @@ class Packer:
             self._free.put(draft)
             return
         if not self._threads:
+            share_heap()
             self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(_THREADS)]
             for thread in self._threads:
                 thread.start()

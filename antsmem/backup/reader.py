@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 from blake3 import blake3
 
 from antsmem.backup.index import load_index, pack_lost
 from antsmem.backup.manifest import CHUNKED, Entry, parse_object_list, read_manifest, shown
-from antsmem.backup.pack import open_pack
+from antsmem.backup.pack import open_pack, open_pack_for
 from antsmem.backup.repository import Repository, read_head
 from antsmem.backup.snapshot import Head, parse_pack_lines
 from antsmem.core.errors import IntegrityError, NotFoundError
@@ -40,6 +40,10 @@ class ObjectReader:
             )
         return bytes(data)
 
+    def release(self) -> None:
+        """Let go of the index and of what was read along: all that is needed of them is planned."""
+        self.where, self.held = {}, {}
+
     def pack_of(self, digest: bytes) -> str:
         """The pack that holds an object; `IntegrityError` if there is none."""
         pack = self.where.get(digest)
@@ -67,28 +71,33 @@ class Opened:
     reader: ObjectReader
 
 
-def open_snapshot(repository: Repository, snapshot_id: str, *, salvage: bool = False) -> Opened:
-    """Verify and open a hot snapshot. Raises `NotFoundError`, `IntegrityError`, `CannotUnlockError`. With
-    `salvage`, packs that cannot be had count as empty."""
+def open_snapshot(
+    repository: Repository, snapshot_id: str, paths: Collection[bytes] = (), *, salvage: bool = False
+) -> Opened:
+    """Verify and open a hot snapshot. Raises `NotFoundError`, `IntegrityError`, `CannotUnlockError`. With `paths`
+    (relative, clean) no entries but those that concern them are read. With `salvage`, packs that cannot be had
+    count as empty."""
     head = read_head(repository, snapshot_id)
     try:
         packs = parse_pack_lines(repository.store.get(f"snapshots/{snapshot_id}.packs"), snapshot_id)
     except NotFoundError:
         raise IntegrityError(f"snapshot `{snapshot_id}` has lost its pack list") from None
     reader = ObjectReader(repository, load_index(repository, packs, salvage=salvage))
-    entries = read_manifest(head.root, reader.get)
-    if len(entries) != head.entries:
-        raise IntegrityError(f"the manifest of snapshot `{snapshot_id}` has another length than its head says")
+    entries = read_manifest(head.root, reader.get, head.entries, paths)
     return Opened(head, entries, reader)
 
 
-def read_pack(repository: Repository, pack: str) -> Iterator[tuple[bytes, memoryview]]:
-    """The objects of a pack as they stand there, not yet verified."""
+def read_pack(
+    repository: Repository, pack: str, few: Collection[bytes] = ()
+) -> Iterator[tuple[bytes, memoryview]]:
+    """The objects of a pack as they stand there, not yet verified. With `few`, no more of it is read than those
+    need."""
     try:
-        sealed = repository.store.get(f"packs/{pack}.age")
+        if few:
+            chunks = repository.store.download(f"packs/{pack}.age")
+            return open_pack_for(few, chunks, repository.keys.identities, pack)
+        return open_pack(repository.store.get(f"packs/{pack}.age"), repository.keys.identities, pack)
     except NotFoundError:
         raise pack_lost(repository, pack, "gone") from None
-    try:
-        return open_pack(sealed, repository.keys.identities, pack)
     except IntegrityError as error:
         raise pack_lost(repository, pack, f"damaged: {error}") from error

@@ -104,7 +104,7 @@ def _verify(repository: Repository, packs: Iterable[str], moved: Mapping[bytes, 
 
 def _write_index(repository: Repository, held: Mapping[str, list[bytes]]) -> None:
     """One index file over all live packs, in place of those there were."""
-    before = {item.name for item in repository.store.list("index")}
+    before = set(repository.store.names("index"))
     if not before and len(held) < _MANY_SMALL:
         return
     name = put_index(repository, held)

@@ -141,7 +141,7 @@ class _Repair:
             root = read_head(self.repository, snapshot_id).root
             segments = parse_object_list(self._object(root, packer))
             text = b"".join([self._object(segment, packer) for segment in segments])
-            entries = checked(map(parse_line, text.splitlines()))
+            entries = checked(list(map(parse_line, text.splitlines())))
         except (IntegrityError, CannotUnlockError, NotFoundError):
             return set()
         needed = {root, *segments}
@@ -169,7 +169,7 @@ class _Repair:
 
     def _rebuild_index(self) -> None:
         store = self.repository.store
-        before = [item.name for item in store.list("index")]
+        before = list(store.names("index"))
         contents: dict[str, list[bytes]] = {}
         for digest, pack in self.where.items():
             contents.setdefault(pack, []).append(digest)

@@ -17,12 +17,11 @@ from typing import Any, Final
 
 from blake3 import blake3
 
-from antsmem.backup.manifest import CHUNKED, ROOT, Entry, escape, unescape
+from antsmem.backup.manifest import CHUNKED, ROOT, Entry, escape, unescape, with_folders
 from antsmem.backup.reader import Opened
 from antsmem.backup.restore import (
     Progress,
     RestoreResult,
-    above,
     build,
     left_out_of,
     plan_restore,
@@ -89,8 +88,8 @@ def restore_in_place(
     Raises `IntegrityError` or `DiskError` before anything was changed."""
     finish_replacement(root)
     place = _with_linked(difference.place, opened.entries)
-    parents = {path for entry in place for path in above(entry.path)}
-    parents.update(path for gone in difference.away for path in above(gone)[:-1])
+    parents = {path for entry in place for path in with_folders(entry.path)}
+    parents.update(path for gone in difference.away for path in with_folders(gone)[:-1])
     folders = [entry for entry in opened.entries if entry.kind == b"d" and entry.path in {*parents, ROOT}]
     chosen = sorted({entry.path: entry for entry in (*folders, *place)}.values(), key=lambda entry: entry.path)
     open_folders = [entry._replace(mode=0o700) if entry.kind == b"d" else entry for entry in chosen]
@@ -272,7 +271,7 @@ class _Replacement:
     def _keep_at(self, path: bytes) -> bytes:
         """A free path below the kept directory, its parents made."""
         target = self.kept + b"/" + path
-        for folder in above(target)[:-1]:
+        for folder in with_folders(target)[:-1]:
             if self._lstat(folder) is None:
                 self._make(folder)
         count = 1
@@ -308,7 +307,7 @@ class _Replacement:
 def _moves_forward_only(path: bytes) -> bool:
     """Whether `path` is the identity log, an older one of which would not know this host's keys, or a directory
     above it, which this very restore changes."""
-    return path in above(_IDENTITY) or path.startswith(_IDENTITY + b"/")
+    return path in with_folders(_IDENTITY) or path.startswith(_IDENTITY + b"/")
 
 
 def _same(entry: Entry, root: bytes, opened: Opened) -> bool:

@@ -141,7 +141,7 @@ def complete_repository(repository: Repository) -> bool:
 
 def _is_bare(repository: Repository) -> bool:
     """Whether nothing was ever stored here."""
-    return not any(repository.store.list(folder) for folder in ("packs", "snapshots", "cold", "index"))
+    return not any(repository.store.names(folder) for folder in ("packs", "snapshots", "cold", "index"))
 
 
 def open_repository(store: Store, keys: Keyring) -> Repository:
@@ -166,7 +166,7 @@ def open_repository(store: Store, keys: Keyring) -> Repository:
 def list_ids(repository: Repository, tier: str = HOT) -> list[str]:
     """The ids of the committed snapshots of a tier, oldest first: names only, nothing is opened."""
     folder, suffix = ("snapshots", ".age") if tier == HOT else ("cold", ".sig")
-    names = [item.name[len(folder) + 1 :] for item in repository.store.list(folder)]
+    names = [name[len(folder) + 1 :] for name in repository.store.names(folder)]
     return sorted(n.removesuffix(suffix) for n in names if n.endswith(suffix) and is_id(n.removesuffix(suffix)))
 
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
-from antsmem.backup.manifest import CHUNKED, ROOT, Entry, shown
+from antsmem.backup.manifest import CHUNKED, ROOT, Entry, shown, with_folders
 from antsmem.backup.reader import Opened
 from antsmem.backup.tree import Tree, attributes_of
 from antsmem.backup.unpack import Want, unpack
@@ -60,30 +60,28 @@ class RestoreResult:
 def select(entries: Sequence[Entry], paths: Collection[bytes]) -> list[Entry]:
     """The entries at or below `paths` with the directories above them; all of them if `paths` is empty.
     A hard link to a file that is not selected becomes a file. `NotFoundError` names a path that is not there."""
-    if not paths:
+    wanted = clean(paths)
+    if not wanted:
         return list(entries)
-    wanted = {path.strip(b"/").removeprefix(b"./") for path in paths}
     by_path = {entry.path: entry for entry in entries}
-    missing = sorted(wanted - by_path.keys() - {b"", ROOT})
-    if missing:
+    if missing := sorted(wanted - by_path.keys()):
         raise NotFoundError(f"`{shown(missing[0])}` is not in this snapshot", hint="antsmem ls SNAPSHOT lists it")
-    everything = bool(wanted & {b"", ROOT})
+    below = tuple(path + b"/" for path in wanted)
     keep = {ROOT}
     for path in by_path:
-        prefixes = above(path)
-        if everything or not wanted.isdisjoint(prefixes):
-            keep.update(prefixes)
-    chosen = [by_path[path] for path in by_path if path in keep]
+        if path in wanted or path.startswith(below):
+            keep.update(with_folders(path))
     return [
         by_path[entry.link]._replace(path=entry.path) if entry.kind == b"h" and entry.link not in keep else entry
-        for entry in chosen
+        for path, entry in by_path.items()
+        if path in keep
     ]
 
 
-def above(path: bytes) -> list[bytes]:
-    """`path` and the directories it is in, topmost first (without the root)."""
-    parts = path.split(b"/")
-    return [b"/".join(parts[: count + 1]) for count in range(len(parts))]
+def clean(paths: Collection[bytes]) -> set[bytes]:
+    """`paths`, as people type them, as a manifest writes them; nothing if they mean all."""
+    wanted = {path.strip(b"/").removeprefix(b"./") for path in paths}
+    return set() if wanted & {b"", ROOT} else wanted
 
 
 def plan_restore(opened: Opened, entries: list[Entry], *, salvage: bool = False) -> RestorePlan:
@@ -170,7 +168,9 @@ def left_out_of(entries: Sequence[Entry]) -> tuple[tuple[str, str], ...]:
 def build(
     opened: Opened, plan: RestorePlan, root: bytes, *, salvage: bool, progress: Progress
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Make the tree of `plan` below `root`, an empty directory; returns (damaged paths, warnings)."""
+    """Make the tree of `plan` below `root`, an empty directory; returns (damaged paths, warnings). `opened` gives
+    no objects any more then."""
+    opened.reader.release()
     with Tree(root) as tree:
         for entry in plan.entries:
             if entry.kind == b"d" and entry.path != ROOT:

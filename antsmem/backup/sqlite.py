@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAGIC: Final = b"SQLite format 3\0"
 HEADER_BYTES: Final = 20
-_WAL: Final = 2
+_WAL: Final = 2  # the read version in the header, by which a reader goes
 _LEAST_PAGE: Final = 512
 _WAIT_SECONDS: Final = 5.0
 
@@ -33,7 +33,7 @@ def may_be_database(size_bytes: int) -> bool:
 def rests(header: bytes, path: bytes) -> bool:
     """Whether nobody has the database at `path` open: it is in WAL mode and has no -shm file. It needs no hold,
     and must not get one, because a reader would leave a -wal and a -shm behind."""
-    return header[18:19] == bytes((_WAL,)) and not os.path.lexists(path + b"-shm")
+    return header[19:20] == bytes((_WAL,)) and not os.path.lexists(path + b"-shm")
 
 
 @contextmanager

@@ -119,6 +119,10 @@ class Store(Protocol):
         A folder that does not exist is empty."""
         ...
 
+    def names(self, folder: str) -> Sequence[str]:
+        """The names that `list` gives, at the least cost: a year of hours is 26,000 of them."""
+        ...
+
     def delete(self, name: str) -> None:
         """Remove `name`; one that is not there is fine. `RefusedError` on an append-only store."""
         ...

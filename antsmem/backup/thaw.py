@@ -113,7 +113,7 @@ def _agreed(
     if rest.keys() != {MANIFEST, SNAPSHOT}:
         raise IntegrityError(f"cold archive `{snapshot_id}` ends before its manifest")
     head = Head.from_json(canonical.loads(rest[SNAPSHOT], 1 << 20))
-    entries = checked(map(parse_line, rest[MANIFEST].splitlines()))
+    entries = checked([parse_line(text) for text in rest[MANIFEST].splitlines()])
     for entry in entries:
         if entry.kind != b"x" or entry.path not in found:
             continue

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from blake3 import blake3
@@ -20,6 +20,8 @@ Want: TypeAlias = tuple[Entry, int]
 """A file and the offset at which an object stands in it."""
 
 _WORKERS: Final = 2
+_FEW: Final = 8
+"""So few objects are wanted of a pack that it is not read to its end."""
 
 
 def unpack(
@@ -47,7 +49,8 @@ def unpack(
                 except IndexError:
                     return
                 try:
-                    _write_pack(repository, pack, wants, own, sparse, got)
+                    few = wants if packs[pack] < _FEW else ()
+                    _write_pack(read_pack(repository, pack, few), pack, wants, own, sparse, got)
                 except IntegrityError as error:
                     bad[pack] = error
                 progress("packs", len(packs) - len(todo), len(packs))
@@ -61,7 +64,7 @@ def unpack(
 
 
 def _write_pack(
-    repository: Repository,
+    objects: Iterable[tuple[bytes, memoryview]],
     pack: str,
     wants: Mapping[bytes, Sequence[Want]],
     tree: Tree,
@@ -69,7 +72,7 @@ def _write_pack(
     got: dict[bytes, str],
 ) -> None:
     wrong: list[str] = []
-    for digest, data in read_pack(repository, pack):
+    for digest, data in objects:
         targets = wants.get(digest)
         if targets is None or digest in got:
             continue

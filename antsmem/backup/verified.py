@@ -82,6 +82,10 @@ class VerifiedStore:
         """See `Store.list`."""
         return self.inner.list(folder)
 
+    def names(self, folder: str) -> Sequence[str]:
+        """See `Store.names`."""
+        return self.inner.names(folder)
+
     def delete(self, name: str) -> None:
         """See `Store.delete`."""
         self.inner.delete(name)

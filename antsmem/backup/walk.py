@@ -11,7 +11,7 @@ import os
 import stat
 from typing import Final, NamedTuple
 
-from antsmem.backup.cache import Key, Record
+from antsmem.backup.cache import Record, key_of
 from antsmem.backup.manifest import ROOT, Entry, line, shown
 from antsmem.core.disk import disk_error
 from antsmem.core.errors import NotFoundError
@@ -22,19 +22,18 @@ _COMPANIONS: Final = (b"-wal", b"-journal")
 _RACY_NS: Final = 2_000_000_000
 _AHEAD_NS: Final = 2 * 86_400_000_000_000
 _SPECIAL: Final = {stat.S_IFIFO: b"p", stat.S_IFSOCK: b"s", stat.S_IFBLK: b"b", stat.S_IFCHR: b"b"}
-_UNKNOWN: Final[Key] = (0, 0, 0, 0, 0)
 
 Folder = tuple[bytes, dict[bytes, Record]]
 
 
 class Task(NamedTuple):
-    """A file to read: its directory (relative), its name, where its record goes, what the walk saw of it, and
-    its SQLite companions."""
+    """A file to read: its directory (relative), its name, where its record goes, its size as the walk saw it, and
+    its SQLite companions. There may be very many: no more of the file's status is kept."""
 
     folder: bytes
     name: bytes
     records: dict[bytes, Record]
-    status: os.stat_result
+    size_bytes: int
     companions: tuple[bytes, ...] = ()
 
     @property
@@ -50,7 +49,7 @@ class Walk:
 
     folders: dict[bytes, Folder] = field(default_factory=dict)
     tasks: list[Task] = field(default_factory=list)
-    linked: list[list[Task]] = field(default_factory=list)
+    linked: list[list[tuple[Task, os.stat_result]]] = field(default_factory=list)
     files: int = 0
     changed: bool = False
     left_out: dict[str, int] = field(default_factory=dict)
@@ -62,15 +61,10 @@ def joined(folder: bytes, name: bytes) -> bytes:
     return folder + b"/" + name if folder else name
 
 
-def key_of(status: os.stat_result) -> Key:
-    """What must stay the same for a file to count as unchanged."""
-    return (status.st_mtime_ns, status.st_size, status.st_ino, status.st_ctime_ns, status.st_mode)
-
-
-def record_key(status: os.stat_result, now_ns: int) -> Key | None:
-    """The key to keep; None for a file touched just now or since the run began at `now_ns`, which may change again
-    within the clock's tick. A time that lies days ahead was set on purpose."""
-    return None if -_AHEAD_NS < now_ns - status.st_mtime_ns < _RACY_NS else key_of(status)
+def is_racy(status: os.stat_result, now_ns: int) -> bool:
+    """Whether a file was touched just now or since the run began at `now_ns`: it may change again within the
+    clock's tick. A time that lies days ahead was set on purpose."""
+    return -_AHEAD_NS < now_ns - status.st_mtime_ns < _RACY_NS
 
 
 def status_line(kind: bytes, relative: bytes, status: os.stat_result, link: bytes = b"") -> bytes:
@@ -97,7 +91,7 @@ class _Walker:
         self.known = known
         self.classifier = classifier
         self.found = Walk()
-        self.links: dict[tuple[int, int], list[Task]] = {}
+        self.links: dict[tuple[int, int], list[tuple[Task, os.stat_result]]] = {}
         self.companions: dict[bytes, list[bytes]] = {}
 
     def run(self) -> None:
@@ -151,7 +145,7 @@ class _Walker:
                 records[name] = record
                 found.files += 1
             else:
-                self.look(entry, Task(folder, name, records, status))
+                self.look(entry, Task(folder, name, records, status.st_size), status)
             if name.endswith(_COMPANIONS):
                 base = name[: name.rindex(b"-")]
                 self.companions.setdefault(joined(folder, base), []).append(name)
@@ -159,16 +153,16 @@ class _Walker:
             found.changed = True
         return below
 
-    def look(self, entry: os.DirEntry[bytes], task: Task) -> None:
+    def look(self, entry: os.DirEntry[bytes], task: Task, status: os.stat_result) -> None:
         """A path that is new, changed, or not a plain file."""
-        relative, status = task.path, task.status
+        relative = task.path
         verdict = self.classifier.classify_file(task.name, relative)
         if verdict is not None:
             self.leave_out(task.folder, task.name, task.records, verdict.path_class)
         elif stat.S_ISREG(status.st_mode):
             self.found.files += 1
             if status.st_nlink > 1:
-                self.links.setdefault((status.st_dev, status.st_ino), []).append(task)
+                self.links.setdefault((status.st_dev, status.st_ino), []).append((task, status))
             else:
                 self.found.tasks.append(task)
         elif stat.S_ISLNK(status.st_mode):
@@ -190,7 +184,7 @@ class _Walker:
 
     def keep(self, folder: bytes, name: bytes, records: dict[bytes, Record], text: bytes) -> None:
         """Record a path that has a line but no content of its own."""
-        records[name] = (None, text, b"", 0)
+        records[name] = (b"", text, b"")
         before = self.before(folder, name)
         if before is None or before[1] != text:
             self.found.changed = True
@@ -222,16 +216,16 @@ class _Walker:
     def resolve_links(self) -> None:
         """Of the paths of one inode the first is the file, the others are links to it."""
         for group in self.links.values():
-            group.sort(key=lambda task: task.path)
+            group.sort(key=lambda each: each[0].path)
             self.found.linked.append(group)
-            first = group[0]
+            first, first_status = group[0]
             record = self.before(first.folder, first.name)
-            if record is not None and record[0] == key_of(first.status):
+            if record is not None and record[0] == key_of(first_status):
                 first.records[first.name] = record
             else:
                 self.found.tasks.append(first)
-            for task in group[1:]:
-                self.keep(*task[:3], status_line(b"h", task.path, task.status, first.path))
+            for task, status in group[1:]:
+                self.keep(*task[:3], status_line(b"h", task.path, status, first.path))
 
     def pair_databases(self) -> None:
         """A SQLite database is read together with its -wal and -journal: if one is to be read, all are."""
@@ -247,7 +241,7 @@ class _Walker:
             if name not in group or not any(paths[other] in tasks for other in group):
                 continue  # no database beside it, or nothing of the group changed
             try:
-                task = tasks.get(base) or Task(folder, name, records, os.lstat(self.root + b"/" + base))
+                task = tasks.get(base) or Task(folder, name, records, os.lstat(self.root + b"/" + base).st_size)
             except FileNotFoundError:
                 continue  # deleted since the listing
             for other in group:

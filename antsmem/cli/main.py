@@ -35,11 +35,12 @@ COMMANDS = {
     "waive": "waive",
     "log": "log",
     "status": "status",
+    "config": "config",
     "identity": "identity",
     "recovery": "recovery",
     "epoch": "epoch",
     "keys": "keys",
-    "config": "config",
+    "relay": "relay",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 
@@ -109,6 +110,10 @@ def run(context: Context, words: list[str]) -> int:
         print(f"antsmem {__version__}")  # noqa: T201
         return 0
     os.umask(0o077)
+    if words == ["backup"]:  # what cron calls: there is nothing to parse
+        from antsmem.cli.hourly import back_up
+
+        return back_up(context)
     if words and words[0] in COMMANDS:
         return _call(single(words[0]), words[1:], f"antsmem {words[0]}", context)
     return _call(everything(), words, "antsmem", context)

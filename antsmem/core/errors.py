@@ -6,7 +6,7 @@ type next. A message is one line, lower case, with the thing in backticks: what 
     AntsmemError
     ├─ UsageError            2   a call or a configuration that cannot be meant
     │  └─ ConfigError        2   a configuration file says something unknown
-    ├─ RetiredError          4   the identity log has revoked this host's key
+    ├─ RetiredError          4   another host speaks for the agent: this one's key is revoked
     ├─ NotFoundError        10   no such workspace, repository, snapshot or path
     ├─ WouldOverwriteError  11   the target holds something that would be lost
     ├─ LockedError          12   somebody else is writing (transient)
@@ -52,7 +52,7 @@ class ConfigError(UsageError):
 class RetiredError(AntsmemError):
     slug = "retired"
     exit_code = 4
-    hint = "the agent lives elsewhere now; run `antsmem recover` to bring it here"
+    hint = "this host is retired; `antsmem recover` makes a machine a host again"
 
 
 class NotFoundError(AntsmemError):

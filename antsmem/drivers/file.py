@@ -164,22 +164,34 @@ class FileStore:
 
     def list(self, folder: str) -> Listing:
         """The objects in `folder`, see `Store.list`."""
-        path, prefix = (self._prefix + check_name(folder), folder + "/") if folder else (self._root, "")
+        prefix = folder + "/" if folder else ""
         found: list[Stored] = []
+        for entry in self._entries(folder):
+            try:
+                state = entry.stat(follow_symlinks=False)
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                raise self._trouble("list", folder, error) from error
+            found.append(Stored(prefix + entry.name, state.st_size, state.st_mtime_ns))
+        return found
+
+    def names(self, folder: str) -> Sequence[str]:
+        """The names in `folder`, see `Store.names`: the directory alone is read."""
+        prefix = folder + "/" if folder else ""
+        return [prefix + entry.name for entry in self._entries(folder)]
+
+    def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+        """The regular files in `folder` that may be objects."""
         try:
-            with os.scandir(path) as entries:
+            with os.scandir(self._prefix + check_name(folder) if folder else self._root) as entries:
                 for entry in entries:
-                    if not is_part(entry.name):
-                        continue
-                    with suppress(FileNotFoundError):
-                        state = entry.stat(follow_symlinks=False)
-                        if stat.S_ISREG(state.st_mode):
-                            found.append(Stored(prefix + entry.name, state.st_size, state.st_mtime_ns))
+                    if is_part(entry.name) and entry.is_file(follow_symlinks=False):
+                        yield entry
         except FileNotFoundError:
             self._require_here()
         except OSError as error:
             raise self._trouble("list", folder, error) from error
-        return found
 
     def delete(self, name: str) -> None:
         """Remove `name` if it is there. The removal itself is not fsynced: a crash may bring it back."""

@@ -182,6 +182,10 @@ class S3Store:
             if is_part(last := str(item["Key"])[len(self._prefix + prefix) :])
         ]
 
+    def names(self, folder: str) -> Sequence[str]:
+        """The names in `folder`, see `Store.names`."""
+        return [item.name for item in self.list(folder)]
+
     def delete(self, name: str) -> None:
         """Remove `name` if it is there."""
         key = self._key(name)

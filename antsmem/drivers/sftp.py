@@ -195,6 +195,10 @@ class SftpStore:
             if is_part(name) and stat.S_ISREG(found.mode)
         ]
 
+    def names(self, folder: str) -> Sequence[str]:
+        """The names in `folder`, see `Store.names`."""
+        return [item.name for item in self.list(folder)]
+
     def delete(self, name: str) -> None:
         """Remove `name` if it is there."""
         path = self._path(check_name(name))

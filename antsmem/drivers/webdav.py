@@ -205,6 +205,10 @@ class WebdavStore:
             if is_part(found.name) and not found.is_folder
         ]
 
+    def names(self, folder: str) -> Sequence[str]:
+        """The names in `folder`, see `Store.names`."""
+        return [item.name for item in self.list(folder)]
+
     def delete(self, name: str) -> None:
         """Remove `name` if it is there."""
         path = "/" + check_name(name)

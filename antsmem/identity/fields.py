@@ -44,6 +44,13 @@ class Fields:
             raise self._wrong(name)
         return value
 
+    def truth(self, name: str) -> bool:
+        """True or false."""
+        value = self._take(name)
+        if not isinstance(value, bool):
+            raise self._wrong(name)
+        return value
+
     def data(self, name: str, size: int | None = None) -> bytes:
         """Bytes in base64, `size` of them if given."""
         try:

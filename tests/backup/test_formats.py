@@ -10,9 +10,11 @@ import hashlib
 import io
 import os
 import shutil
+import stat
 import subprocess
 import tarfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import zstandard
@@ -22,17 +24,22 @@ from hypothesis import strategies as st
 from made_backups import Place, tree_of, write
 
 from antsmem.backup import tarstream
+from antsmem.backup.cache import file_record, key_of, line_of, read_again, size_of
 from antsmem.backup.manifest import (
+    ROOT,
     Entry,
     escape,
     line,
     object_list,
     parse_line,
     parse_object_list,
+    read_manifest,
     segments,
     unescape,
+    with_folders,
 )
-from antsmem.backup.pack import Draft, open_pack, read_toc, seal_pack
+from antsmem.backup.pack import Draft, open_pack, open_pack_for, read_toc, seal_pack
+from antsmem.backup.restore import select
 from antsmem.backup.snapshot import new_id, pack_lines, parse_pack_lines, time_of
 from antsmem.core import age
 from antsmem.core.age import X25519Identity
@@ -144,6 +151,56 @@ def test_a_pack_gives_its_objects_back_and_its_table_of_contents(objects: list[b
     assert pack.name == hashlib.sha256(sealed).hexdigest()
     assert [bytes(data) for _, data in open_pack(sealed, [identity], pack.name)] == objects
     assert read_toc([sealed], [identity], "x") == [(blake3(data).digest(), len(data)) for data in objects]
+    for count, wanted in enumerate(objects, 1):  # read no further than to the last one wanted
+        some = open_pack_for({blake3(wanted).digest()}, [sealed], [identity], pack.name)
+        assert [bytes(data) for _, data in some] == objects[:count]
+
+
+TIMES = st.integers(-(1 << 63), 1 << 70)
+ATTRIBUTES = st.sampled_from([b"", b"eyJzcGFyc2UiOnRydWV9"])
+
+
+@given(names, TIMES, TIMES, st.integers(0, (1 << 64) - 1), st.integers(0, 0o7777), ATTRIBUTES)
+def test_the_line_of_a_file_comes_back_from_the_cache(
+    path: bytes, mtime: int, ctime: int, size: int, mode: int, attributes: bytes
+) -> None:
+    digest = blake3(path).digest()
+    status = SimpleNamespace(
+        st_mtime_ns=mtime, st_size=3, st_ino=size, st_ctime_ns=ctime, st_mode=mode | stat.S_IFREG
+    )
+    entry = Entry(b"f", mode, (1000, 1 << 31), mtime, size, digest, b"", path, attributes)
+    key = key_of(status)  # type: ignore[arg-type]
+    made = file_record(entry, key, digest)
+    assert line_of(path, made) == line(entry)
+    assert size_of(made) == size
+    assert (made[0] == key) is (size == 3), "one that changed while it was read is read again"
+    assert read_again(key) != key or not ctime & ((1 << 64) - 1)
+
+
+FEW_NAMES = st.sampled_from([b"a", b"ab", b"b", b"\xc3\xa4", b"\xff", b"a\tb", b"n\\", b"-"])
+PATHS = st.lists(st.lists(FEW_NAMES, min_size=1, max_size=3).map(b"/".join), max_size=12)
+
+
+@given(PATHS, PATHS, st.data())
+def test_reading_what_concerns_a_few_paths_selects_what_reading_all_does(
+    files: list[bytes], asked: list[bytes], data: st.DataObject
+) -> None:
+    folders = {above for path in files for above in with_folders(path)[:-1]}
+    listed = {folder: Entry(b"d", 0o700, (0, 0), 0, 0, b"", b"", folder) for folder in (ROOT, *folders)}
+    for path in files:
+        held = Entry(b"f", 0o600, (0, 0), 1, 5, blake3(path).digest(), b"", path, data.draw(ATTRIBUTES))
+        targets = [path for path, entry in listed.items() if entry.kind == b"f"]
+        if targets and data.draw(st.booleans()):
+            held = Entry(b"h", 0o600, (0, 0), 1, 0, b"", data.draw(st.sampled_from(targets)), path)
+        listed.setdefault(path, held)
+    lines = [line(listed[path]) for path in sorted(listed, key=lambda path: (path != ROOT, path))]
+    parts = {blake3(text).digest(): text for text in lines}
+    parts[b"root"] = object_list(blake3(text).digest() for text in lines)
+    wanted = [path for path in asked if path in listed]
+    everything = read_manifest(b"root", parts.__getitem__, len(lines))
+    some = read_manifest(b"root", parts.__getitem__, len(lines), wanted)
+    assert select(some, wanted) == select(everything, wanted)
+    assert not wanted or len(some) <= len(everything)
 
 
 MEMBERS = [

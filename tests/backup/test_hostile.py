@@ -168,7 +168,7 @@ def test_a_malformed_manifest_line_is_refused(text: bytes) -> None:
 def test_whatever_a_manifest_names_it_is_refused_or_stays_inside(rows: list[tuple[bytes, bytes]]) -> None:
     entries = [ROOT, *(entry(kind, path, data=DATA if kind == b"f" else None) for kind, path in rows)]
     try:
-        allowed = checked(parse_line(line(each)[:-1]) for each in entries)
+        allowed = checked([parse_line(line(each)[:-1]) for each in entries])
     except IntegrityError:
         return
     for each in allowed[1:]:

@@ -122,6 +122,14 @@ def test_a_file_of_any_size_comes_back(place: Place, tmp_path: Path, size: int) 
     assert tree_of(tmp_path / "hot") == tree_of(tmp_path / "cold") == before
 
 
+def test_what_only_says_that_it_is_a_database_in_wal_mode_is_left_without_companions(place: Place) -> None:
+    for versions in (b"\x01\x02", b"\x02\x01", b"\x02\x02"):
+        write(place.workspace / f"{versions.hex()}.db", b"SQLite format 3\0\x02\0" + versions + bytes(492))
+    before = tree_of(place.workspace)
+    place.back_up()
+    assert tree_of(place.workspace) == before
+
+
 @pytest.mark.parametrize("holes", [[], [0], [1 << 20], [(9 << 20) + 5], [0, (30 << 20) - 1], [3 << 20, 20 << 20]])
 def test_a_sparse_file_comes_back_with_its_bytes_and_its_holes(
     place: Place, tmp_path: Path, holes: list[int]

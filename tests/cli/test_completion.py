@@ -25,7 +25,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("words", "offered"),
     [
         (["rec"], {"recover", "recovery"}),
-        (["re"], {"restore", "recover", "recovery", "repository"}),
+        (["re"], {"restore", "recover", "recovery", "repository", "relay"}),
         (["backup", "--t"], {"--tier"}),
         (["repository", "a"], {"add"}),
     ],

@@ -15,11 +15,11 @@ from antsmem.cli.main import COMMANDS
 
 GLOBAL = {"-C", "--workspace", "--json", "-q", "--quiet", "-v", "--verbose", "--no-input", "--help", "--version"}
 GLOBAL |= {"--install-completion", "--show-completion"}
+GROUPS = {name.split()[1] for name, _ in commands() if len(name.split()) == 3}
 _LINK = re.compile(r"(?<!!)\[[^\]\[]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: ([a-z-]+)\b)?([^|;&\n]*)")
-GROUPS = {name.split()[1] for name, _ in commands() if len(name.split()) > 2}
 
 
 def prose(text: str) -> str:
@@ -84,6 +84,7 @@ def calls() -> Iterator[tuple[str, str, list[str]]]:
         for found in _CALL.finditer(code(page.read_text("utf-8"))):
             name, second, rest = found.groups()
             command = f"antsmem {name} {second}" if name in GROUPS and second else f"antsmem {name}"
+            rest = rest if name in GROUPS else f"{second or ''}{rest}"
             try:
                 words = shlex.split(rest, comments=True)
             except ValueError:

@@ -6,14 +6,17 @@ program: its parser, its error tree, the documents that its commands print, its 
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import corpora
+import engines
 import pytest
 from program import DOCS, Terminal, commands, table
+from relays import RelayServer
 
 from antsmem.cli.main import COMMANDS
 from antsmem.core import errors
@@ -166,12 +169,35 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         at.json("-C", "kevin", "status"),
         at.json("-C", "kevin", "config", "show"),
         *ways_back(at),
+        *met(at),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
     ]
     by_schema: dict[str, list[dict[str, Any]]] = {}
     for document in printed:
         by_schema.setdefault(document.pop("schema"), []).append(document)
     return by_schema
+
+
+def met(at: Terminal) -> list[dict[str, Any]]:
+    """What is printed about a relay."""
+    relay = engines.started(RelayServer("--json"))
+    try:
+        move = ["identity", "move", "--relay", relay.url, "--kit", "kit.txt", "--handle", "kevin"]
+        printed = [
+            at.json("-C", "kevin", *words) for words in (move, ["identity", "show"], ["identity", "verify"])
+        ]
+        to = printed[1]["scid"]
+        for words in (
+            "identity export --out b",
+            "relay register",
+            "relay status",
+            f"relay send {to} x",
+            "relay inbox",
+        ):
+            printed.append(at.json("-C", "kevin", *words.split()))
+        return [*printed, json.loads(relay.log()), at.json("-C", "kevin", "backup")]
+    finally:
+        relay.close()
 
 
 def test_the_page_of_json_has_every_schema_and_no_other(documents: dict[str, list[dict[str, Any]]]) -> None:

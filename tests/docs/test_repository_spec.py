@@ -84,7 +84,7 @@ def test_the_pack_vector_is_one_tar_archive_of_two_frames() -> None:
 
 
 def test_the_manifest_vector_holds() -> None:
-    entries = checked(map(parse_line, vector("manifest").encode().splitlines()))
+    entries = checked([parse_line(text) for text in vector("manifest").encode().splitlines()])
     assert b"".join(map(line, entries)).decode() == vector("manifest")
     by_kind = {entry.kind: entry for entry in entries}
     assert [entry.path for entry in entries][1:3] == [b"a.md", "köln\nlines".encode()]
@@ -139,7 +139,7 @@ def test_the_cold_vector_holds() -> None:
     assert content["manifest.txt"].decode() == vector("cold-manifest")
     head = Head.from_json(canonical.loads(content["snapshot.json"], 1 << 16))
     assert head.tier == "cold" and head.root == blake3(content["manifest.txt"]).digest()
-    entries = checked(map(parse_line, content["manifest.txt"].splitlines()))
+    entries = checked([parse_line(text) for text in content["manifest.txt"].splitlines()])
     assert [entry.digest for entry in entries if entry.is_file] == [blake3(HELLO).digest()]
 
 

@@ -22,6 +22,7 @@ from antsmem.core.errors import IntegrityError
 from antsmem.identity.document import with_op_keys
 from antsmem.identity.entry import Entry, entry_hash, scid_of, with_proof, with_scid
 from antsmem.identity.extend import commit, create_log, extend_log
+from antsmem.identity.handle import parse_handle, with_handles, with_relays
 from antsmem.identity.log import IdentityLog, parse_log
 from antsmem.identity.multikey import key_hash, multikey
 from antsmem.identity.signing import SigningKey
@@ -75,6 +76,15 @@ def test_they_accept_a_log_of_ours(tmp_path: Path) -> None:
     assert (metadata.scid, metadata.version_id, metadata.portable) == (log.scid, log.head, True)
     assert state.document == log.document
     assert state.next_key_hashes == list(log.next_key_hashes)
+
+
+def test_they_accept_a_log_with_relays_and_handles(tmp_path: Path) -> None:
+    log = our_log()
+    document = with_handles(
+        with_relays(log.document, ["https://relay.example"]), [parse_handle("@k@relay.example")]
+    )
+    longer = extend_log(log, RECOVERY, commit(key_hash(RECOVERY.public)), document, FRIDAY_NS)
+    assert they_accept(longer.text, tmp_path) and we_accept(longer.text)
 
 
 @pytest.mark.parametrize("pre_rotated", [True, False])

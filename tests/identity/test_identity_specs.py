@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from antsmem.backup.tombstones import names_in, tombstone
+from antsmem.core import canonical
 from antsmem.core.age import X25519Identity, parse_recipient, seal, unseal
 from antsmem.core.record import replace
 from antsmem.identity.document import op_keys_of
@@ -19,6 +20,7 @@ from antsmem.identity.envelope import PAD_BYTES
 from antsmem.identity.epochs import Epoch, open_epoch, seal_epoch
 from antsmem.identity.escrow import open_escrow, seal_escrow
 from antsmem.identity.guardians import GuardianSet, guardian_files, read_guardian_set
+from antsmem.identity.handle import handles_of, relays_of, with_handles, with_relays
 from antsmem.identity.keystore import Keystore, keystore_from_bytes, keystore_to_bytes
 from antsmem.identity.log import IdentityLog, parse_log
 from antsmem.identity.multikey import key_hash, multikey
@@ -90,6 +92,15 @@ def test_the_log_vector_holds() -> None:
     assert KIT.generation(log) == 1
 
 
+def test_the_vector_of_relays_and_handles_holds() -> None:
+    written = canonical.loads(vector("identity-v1.md", "found").encode(), 4096)
+    document = {**the_log().document, **written}
+    assert relays_of(document) == ("https://relay.example", "https://spare.example")
+    assert [str(handle) for handle in handles_of(document)] == ["@kevin@relay.example", "example.org"]
+    made = with_handles(with_relays(the_log().document, relays_of(document)), handles_of(document))
+    assert made == document
+
+
 def test_the_recovery_vector_holds() -> None:
     assert vector("identity-v1.md", "recovery").split() == [KIT.control_hash(0), KIT.control_hash(1)]
     assert RecoveryKit.parse(f"# agent: kevin\n{KIT.identity.secret()}\n") == replace(KIT, agent="kevin")
@@ -146,7 +157,7 @@ def test_the_tombstone_vector_holds() -> None:
 def test_every_vector_of_a_page_is_checked_here(page: str) -> None:
     named = set(re.findall(r"^```vector:(\S+)$", (SPEC / page).read_text("utf-8"), re.MULTILINE))
     checked = {
-        "identity-v1.md": {"key", "log", "recovery"},
+        "identity-v1.md": {"key", "log", "recovery", "found"},
         "keystore-v1.md": {"keystore", "escrow", "epoch", "guardians", "tombstone"},
     }
     assert named == checked[page]

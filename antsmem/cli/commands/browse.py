@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,7 @@ import typer
 
 from antsmem.backup.manifest import Entry, shown
 from antsmem.backup.reader import Opened, open_snapshot
-from antsmem.backup.restore import select
+from antsmem.backup.restore import clean, select
 from antsmem.backup.snapshot import COLD
 from antsmem.cli.commands.open import choose, open_for_reading, state_of
 from antsmem.cli.context import Context
@@ -65,8 +66,9 @@ def ls(
 ) -> None:
     """List what a snapshot holds."""
     ctx: Context = context.obj
-    opened = _open(ctx, snapshot, repository, kit)
-    rows = [_row(entry) for entry in select(opened.entries, [os.fsencode(item) for item in path or ()])]
+    paths = [os.fsencode(item) for item in path or ()]
+    opened = _open(ctx, snapshot, repository, kit, clean(paths))
+    rows = [_row(entry) for entry in select(opened.entries, paths)]
     ctx.output.result(
         "ls",
         {"snapshot": opened.head.id, "entries": rows},
@@ -120,8 +122,8 @@ def show(
     snapshot, colon, path = what.partition(":")
     if not colon or not path:
         raise UsageError(f"`{what}` is not SNAPSHOT:PATH", hint="antsmem show latest:MEMORY.md")
-    opened = _open(ctx, snapshot, repository, kit)
     wanted = os.fsencode(path)
+    opened = _open(ctx, snapshot, repository, kit, [wanted])
     entry = next((entry for entry in opened.entries if entry.path == wanted), None)
     if entry is not None and entry.kind == b"h":
         entry = next(other for other in opened.entries if other.path == entry.link)
@@ -155,12 +157,14 @@ def diff(
     ctx.output.result("diff", report, lambda: "\n".join(f"{change.sign} {change.path}" for change in changes))
 
 
-def _open(ctx: Context, snapshot: str, repository: str | None, kit: Path | None) -> Opened:
+def _open(
+    ctx: Context, snapshot: str, repository: str | None, kit: Path | None, paths: Collection[bytes] = ()
+) -> Opened:
     opened = open_for_reading(ctx, repository, kit)
     tier, chosen = choose(opened, state_of(ctx, opened, kit), snapshot, None, ctx.now_ns)
     if tier == COLD:
         raise UsageError("a cold archive is not browsed", hint=f"antsmem restore {chosen} --to DIR")
-    return open_snapshot(opened, chosen)
+    return open_snapshot(opened, chosen, paths)
 
 
 def _sign(before: Entry | None, after: Entry | None) -> str:

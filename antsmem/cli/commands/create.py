@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from antsmem.backup.manifest import shown
-from antsmem.cli.commands.backup import refuse_overlap
 from antsmem.cli.context import Context
+from antsmem.cli.hourly import refuse_overlap
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import size, table
 from antsmem.core.clock import file_stamp

@@ -20,6 +20,7 @@ from antsmem.cli.commands.restore import text
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring, key_files, recovery_keyring
 from antsmem.cli.kits import kit_or_guardians
+from antsmem.cli.relays import newest_log
 from antsmem.core.config import AgentConfig, RepositoryConfig, agent_path, write_agent
 from antsmem.core.disk import read_file, write_file
 from antsmem.core.record import record, replace
@@ -111,7 +112,7 @@ def _become_host(
     epochs, others = key_files(store)
     stones = others.get(DESTROYED_LIST, b"")
     saved = SavedIdentity(
-        log=store.get(IDENTITY_LOG),
+        log=newest_log(ctx, store.get(IDENTITY_LOG)),
         epochs=epochs,
         escrow=read_file(escrow, _LIMIT) if escrow else None,
         destroyed=names_in(stones),

@@ -12,9 +12,9 @@ import typer
 
 from antsmem.backup.repository import complete_repository, create_repository, open_repository, read_state
 from antsmem.backup.store import Store
-from antsmem.cli.commands.backup import refuse_overlap
 from antsmem.cli.commands.open import driver_options
 from antsmem.cli.context import Context
+from antsmem.cli.hourly import refuse_overlap
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import table
 from antsmem.core.config import VERIFY, RepositoryConfig, write_agent

@@ -12,7 +12,7 @@ from antsmem.backup.manifest import shown
 from antsmem.backup.reader import open_snapshot
 from antsmem.backup.replace import differences, restore_in_place
 from antsmem.backup.repository import Repository
-from antsmem.backup.restore import RestoreResult, plan_restore, restore_to, select
+from antsmem.backup.restore import RestoreResult, clean, plan_restore, restore_to, select
 from antsmem.backup.snapshot import COLD
 from antsmem.cli.commands.open import choose, open_for_reading, state_of
 from antsmem.cli.context import Context
@@ -67,7 +67,7 @@ def restore(  # noqa: PLR0913, PLR0917 - one parameter an option
     elif in_place:
         result = _in_place(ctx, opened, chosen, paths)
     else:
-        snapshot_open = open_snapshot(opened, chosen, salvage=salvage)
+        snapshot_open = open_snapshot(opened, chosen, clean(paths), salvage=salvage)
         planned = plan_restore(snapshot_open, select(snapshot_open.entries, paths), salvage=salvage)
         progress = ctx.output.progress("restoring")
         result = restore_to(snapshot_open, to or Path(), planned, salvage=salvage, progress=progress)
@@ -124,7 +124,7 @@ def _in_place(ctx: Context, repository: Repository, chosen: str, paths: list[byt
 
 
 def _show_plan(ctx: Context, repository: Repository, chosen: str, paths: list[bytes], in_place: bool) -> None:
-    opened = open_snapshot(repository, chosen)
+    opened = open_snapshot(repository, chosen, () if in_place else clean(paths))
     entries = select(opened.entries, paths)
     place: tuple[str, ...] = ()
     away: tuple[str, ...] = ()

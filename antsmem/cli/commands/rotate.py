@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -20,6 +20,7 @@ from antsmem.core.config import RepositoryConfig
 from antsmem.core.disk import read_file, write_file
 from antsmem.core.errors import AntsmemError, UsageError, WouldOverwriteError
 from antsmem.core.record import record
+from antsmem.identity.handle import relays_of
 
 if TYPE_CHECKING:
     from antsmem.identity.recovery import RecoveryKit
@@ -30,7 +31,8 @@ _LIMIT = 4 << 20
 
 @record
 class RotateReport:
-    """An identity with new keys. `failed` maps a repository that does not know of it yet to why."""
+    """An identity with new keys. `failed` maps a repository that does not know of it yet to why, `not_told` are
+    relays that do not."""
 
     did: str
     identity_version: int
@@ -40,6 +42,7 @@ class RotateReport:
     escrow: str
     unreadable: tuple[str, ...]
     published: tuple[str, ...]
+    not_told: tuple[str, ...]
     failed: dict[str, str]
 
 
@@ -64,6 +67,7 @@ def rotate(
         own = kit_or_guardians(ctx, kit, guardian, guardians)
         require_own(ctx, own)
         seen = _seen(ctx)
+        relays = _relays(ctx)
         made = _new_kit(ctx, own, new_kit) if new_kit is not None else None
         done = _rotate(ctx, own, (made, new_kit), tuple(revoke_host or ()), guardians)
         ctx.forget_identity()
@@ -76,6 +80,7 @@ def rotate(
             return with_foreign_epochs(opened, both, done.keystore, made.identity, unreadable)
 
         published, failed = publish_everywhere(ctx, seen, lend)
+        not_told = _tell(ctx, relays)
     report = RotateReport(
         did=done.log.did,
         identity_version=done.log.version,
@@ -85,6 +90,7 @@ def rotate(
         escrow=done.escrow,
         unreadable=tuple(sorted(unreadable)),
         published=published,
+        not_told=not_told,
         failed={name: str(error) for name, error in failed.items()},
     )
     for name in sorted(unreadable):
@@ -95,8 +101,30 @@ def rotate(
             "epochs of other hosts there are still sealed to the old kit: before you destroy it, run "
             f"`antsmem keys rewrap --kit {new_kit} --old-kit FILE`"
         )
-    if failed:
+    if failed or not_told:
         raise typer.Exit(3)
+
+
+def _relays(ctx: Context) -> tuple[str, ...]:
+    """The agent's relays. `RollbackError` if one has a longer log: this would be a second history."""
+    relays = tuple(relays_of(ctx.log.document))
+    if relays:
+        from antsmem.cli.relays import refuse_stale
+
+        refuse_stale(ctx, relays)
+    return relays
+
+
+def _tell(ctx: Context, relays: Sequence[str]) -> tuple[str, ...]:
+    """Push the new log to the agent's relays; those that did not take it."""
+    if not relays:
+        return ()
+    from antsmem.cli.relays import tell_relays
+
+    _, not_told, _ = tell_relays(ctx, relays)
+    for place in not_told:
+        ctx.output.warn(f"relay `{place}` was not told: antsmem relay register --relay {place} does it later")
+    return tuple(not_told)
 
 
 def _seen(ctx: Context) -> dict[str, str]:

@@ -189,13 +189,15 @@ def test_a_listing_tells_size_and_time_of_what_is_directly_in_a_folder(place: Pl
     assert {name: item.size_bytes for name, item in found.items()} == {"packs/a": 5, "packs/b": 0}
     assert all(abs(item.modified_ns - now_ns()) < 60_000_000_000 for item in found.values())
     assert [item.name for item in store.list("")] == ["repository.json"]
+    assert sorted(store.names("packs")) == ["packs/a", "packs/b"]
+    assert (list(store.names("")), list(store.names("snapshots"))) == (["repository.json"], [])
 
 
 def test_a_listing_of_more_than_a_thousand_objects_is_complete(place: Place) -> None:
     store = place.open()
     names = [f"packs/{number:05d}.age" for number in range(1005)]
     place.seed(names, b"x")
-    assert sorted(item.name for item in store.list("packs")) == names
+    assert sorted(item.name for item in store.list("packs")) == sorted(store.names("packs")) == names
 
 
 def test_half_written_objects_are_not_listed_and_swept_when_old(place: Place) -> None:

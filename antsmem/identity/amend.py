@@ -1,0 +1,55 @@
+"""Verb: bring a new document into the identity log of a host that goes on, by the recovery kit."""
+
+from __future__ import annotations
+
+from antsmem.core.age import X25519Identity
+from antsmem.core.disk import read_file
+from antsmem.core.errors import ConflictError, UsageError
+from antsmem.core.record import field, record, replace
+from antsmem.identity.document import Document, op_keys_of
+from antsmem.identity.escrow import seal_escrow
+from antsmem.identity.extend import commit, extend_log
+from antsmem.identity.files import IdentityFiles, all_or_none
+from antsmem.identity.keystore import Keystore, save_keystore
+from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog
+from antsmem.identity.recovery import RecoveryKit
+
+
+@record
+class AmendedIdentity:
+    """The log with one more entry and the keystore that knows it: both written. `escrow` exists nowhere else
+    yet."""
+
+    log: IdentityLog
+    keystore: Keystore
+    escrow: bytes = field(repr=False)
+
+
+def amend_identity(
+    log: IdentityLog,
+    document: Document,
+    kit: RecoveryKit,
+    keystore: Keystore,
+    host: X25519Identity,
+    place: tuple[IdentityFiles, int],
+) -> AmendedIdentity:
+    """Append an entry with `document`, signed by the kit's control key, to `log`; `place` is (files, now_ns).
+
+    Who speaks for the agent stays as it is (`UsageError` otherwise): this is for relays and handles. `host` opens
+    `keystore`. `ConflictError` if the log on disk is not `log` any more, `UsageError` if the kit is of another
+    identity. If anything fails, all is as it was before.
+    """
+    files, now_ns = place
+    if read_file(files.log, MAX_LOG_BYTES) != log.text:
+        raise ConflictError("the identity log was changed by another run")
+    if op_keys_of(document) != op_keys_of(log.document):
+        raise UsageError("the new document names other op keys than the old one")
+    generation = kit.generation(log)
+    commitment = commit(kit.control_hash(generation + 1))
+    longer = extend_log(log, kit.control_key(generation), commitment, document, now_ns)
+    changed = replace(keystore, log_head=longer.head, recovery_hash=commitment.recovery_hash)
+    with all_or_none() as placing:
+        placing.replace(files.log, longer.text)
+        saved: list[Keystore] = []
+        placing.track(files.keystore, lambda: saved.append(save_keystore(files.keystore, changed, host)))
+        return AmendedIdentity(longer, saved[0], seal_escrow(saved[0], commitment.next_key))

@@ -1,0 +1,1 @@
+"""The network door: servers that speak to other machines."""
