@@ -26,7 +26,8 @@ from antsmem.core.config import (
 )
 from antsmem.core.disk import locked, read_file
 from antsmem.core.errors import CannotUnlockError, ConfigError, DriverMissingError, NotFoundError, UsageError
-from antsmem.core.record import record
+from antsmem.core.record import record, replace
+from antsmem.identity.files import CHANGE
 from antsmem.workspace.layout import Layout, find_workspace
 
 if TYPE_CHECKING:
@@ -120,7 +121,17 @@ class Context:
 
     @cached_property
     def log(self) -> IdentityLog:
-        """The workspace's identity log, verified."""
+        """The workspace's identity log, verified; a change of the identity that was cut off is finished first."""
+        log = self._read_log()
+        if os.path.lexists(self.layout.keystore / CHANGE):
+            from antsmem.identity.change import finish_change
+
+            if finish_change(self._files(log.scid)):
+                self.output.note("finished a change of the identity that had been cut off")
+            log = self._read_log()
+        return log
+
+    def _read_log(self) -> IdentityLog:
         from antsmem.identity.log import parse_log
 
         try:
@@ -154,15 +165,25 @@ class Context:
     @cached_property
     def identity_files(self) -> IdentityFiles:
         """Where the identity lies on this host."""
+        return self._files(self.log.scid)
+
+    def _files(self, scid: str) -> IdentityFiles:
         from antsmem.identity.files import IdentityFiles
 
+        agent = read_agent(agent_path(self.config_dir, scid))
         return IdentityFiles(
             log=self.layout.identity_log,
             keystore=self.layout.keystore / "keystore.age",
             epochs=self.layout.keystore / "epochs",
-            host_key=Path(self.agent.host_key or self.config_dir / "keys" / f"{self.log.scid}.key"),
+            host_key=Path(agent.host_key or self.config_dir / "keys" / f"{scid}.key"),
             backed_up=(self.layout.root,),
+            escrow=Path(agent.escrow or self.data_dir / scid / "escrow"),
         )
+
+    def forget_identity(self) -> None:
+        """Read the identity anew when it is next asked for: it was changed."""
+        for name in ("log", "keystore"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def unlocked(self) -> X25519Identity:
@@ -295,10 +316,17 @@ class Context:
         return VerifiedStore(store, config.verify)
 
     def repository(self, config: RepositoryConfig, keys: Keyring) -> Repository:
-        """Open a repository with the keys lent."""
+        """Open a repository with the keys lent by this host. A newer identity log that another host published
+        there is taken over; `RetiredError` if it revokes this host's key."""
         from antsmem.backup.repository import open_repository
+        from antsmem.cli.newest import with_newest_log
 
-        return open_repository(self.store(config), keys)
+        store = self.store(config)
+        newest = with_newest_log(self, store, keys)
+        opened = open_repository(store, newest)
+        if newest is not keys and (pin := self.pin(opened)) is not None:
+            self.keep_pin(opened, pin)  # who published the log signed the anchor after it
+        return opened
 
     def pin(self, repository: Repository) -> Pin | None:
         """What this host last saw of a repository."""
@@ -310,6 +338,7 @@ class Context:
         """Remember what was seen."""
         from antsmem.cli.pins import write_pin
 
+        pin = replace(pin, identity_version=max(pin.identity_version or 0, repository.keys.identity_version))
         write_pin(self.agent_state / f"pin-{repository.id}.json", pin)
 
 

@@ -17,13 +17,12 @@ from antsmem.identity.anchor import PinFile, ask
 from antsmem.identity.gate import Gated, gate, newest_ledger
 from antsmem.identity.handle import relays_of
 from antsmem.identity.log import IdentityLog, parse_log
-from antsmem.identity.recovery import RecoveryKit
 from antsmem.identity.secrets_escrow import FILE, SecretsEscrow, open_secrets
 
 if TYPE_CHECKING:
     from antsmem.identity.anchor import Anchor
+    from antsmem.identity.recovery import RecoveryKit
 
-_LIMIT = 1 << 20
 _ESCROW_LIMIT = 24 << 20
 
 
@@ -38,12 +37,15 @@ class GateOptions:
 
 
 def pass_gate(
-    ctx: Context, opened: Repository, config: RepositoryConfig, trusted: tuple[Path, bytes], given: GateOptions
+    ctx: Context,
+    opened: Repository,
+    config: RepositoryConfig,
+    trusted: tuple[RecoveryKit, bytes],
+    given: GateOptions,
 ) -> Gated:
     """What may come back, as far as the kit and the newest identity log (`trusted`) open and verify it. Nothing is
     written, and nothing is believed that is forged (`IntegrityError`), rolled back or forked (`RollbackError`)."""
-    kit, log = trusted[0], parse_log(trusted[1])
-    identity = RecoveryKit.parse(read_file(kit, _LIMIT).decode(errors="replace")).identity
+    identity, log = trusted[0].identity, parse_log(trusted[1])
     escrow = _escrow(ctx, log, given.secrets)
     opened_escrow: SecretsEscrow | None = None
     if escrow is not None:

@@ -38,6 +38,9 @@ COMMANDS = {
     "status": "status",
     "config": "config",
     "identity": "identity",
+    "recovery": "recovery",
+    "epoch": "epoch",
+    "keys": "keys",
     "relay": "relay",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""

@@ -20,7 +20,7 @@ from antsmem.core.record import field, record, replace
 from antsmem.identity.anchor import head_to_json, sign_head
 from antsmem.identity.create import host_key_text, refuse_existing
 from antsmem.identity.document import check_host
-from antsmem.identity.epochs import new_epoch, open_epoch, seal_epoch
+from antsmem.identity.epochs import first_number, new_epoch, open_epoch, seal_epoch
 from antsmem.identity.escrow import Escrow, open_escrow, seal_escrow
 from antsmem.identity.files import IdentityFiles, all_or_none
 from antsmem.identity.gate import Gated
@@ -45,6 +45,8 @@ class SavedIdentity:
     gated: Gated | None = field(default=None, repr=False)
     """The ledger and the secrets, as they passed the restore gate. Without a ledger and an escrow, keyed
     fingerprints made so far match nothing any more."""
+    destroyed: Collection[str] = ()
+    """Names of epochs that were destroyed: not used again."""
 
 
 @record
@@ -94,8 +96,10 @@ def recover_identity(
     opened, unreadable = _open_readable(saved.epochs, kit.identity)
     recipient, recovery = str(host_key.recipient), (str(kit.identity.recipient),)
     taken = _names(saved.epochs) | _names(os.listdir(files.epochs) if files.epochs.is_dir() else ())
+    taken |= set(saved.destroyed)
     # Keys of our own making to seal to: old epoch files do not say who made them.
-    made = [new_epoch(tier, taken, recipient, recovery, now_ns) for tier in ("hot", "cold")]
+    number = first_number(recovered.log.hosts, host)
+    made = [new_epoch(tier, taken, recipient, recovery, now_ns, number) for tier in ("hot", "cold")]
     keystore = Keystore(
         agent=_agent_name(kit, escrow),
         scid=before.scid,

@@ -14,7 +14,9 @@ import pytest
 from made_homes import KIT, TRACE, Home
 
 from antsmem.cli.main import COMMANDS
+from antsmem.core.age import X25519Identity
 
+GUARDIAN = str(X25519Identity.generate().recipient)
 WORDS: dict[str, tuple[list[str], str]] = {
     "init": (["init", "other", "--recovery-out", "other-kit"], "init"),
     "backup": (["backup"], "backup"),
@@ -47,6 +49,11 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "log": (["log", "something happened"], "log"),
     "status": (["status"], "status"),
     "config": (["config", "show", "--origin"], "config"),
+    "identity rotate": (["identity", "rotate", "--kit", KIT], "identity-rotate"),
+    "recovery show": (["recovery", "show"], "recovery-show"),
+    "recovery add-guardian": (["recovery", "add-guardian", GUARDIAN, "--kit", KIT], "recovery-guardians"),
+    "epoch list": (["epoch", "list"], "epoch-list"),
+    "keys rewrap": (["keys", "rewrap", "--kit", KIT], "keys-rewrap"),
     "identity": (["identity", "show"], "identity"),
     "identity verify": (["identity", "verify"], "identity-verify"),
 }

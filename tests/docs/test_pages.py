@@ -19,7 +19,7 @@ GROUPS = {name.split()[1] for name, _ in commands() if len(name.split()) == 3}
 _LINK = re.compile(r"(?<!!)\[[^\]\[]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: ([a-z]+)\b)?([^|;&\n]*)")
+_CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: ([a-z-]+)\b)?([^|;&\n]*)")
 
 
 def prose(text: str) -> str:

@@ -20,6 +20,7 @@ from relays import RelayServer
 
 from antsmem.cli.main import COMMANDS
 from antsmem.core import errors
+from antsmem.core.age import X25519Identity
 from antsmem.core.config import KEY_SOURCES, read_agent, read_operator
 from antsmem.core.errors import AntsmemError, ConfigError
 from antsmem.workspace.settings import AgentSettings, parse_settings
@@ -110,6 +111,28 @@ def fits(value: Any, kind: str) -> bool:
     return any(value is None if each == "null" else isinstance(value, TYPES[each]) for each in allowed)
 
 
+def ways_back(at: Terminal) -> list[dict[str, Any]]:
+    """What guardians, a rotation and the end of an epoch print."""
+    kit = ("--kit", "kit.txt")
+    guardian = str(X25519Identity.generate().recipient)
+    printed = [
+        at.json("-C", "kevin", "recovery", "add-guardian", guardian, *kit),
+        at.json("-C", "kevin", "recovery", "drill", *kit, code=3),
+        at.json("-C", "kevin", "recovery", "show"),
+        at.json("-C", "kevin", "identity", "rotate", *kit),
+        at.json("-C", "kevin", "backup"),
+        listed := at.json("-C", "kevin", "epoch", "list"),
+    ]
+    first, last = [row["name"] for row in listed["epochs"] if row["tier"] == "hot"]
+    return [
+        *printed,
+        at.json("-C", "kevin", "epoch", "destroy", first, "--dry-run"),
+        at.json("-C", "kevin", "epoch", "destroy", first, "--yes"),
+        at.json("-C", "kevin", "keys", "rewrap", *kit),
+        at.json("-C", "kevin", "keys", "rewrap", "--epoch", last, "--reseal"),
+    ]
+
+
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """What every command prints with `--json` in the life of an agent, by schema."""
@@ -152,6 +175,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         at.json("-C", "kevin", "prune"),
         at.json("-C", "kevin", "status"),
         at.json("-C", "kevin", "config", "show"),
+        *ways_back(at),
         *met(at),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
     ]

@@ -12,8 +12,10 @@ from pathlib import Path
 from syscalls import Call, Ran, Tracer
 from worlds import FRIDAY, HOUR, Tree, World, agent_tree, different, tree_of
 
+from antsmem.core.age import X25519Identity
 from antsmem.core.errors import AntsmemError
 
+GUARDIAN = str(X25519Identity.generate().recipient)
 SECOND, DAY = HOUR // 3600, 24 * HOUR
 WRONG_WORDS = ("Traceback", "Error:")
 EXPECTED_CODES = frozenset({3, 12, 20, 40, 41})
@@ -25,7 +27,8 @@ refused."""
 class Scenario:
     """A command, `words` (`WORLD`: where it lies) at `now_ns`, in a world that `build` makes. The rest is learned
     from an undisturbed run: the trees of the agent and the repository, and its secrets, before and after. `again`:
-    how the command may end when it is run after itself."""
+    how the command may end when it is run after itself. With `settles` the same command is run again before the
+    repository is looked at: it holds keys that change in several places."""
 
     name: str
     words: tuple[str, ...]
@@ -34,6 +37,7 @@ class Scenario:
     in_place: bool = False
     makes_repository: bool = False
     again: tuple[int, ...] = (0,)
+    settles: bool = False
     world: World = field(init=False)
     calls: list[Call] = field(init=False)
     before: Tree = field(init=False)
@@ -49,6 +53,7 @@ class Scenario:
         world.agent.mkdir(parents=True)
         self.build(world)
         world.save()
+        self.words = tuple(str(world.kit) if word == "KIT" else word for word in self.words)
         self.before = agent_tree(world.agent)
         secrets = world.secrets()
         self.calls = self.record()
@@ -92,6 +97,9 @@ class Scenario:
         if ran is not None:
             wrong += self._said(ran, folder_times)
         partly = ran is not None and ran.code == 3
+        if self.settles:
+            again = self.world.run(self.now_ns + SECOND, *self.words)
+            wrong += [f"run again it ended with {again.code}: {again.err}"] if again.code else []
         wrong += self._repository_damage(partly)
         wrong += self._agent_damage(folder_times)
         wrong += self._secrets_damage()
@@ -330,10 +338,23 @@ def _without_repository(world: World) -> None:
     shutil.rmtree(world.store)
 
 
+def _with_guardian(world: World) -> None:
+    """Two snapshots of two weeks, a cold one, and a guardian."""
+    _new_agent(world)
+    world.snapshot(FRIDAY + HOUR)
+    for number in range(4):
+        world.write(f"memory/{number}.md", f"A week later {number}.\n" * 30, 20)
+    world.snapshot(FRIDAY + 7 * DAY)
+    world.snapshot(FRIDAY + 7 * DAY, "--tier", "cold")
+    add = ("recovery", "add-guardian", "--threshold", "1", "--kit", str(world.kit))
+    world.must(FRIDAY + 7 * DAY, *add, str(X25519Identity.generate().recipient))
+
+
 def scenarios() -> list[Scenario]:
     """All of them, to be prepared."""
     restore = ("restore", "--in-place")
     secret = ("secret", "import", "WORLD/values.env", "--replace")
+    later = FRIDAY + 8 * DAY
     return [
         Scenario("secret-import", secret, FRIDAY + 4 * HOUR, _with_secrets),
         Scenario(
@@ -351,6 +372,15 @@ def scenarios() -> list[Scenario]:
         Scenario("prune-at-once", ("prune", "--grace-hours", "0"), FRIDAY + 4 * HOUR, _with_garbage),
         Scenario("restore-in-place", restore, FRIDAY + 4 * HOUR, _with_changes, in_place=True),
         Scenario("finish-restore", restore, FRIDAY + 4 * HOUR, _with_plan, in_place=True),
+        Scenario("rotate", ("identity", "rotate", "--kit", "KIT"), later, _with_guardian, settles=True),
+        Scenario(
+            "guardians",
+            ("recovery", "add-guardian", GUARDIAN, "--kit", "KIT"),
+            later,
+            _with_guardian,
+            settles=True,
+        ),
+        Scenario("destroy", ("epoch", "destroy", "hot-20261116", "--yes"), later, _with_guardian, settles=True),
         Scenario(
             "init", ("repository", "init", "default"), FRIDAY + HOUR, _without_repository, makes_repository=True
         ),

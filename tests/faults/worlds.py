@@ -165,6 +165,7 @@ class World:
         remove(self.scratch)
         repository = self.opened()
         try:
+            read_state(repository, None)  # what its list says of each snapshot
             if (self.store / "cold" / f"{snapshot_id}.sig").exists():
                 restore_cold(repository, snapshot_id, self.scratch, lambda *_: None)
             else:

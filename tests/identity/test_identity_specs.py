@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from antsmem.backup.tombstones import names_in, tombstone
 from antsmem.core import canonical
 from antsmem.core.age import X25519Identity, parse_recipient, seal, unseal
 from antsmem.core.record import replace
@@ -26,6 +27,7 @@ from antsmem.identity.document import op_keys_of
 from antsmem.identity.envelope import PAD_BYTES
 from antsmem.identity.epochs import Epoch, open_epoch, seal_epoch
 from antsmem.identity.escrow import open_escrow, seal_escrow
+from antsmem.identity.guardians import GuardianSet, guardian_files, read_guardian_set
 from antsmem.identity.handle import handles_of, relays_of, with_handles, with_relays
 from antsmem.identity.keystore import Keystore, keystore_from_bytes, keystore_to_bytes
 from antsmem.identity.ledger import Ledger, extended, open_ledger, read_rows, seal_ledger, secret_row
@@ -195,12 +197,33 @@ def test_the_secrets_escrow_vector_holds() -> None:
     assert found.ledger == ledger and found.secrets == custody.keystore.secrets
 
 
+def test_the_guardians_vector_holds() -> None:
+    keys = [X25519Identity(thirty_two(byte)) for byte in (0x61, 0x62, 0x63)]
+    recipients = tuple(str(key.recipient) for key in keys)
+    guardians = GuardianSet(1, 2, recipients, "2026-11-20T15:23:31.000Z")
+    plain = padded(vector("keystore-v1.md", "guardians"))
+    files = guardian_files(KIT, guardians, the_keystore())
+    assert set(files) == {f"guardians-1-{rest}.sealed" for rest in ("set", "1-2", "1-3", "2-3")}
+    assert unseal(files["guardians-1-set.sealed"], [HOST]) == plain
+    sealed = {"guardians-1-set.sealed": b"".join(seal([plain], [HOST.recipient]))}
+    assert read_guardian_set(sealed, [HOST], the_log()) == guardians
+    outer = unseal(files["guardians-1-1-3.sealed"], [keys[0]])
+    assert RecoveryKit.parse(unseal(outer, [keys[2]]).decode()).identity == KIT.identity
+
+
+def test_the_tombstone_vector_holds() -> None:
+    line = vector("keystore-v1.md", "tombstone").encode()
+    keystore = the_keystore()
+    assert tombstone(keystore.scid, "hot-20261116", OP_KEY, 1_795_188_211_042_000_000) == line
+    assert names_in(line) == {"hot-20261116"}
+
+
 @pytest.mark.parametrize("page", ["identity-v1.md", "keystore-v1.md", "ledger-v1.md"])
 def test_every_vector_of_a_page_is_checked_here(page: str) -> None:
     named = set(re.findall(r"^```vector:(\S+)$", (SPEC / page).read_text("utf-8"), re.MULTILINE))
     checked = {
         "identity-v1.md": {"key", "log", "recovery", "found"},
-        "keystore-v1.md": {"keystore", "escrow", "epoch", "secrets-escrow"},
+        "keystore-v1.md": {"keystore", "escrow", "epoch", "secrets-escrow", "guardians", "tombstone"},
         "ledger-v1.md": {"rows", "ledger", "head", "publication"},
     }
     assert named == checked[page]

@@ -10,18 +10,20 @@ import typer
 
 from antsmem.backup.publish import publish_keys
 from antsmem.backup.reader import open_snapshot
-from antsmem.backup.repository import IDENTITY_LOG, Repository, read_state
+from antsmem.backup.repository import IDENTITY_LOG, Repository, open_repository, read_state
 from antsmem.backup.restore import RestoreResult, plan_restore, refuse_target, restore_to
 from antsmem.backup.snapshot import COLD
-from antsmem.cli.commands.open import choose, driver_options, with_kit
+from antsmem.backup.tombstones import merged, names_in
+from antsmem.cli.commands.open import choose, driver_options
 from antsmem.cli.commands.restore import text
 from antsmem.cli.context import Context
 from antsmem.cli.gate import GateOptions, given_anchors, pass_gate
-from antsmem.cli.keys import host_keyring
+from antsmem.cli.keys import host_keyring, key_files, recovery_keyring
+from antsmem.cli.kits import kit_or_guardians
 from antsmem.cli.ledger import publish_to, renew_escrow, warn_of
 from antsmem.cli.relays import newest_log
 from antsmem.core.config import ANCHOR_PREFIX, AgentConfig, RepositoryConfig, agent_path, write_agent
-from antsmem.core.disk import read_file
+from antsmem.core.disk import read_file, write_file
 from antsmem.core.record import record, replace
 from antsmem.workspace.layout import Layout
 from antsmem.workspace.settings import name_from
@@ -29,6 +31,7 @@ from antsmem.workspace.settings import name_from
 if TYPE_CHECKING:
     from antsmem.identity.gate import Gated, Verdict
     from antsmem.identity.recover import RecoveredIdentity
+    from antsmem.identity.recovery import RecoveryKit
 
 _LIMIT = 1 << 20
 
@@ -54,8 +57,11 @@ class RecoverReport:
 def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     context: typer.Context,
     directory: Annotated[Path, typer.Argument(help="The new workspace: must not exist or be empty.")],
-    kit: Annotated[Path, typer.Option(help="The recovery kit.")],
     repository: Annotated[str, typer.Option(help="URL of the repository.")],
+    kit: Annotated[Path | None, typer.Option(help="The recovery kit. Default: standard input.")] = None,
+    guardian: Annotated[
+        list[Path] | None, typer.Option(help="A guardian's age identity file, instead of the kit; several times.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE for the driver; VALUE may be env:NAME.")
     ] = None,
@@ -78,16 +84,19 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     refuse_target(layout.root)
     found = ctx.named([repository])[0]
     config = replace(found, name="default", options={**found.options, **driver_options(option or ())})
-    opened = with_kit(ctx, config, kit)
+    store = ctx.store(config)
+    own = kit_or_guardians(ctx, kit, guardian, key_files(store)[1] if guardian else {})
+    opened = open_repository(store, recovery_keyring(store, own, f"`{kit}`"))
     tier, chosen = choose(opened, read_state(opened, None), snapshot, None, ctx.now_ns)
     given = GateOptions(secrets, anchor or (), accept_stale)
     log = newest_log(ctx, opened.store.get(IDENTITY_LOG))
-    gated = pass_gate(ctx, opened, config, (kit, log), given)
+    gated = pass_gate(ctx, opened, config, (own, log), given)
     restored = _restore(ctx, opened, tier, chosen, layout.root)
     ctx = Context(replace(ctx.options, workspace=str(layout.root)), ctx.environment)
-    new_host = (kit, log, escrow, name_from(host or ctx.host), given)
+    new_host = (own, log, escrow, name_from(host or ctx.host), given)
     identity, escrow_path = _become_host(ctx, opened, config, layout, new_host, gated)
-    publish_keys(ctx.repository(config, host_keyring(ctx, "hot", "cold")))
+    published = ctx.repository(config, host_keyring(ctx, "hot", "cold"))
+    ctx.keep_pin(published, publish_keys(published))
     unpublished = _publish_ledger(ctx, config, given)
     report = RecoverReport(
         restored,
@@ -132,23 +141,26 @@ def _become_host(
     opened: Repository,
     config: RepositoryConfig,
     layout: Layout,
-    given: tuple[Path, bytes, Path | None, str, GateOptions],
+    given: tuple[RecoveryKit, bytes, Path | None, str, GateOptions],
     gated: Gated,
 ) -> tuple[RecoveredIdentity, Path]:
     """New host and op keys, one more entry in the identity log, and this host's configuration."""
     from antsmem.identity.escrow import keep_escrow
     from antsmem.identity.files import IdentityFiles
+    from antsmem.identity.guardians import bring_guardians
+    from antsmem.identity.keyfiles import DESTROYED_LIST
     from antsmem.identity.recover import SavedIdentity, recover_identity
-    from antsmem.identity.recovery import RecoveryKit
 
-    kit_path, log, escrow, host, options = given
+    kit, log, escrow, host, options = given
     store = opened.store
-    names = [item.name for item in store.list("keys") if item.name.endswith(".age")]
+    epochs, others = key_files(store)
+    stones = others.get(DESTROYED_LIST, b"")
     saved = SavedIdentity(
         log=log,
-        epochs={name.partition("/")[2]: store.get(name) for name in names},
+        epochs=epochs,
         escrow=read_file(escrow, _LIMIT) if escrow else None,
         gated=gated,
+        destroyed=names_in(stones),
     )
     host_key = ctx.config_dir / "keys" / f"{name_from(opened.keys.scid)[:12]}-{os.urandom(4).hex()}.key"
     files = IdentityFiles(
@@ -158,8 +170,10 @@ def _become_host(
         host_key=host_key,
         backed_up=(layout.root,),
     )
-    kit = RecoveryKit.parse(read_file(kit_path, _LIMIT).decode(errors="replace"))
     recovered = recover_identity(kit, saved, host, files, ctx.now_ns)
+    bring_guardians(files.guardians, others, kit, recovered.keystore)
+    if stones:
+        write_file(files.destroyed, [merged(b"", stones, opened.keys)])
     escrow_path = keep_escrow(ctx.data_dir / recovered.log.scid / "escrow", recovered.escrow, ctx.now_ns)
     anchors = {f"anchor-{n}": url for n, url in enumerate(options.anchors, 1) if url.startswith(ANCHOR_PREFIX)}
     agent = AgentConfig(str(layout.root), str(host_key), str(escrow_path.parent), (config,), anchors)
