@@ -182,7 +182,7 @@ class Context:
 
     def forget_identity(self) -> None:
         """Read the identity anew when it is next asked for: it was changed."""
-        for name in ("log", "keystore"):
+        for name in ("log", "keystore", "access", "custody"):
             self.__dict__.pop(name, None)
 
     @cached_property

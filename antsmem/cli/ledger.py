@@ -61,6 +61,25 @@ def renew_escrow(ctx: Context, custody: Custody) -> Path | None:
         return None
 
 
+def reseal_ledger(ctx: Context) -> bool:
+    """Seal the ledger and the secrets' escrow to the recovery kit that counts now, and give it to every anchor;
+    whether all have it. Former escrows go: the former kit opens them."""
+    from antsmem.identity.custody import reseal_custody
+    from antsmem.identity.secrets_escrow import FILE
+
+    if ctx.custody is None:
+        return True
+    custody = reseal_custody(ctx.access)
+    new = renew_escrow(ctx, custody)
+    if new is not None:
+        for former in new.parent.glob(f"*Z-{FILE}"):
+            if former != new:
+                former.unlink(missing_ok=True)
+    failed = publish_to(ctx, custody, ctx.anchors()).failed
+    warn_of(ctx, {name: str(error) for name, error in failed.items()})
+    return new is not None and not failed
+
+
 def escrow_folder(ctx: Context) -> Path:
     """Where escrows are kept."""
     return Path(ctx.agent.escrow or ctx.data_dir / ctx.log.scid / "escrow")

@@ -137,6 +137,16 @@ def adopt_ledger(access: Access, newer: Ledger, now_ns: int) -> Custody:
         return replace(made, pending=_complete(access, made))
 
 
+def reseal_custody(access: Access) -> Custody:
+    """Seal the ledger to whom the keystore is sealed now: recovery has changed. Raises as `open_custody` does, and
+    `DiskError`; the files are then old or new."""
+    with _lock(access):
+        found, _ = _read(access, None)
+        if why := _complete(access, found):
+            raise DiskError(why)
+    return found
+
+
 def publication_of(custody: Custody) -> bytes | None:
     """What anchors are given of the ledger in `custody`; None: it has no rows yet."""
     if not custody.ledger.rows:

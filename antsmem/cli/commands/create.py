@@ -91,7 +91,7 @@ def _refuse(ctx: Context, layout: Layout, adopt: bool, recovery_out: Path | None
         raise WouldOverwriteError(f"`{recovery_out}` exists already", hint="name another --recovery-out")
     if recovery_out is not None and not os.access(recovery_out.absolute().parent, os.W_OK | os.X_OK):
         raise UsageError(f"`{recovery_out}` cannot be written", hint="name another --recovery-out")
-    if recovery_out is not None and recovery_out.absolute().is_relative_to(root):
+    if recovery_out is not None and recovery_out.resolve().is_relative_to(root.resolve()):
         raise UsageError("the recovery kit must not lie in what it recovers", hint="name another --recovery-out")
     if ctx.options.json and recovery_out is None:
         raise UsageError("with --json the recovery kit is not shown", hint="name a file with --recovery-out")

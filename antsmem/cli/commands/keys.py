@@ -18,6 +18,7 @@ from antsmem.cli.epochs import (
 )
 from antsmem.cli.keys import host_keyring, read_kit
 from antsmem.cli.kits import kit_or_guardians, require_own
+from antsmem.cli.ledger import reseal_ledger
 from antsmem.cli.output import size
 from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
 from antsmem.core.record import record, replace
@@ -85,6 +86,8 @@ def rewrap(
             report = _rewrap(ctx, kit, old_kit)
             ctx.output.result("keys-rewrap", report, lambda: _rewrap_text(report))
             failed = report.failed | dict.fromkeys(report.unreadable, "")
+            if not reseal_ledger(ctx):
+                failed["ledger"] = ""
     if failed:
         raise typer.Exit(3)
 

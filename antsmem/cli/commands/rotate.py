@@ -16,6 +16,7 @@ from antsmem.cli.context import Context
 from antsmem.cli.epochs import with_foreign_epochs
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.kits import kit_or_guardians, newest_guardians, require_own
+from antsmem.cli.ledger import reseal_ledger
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.disk import read_file, write_file
 from antsmem.core.errors import AntsmemError, UsageError, WouldOverwriteError
@@ -81,6 +82,7 @@ def rotate(
 
         published, failed = publish_everywhere(ctx, seen, lend)
         not_told = _tell(ctx, relays)
+        resealed = made is None or reseal_ledger(ctx)
     report = RotateReport(
         did=done.log.did,
         identity_version=done.log.version,
@@ -101,7 +103,7 @@ def rotate(
             "epochs of other hosts there are still sealed to the old kit: before you destroy it, run "
             f"`antsmem keys rewrap --kit {new_kit} --old-kit FILE`"
         )
-    if failed or not_told:
+    if failed or not_told or not resealed:
         raise typer.Exit(3)
 
 
@@ -179,7 +181,7 @@ def _new_kit(ctx: Context, kit: RecoveryKit, out: Path) -> RecoveryKit:
             f"`{out}` exists already",
             hint="name another --new-kit; one that a cut-off run left opens nothing and can be deleted",
         )
-    if out.absolute().is_relative_to(ctx.layout.root):
+    if out.resolve().is_relative_to(ctx.layout.root.resolve()):
         raise UsageError("the recovery kit must not lie in what it recovers", hint="name another --new-kit")
     kit.generation(ctx.log)
     made = RecoveryKit(X25519Identity.generate(), ctx.keystore.agent, ctx.log.scid, utc_text(ctx.now_ns))
