@@ -33,6 +33,7 @@ from antsmem.workspace.layout import Layout, find_workspace
 if TYPE_CHECKING:
     from antsmem.backup.repository import Keyring, Pin, Repository
     from antsmem.backup.store import Store
+    from antsmem.cli.providers import Secrets
     from antsmem.core.age import X25519Identity
     from antsmem.identity.anchor import Anchor
     from antsmem.identity.custody import Access, Custody
@@ -155,7 +156,19 @@ class Context:
     @cached_property
     def operator(self) -> OperatorConfig:
         """What holds for all agents here."""
-        return read_operator(self.config_dir / "config.yaml")
+        return read_operator(self.operator_file)
+
+    @property
+    def operator_file(self) -> Path:
+        """Where that stands."""
+        return self.config_dir / "config.yaml"
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """What `secret://…` means."""
+        from antsmem.cli.providers import Secrets
+
+        return Secrets(self)
 
     @property
     def agent_state(self) -> Path:
@@ -189,17 +202,22 @@ class Context:
     def unlocked(self) -> X25519Identity:
         """This host's key, from the first source that has it."""
         from antsmem.cli.keys import key_sources
+        from antsmem.core.hardening import harden
         from antsmem.identity.unlock import unlock
 
-        return unlock(key_sources(self)).identity
+        harden()
+        identity = unlock(key_sources(self)).identity
+        self.output.hide(lambda: [("host-key", identity.secret().encode())])
+        return identity
 
     @cached_property
     def keystore(self) -> Keystore:
         """The keystore, opened, and of this identity."""
-        from antsmem.identity.keystore import check_keystore, open_keystore
+        from antsmem.identity.keystore import check_keystore, known_values, open_keystore
 
         keystore = open_keystore(self.identity_files.keystore, [self.unlocked])
         check_keystore(keystore, self.log)
+        self.output.hide(lambda: known_values(keystore))
         return keystore
 
     @contextmanager

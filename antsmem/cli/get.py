@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from antsmem.core import canonical
@@ -32,14 +33,19 @@ def usable_secret(ctx: Context, name: str) -> Secret:
     """The version of the secret `name` that may be used now, as `identity.secret.usable` says.
 
     The keystore alone knows it, unless it is an older copy than ledger or pin beside it: only then are those
-    opened, and raise what `open_custody` raises.
+    opened.
     """
+    return usable(newest_secrets(ctx), name)
+
+
+def newest_secrets(ctx: Context) -> Sequence[Secret]:
+    """All versions of the agent's secrets as they count now; raises what `open_custody` raises."""
     files, keystore = ctx.identity_files, ctx.keystore
     seen = canonical.loads(keystore.ledger[-1].encode(), _LIMIT)["seq"] if keystore.ledger else 0
     if max(_row(files.head, ("seq",)), _row(ctx.agent_state / "ledger-pin.json", ("head", "seq"))) > seen:
         custody = ctx.custody
         keystore = custody.keystore if custody else keystore
-    return usable(keystore.secrets, name)
+    return keystore.secrets
 
 
 def _row(path: AnyPath, place: tuple[str, ...]) -> int:

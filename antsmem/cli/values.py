@@ -54,9 +54,9 @@ def _asked(ctx: Context, name: str) -> bytes:
 def say_value(ctx: Context, secret: Secret) -> None:
     """Print the value of `secret` as it is, or in a JSON document: as text, or in base64 where it is none."""
     if not ctx.options.json:
-        sys.stdout.buffer.write(secret.value + (b"\n" if sys.stdout.isatty() else b""))
-        sys.stdout.flush()
+        ctx.output.reveal(secret.value + (b"\n" if sys.stdout.isatty() else b""))
         return
+    from antsmem.cli.output import document
     from antsmem.identity.fields import to_base64
 
     try:
@@ -64,7 +64,7 @@ def say_value(ctx: Context, secret: Secret) -> None:
     except UnicodeDecodeError:
         value, encoding = to_base64(secret.value), "base64"
     found = {"name": secret.name, "version": secret.version, "encoding": encoding, "value": value}
-    ctx.output.result("secret-get", found, "")
+    ctx.output.reveal(document("secret-get", found))
 
 
 def parse_pairs(path: Path | None) -> dict[str, bytes]:

@@ -155,6 +155,12 @@ def check_keystore(keystore: Keystore, log: IdentityLog) -> None:
         )
 
 
+def known_values(keystore: Keystore) -> list[tuple[str, bytes]]:
+    """Names and values of all that no output may show: every version of every secret, and the keystore's own."""
+    held = [(secret.name, secret.value) for secret in keystore.secrets if secret.value]
+    return [*held, ("op-key", keystore.op_key.seed()), ("fingerprint-key", keystore.fingerprint_key)]
+
+
 def _to_json(keystore: Keystore) -> Mapping[str, Any]:
     last_change = {"ledger": keystore.ledger} if keystore.ledger else {}
     return last_change | {

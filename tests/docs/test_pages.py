@@ -89,6 +89,7 @@ def calls() -> Iterator[tuple[str, str, list[str]]]:
                 words = shlex.split(rest, comments=True)
             except ValueError:
                 words = rest.split()
+            words = words[: words.index("--")] if "--" in words else words  # what follows is another program's
             options = [word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
             yield f"{page.relative_to(PROJECT)}: {found[0].strip()}", command, options
 

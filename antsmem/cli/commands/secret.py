@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from antsmem.cli.commands.resolve import resolve
 from antsmem.cli.context import Context
 from antsmem.cli.get import get_secret
 from antsmem.cli.ledger import publish_to, renew_escrow, warn_of
@@ -22,7 +23,7 @@ from antsmem.identity.secret_set import ChangedSecrets, NewSecret, set_secrets
 from antsmem.identity.secret_verify import compare_ledger, vouch_for
 
 app = typer.Typer(
-    help="Keep the agent's secrets: set, get, list, rotate, revoke, destroy, verify, import.",
+    help="Keep the agent's secrets, and give them to programs that ask.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -181,6 +182,9 @@ def import_(
     ctx: Context = context.obj
     wanted = [NewSecret(name, value, kind) for name, value in parse_pairs(path).items()]
     _done(ctx, set_secrets(ctx.access, wanted, ctx.now_ns, reason=reason, replacing=replacing))
+
+
+app.command()(resolve)
 
 
 def _custody(ctx: Context) -> Custody:
