@@ -154,6 +154,8 @@ def checked(entries: Iterable[Entry]) -> list[Entry]:
             raise IntegrityError(f"the manifest names `{shown(path)}`, which lies outside of it")
         if slash and parent in {b"", ROOT}:  # `/x` and `./x` would be second names of `x`
             raise IntegrityError(f"the manifest names `{shown(path)}`, which lies outside of it")
+        if b"\0" in entry.link:
+            raise IntegrityError(f"the manifest links `{shown(path)}` to what no file system can name")
         if entry.kind == b"h" and kinds.get(entry.link) not in CHUNKED and kinds.get(entry.link) != b"f":
             raise IntegrityError(f"the manifest links `{shown(path)}` to what is not a file")
     return listed

@@ -24,7 +24,11 @@ from __future__ import annotations
 
 
 class AntsmemError(Exception):
-    """Base of every expected failure. `hint` names the command that helps; an instance may sharpen it."""
+    """Base of every expected failure. `hint` names the command that helps; an instance may sharpen it.
+
+    A message may quote what a stranger wrote: control characters in it are shown as escapes, so that it stays one
+    line and moves no terminal's cursor.
+    """
 
     slug = "error"
     exit_code = 1
@@ -32,6 +36,8 @@ class AntsmemError(Exception):
     hint = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
+        if not message.isprintable():
+            message = "".join([each if each.isprintable() else ascii(each)[1:-1] for each in message])
         super().__init__(message)
         if hint is not None:
             self.hint = hint
