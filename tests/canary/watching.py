@@ -21,7 +21,7 @@ class Watched:
 
     def __init__(self, place: Path) -> None:
         self.trace = place / "trace"
-        code = os.pathsep.join(str(HERE.parent / name) for name in ("canary", "cli"))
+        code = os.pathsep.join(str(HERE.parents[1] / name) for name in ("", "tests", "tests/canary", "tests/cli"))
         environment = {"HOME": str(place), "PATH": os.environ["PATH"], "PYTHONPATH": code, "TMPDIR": str(place)}
         command = [strace(), "-o", str(self.trace), *OPTIONS, sys.executable, str(HERE / "forker.py")]
         self.process = subprocess.Popen(

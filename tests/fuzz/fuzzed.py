@@ -16,7 +16,7 @@ TRIED: list[dict[str, Any]] = []
 
 def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a script of this directory with `words`."""
-    places = [TESTS, *(TESTS / name for name in ("backup", "identity", "fuzz"))]
+    places = [TESTS.parent, TESTS, *(TESTS / name for name in ("backup", "identity", "fuzz"))]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, places))}
     command = [sys.executable, str(TESTS / "fuzz" / script), *words]
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
