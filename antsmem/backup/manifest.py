@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from antsmem.core.errors import IntegrityError
+from antsmem.core.errors import IntegrityError, legible
 
 SQLITE_CHUNK: Final = 64 << 10
 FILE_CHUNK: Final = 1 << 20
@@ -163,7 +163,7 @@ def checked(entries: Iterable[Entry]) -> list[Entry]:
 
 def shown(path: bytes) -> str:
     """A path for people: one line, whatever its bytes."""
-    return escape(path).decode()
+    return legible(escape(path).decode())
 
 
 def _is_utf8(name: bytes) -> bool:

@@ -30,7 +30,7 @@ from reading import Target
 from specimens import Specimens
 from targets import TARGETS
 
-from antsmem.core.errors import AntsmemError
+from antsmem.core.errors import AntsmemError, legible
 
 MEMORY_BYTES = 300 << 20
 """What reading may take on top of what is there before."""
@@ -116,7 +116,7 @@ def accepted(target: Target, data: bytes) -> bool:
     except AntsmemError as error:
         text = f"{error}{error.hint}"
         text.encode()
-        assert text.isprintable() and len(text) < LONGEST, f"an error that cannot be shown: {text[:300]!r}"
+        assert legible(text) == text and len(text) < LONGEST, f"an error that cannot be shown: {text[:300]!r}"
         return False
     return True
 
