@@ -84,7 +84,7 @@ def _manifest(s: Specimens) -> Target:
              b"p\t644\t0:0\t0\t0\t-\tpipe\teyJzcGFyc2UiOnRydWV9\n"]  # fmt: skip
 
     def read(data: bytes) -> None:
-        entries = checked(map(parse_line, data.splitlines()))
+        entries = checked(list(map(parse_line, data.splitlines())))
         left_out_of(entries)
         for entry in entries:
             browse._columns(browse._row(entry))
