@@ -9,10 +9,12 @@ from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import engines
 import pytest
 from engines import UnavailableError
 from memory import quick_directory, remove
 from planted import plant
+from relays import RelayServer
 from watching import Watched
 
 
@@ -65,3 +67,12 @@ def webdav() -> Iterator[str]:
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         yield f"webdav://127.0.0.1:{server.server_address[1]}/x"
         server.shutdown()
+
+
+@pytest.fixture(scope="session")
+def relay(place: Path) -> Iterator[str]:
+    """The address of a relay; where worlds are made, a file says it too."""
+    server = engines.started(RelayServer())
+    (place / "relay").write_text(f"{server.url}\n{server.folder}")
+    yield server.url
+    server.close()

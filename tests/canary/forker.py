@@ -22,6 +22,7 @@ from typing import Any
 
 from leaks import LEAKS
 from made_homes import Home
+from staging import later
 
 import antsmem
 
@@ -40,13 +41,19 @@ def strike(how: str, at: int) -> None:
     if how == "full":
         resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_BYTES, FILE_BYTES))
     count = 0
+    value = ""
 
-    def profile(frame: Any, event: str, _argument: object) -> None:
-        nonlocal count
+    def profile(frame: Any, event: str, given: Any) -> None:
+        nonlocal count, value
+        if event == "return" and frame.f_code.co_name == "keystore" and hasattr(given, "secrets"):
+            value = given.secrets[0].value.decode() if given.secrets else ""
         if event != "call" or not frame.f_code.co_filename.startswith(OURS):
             return
         count += 1
         COUNT[:] = count.to_bytes(8, "big")
+        if how == "crash with a value" and count >= at and value:
+            told, value = value, ""
+            raise Bug(f"in {frame.f_code.co_name}: {told} is odd")
         if count != at:
             return
         if how == "crash":
@@ -74,7 +81,11 @@ def before(order: dict[str, Any]) -> Callable[[], None]:
             take_terminal(order["tty"])
         if order.get("leak"):
             LEAKS[order["leak"]].install()
+        later(order.get("days", 0))
         strike(*order.get("strike", ("", 0)))
+        if order.get("alarm"):
+            signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
+            signal.setitimer(signal.ITIMER_REAL, order["alarm"])
 
     return prepare
 

@@ -30,7 +30,7 @@ class Leaky:
 
     def install(self) -> None:
         """Make the mistake, in this process."""
-        if self.do in {_unmasked, _copied}:
+        if self.do in {_unmasked, _copied, _unveiled}:
             self.do(b"")
             return
         from antsmem.identity import keystore
@@ -54,6 +54,13 @@ def _unmasked(_: bytes) -> None:
     from antsmem.backup import intake
 
     intake.masked = lambda secret: bytes(secret).decode()
+
+
+def _unveiled(_: bytes) -> None:
+    """What is printed is not masked, so that a bug shows the value that it was about."""
+    from antsmem.cli.output import Output
+
+    Output.hide = lambda *_: None  # type: ignore[method-assign]
 
 
 def _copied(_: bytes) -> None:
@@ -133,8 +140,10 @@ def _logged(value: bytes) -> None:
     print(json.dumps({"value": value.decode()}), file=sys.stderr)
 
 
+UNVEILED = "nothing masked, and a bug with a value"
 LEAKS = {
     "mask removed": Leaky("stdout or stderr", "raw", _unmasked, "token"),
+    UNVEILED: Leaky("stdout or stderr", "raw", _unveiled),
     "packs in the open": Leaky("home/draft", "raw", _copied, "memory"),
     "argument of a child": Leaky("argv", "raw", _in_arguments),
     "environment handed to a child": Leaky("env", "raw", _to_a_child),

@@ -17,12 +17,10 @@ from made_homes import KIT, Home
 
 from antsmem.core import age
 from antsmem.core.errors import AntsmemError
-from antsmem.core.record import replace
 from antsmem.identity.escrow import open_escrow
-from antsmem.identity.keystore import Keystore, open_keystore, save_keystore
+from antsmem.identity.keystore import Keystore, open_keystore
 from antsmem.identity.log import parse_log
 from antsmem.identity.recovery import RecoveryKit
-from antsmem.identity.secret import Secret
 
 ODD = ' "\\/+ü'
 """Letters that quoting changes."""
@@ -33,6 +31,7 @@ TEXTS = {
     "keystore value": f"wvH{LETTERS[16:28]}{ODD}{LETTERS[20:30]}",
     "environment": f"Ev{LETTERS[30:42]}{ODD}{LETTERS[34:44]}",
     "passphrase": f"nine words{ODD} {LETTERS[44:56]}{ODD}",
+    "message": f"meet me at the lighthouse, {LETTERS[12:24]}{ODD} and bring the maps{ODD}",
     "token": secret("gh", "p_", "q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi"),
     "ssh key": secret("-----BEGIN OPENSSH ", "PRIVATE", " KEY-----\n", LETTERS, LETTERS, "\n-----END-----\n"),
 }
@@ -56,6 +55,8 @@ MAY: dict[str, tuple[str, ...]] = {
     "keystore value": (),
     "environment": (),
     "passphrase": (),
+    "message": (),
+    "guardian": ("guardian-1.key", "guardian-2.key"),
 }
 """Kind → the places, below the world's root, where it may stand whatever is run. It may be seen nowhere else, but
 for what a scene asks for."""
@@ -78,12 +79,9 @@ def plant(root: Path) -> Home:
         path.write_text(f"{text}\n")
     (root / "home/.ssh").mkdir()
     (root / "home/.ssh/id_ed25519").write_text(TEXTS["ssh key"])
-    host = _host_keys(root)[0]
-    path = home.workspace / ".antsmem/keystore/keystore.age"
-    time = "2026-11-20T12:00:00.000Z"
-    value = Secret(SECRET, 1, "active", "static", time, time, TEXTS["keystore value"].encode())
-    save_keystore(path, replace(open_keystore(path, [host]), secrets=(value,)), host)
-    sealed = age.seal([host.secret().encode()], [age.ScryptRecipient(TEXTS["passphrase"], 2)])
+    ran = home.run("-C", "agent", "secret", "set", SECRET, stdin=TEXTS["keystore value"].encode())
+    assert ran.code == 0, ran
+    sealed = age.seal([_host_keys(root)[0].secret().encode()], [age.ScryptRecipient(TEXTS["passphrase"], 2)])
     (root / PASSPHRASE_KEY).write_bytes(b"".join(sealed))
     home.must("backup")
     (home.workspace / "TODAY.md").write_text("changed\n")
@@ -107,7 +105,8 @@ def canaries_of(root: Path, shown: str = "") -> Iterator[Canary]:
         yield Canary(kind, text.encode())
     hosts, kits = _host_keys(root), _kits(root)
     kits += [RecoveryKit.parse(line).identity for line in _KEY.findall(shown)]
-    for kind, keys in (("host key", hosts), ("kit", kits)):
+    guardians = _identities(root.glob("guardian-*.key"))
+    for kind, keys in (("host key", hosts), ("kit", kits), ("guardian", guardians)):
         for key in keys:
             yield from _age_key(kind, key)
     for place in root.glob("**/.antsmem"):

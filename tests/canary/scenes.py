@@ -5,35 +5,16 @@ A scene for a new command is one line in `SCENES`: its words, how it ends, and w
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterator
 from typing import Any
 
 import typer
 from made_homes import KIT, Home
 from planted import STORE_PASSWORD, TEXTS
+from scenes_identity import RELAYS, SECRETS, WAYS_BACK
+from staging import OUT, Places, Scene
 
 from antsmem.cli.main import everything
-
-OUT = "stdout or stderr"
-Places = dict[str, tuple[str, ...]]
-
-
-def _as_it_is(_: Home) -> None:
-    """Nothing to prepare."""
-
-
-@dataclass(frozen=True)
-class Scene:
-    """A call in the world, `code` its exit code. `shows`: what may be seen because it was asked for, and where.
-    Of the words, `REPOSITORY` stands for the agent's first repository, `OLDEST` for its first snapshot, and
-    `WEBDAV` for a server that refuses everything."""
-
-    words: tuple[str, ...]
-    code: int = 0
-    shows: Places = field(default_factory=dict)
-    stdin: str = ""
-    prepare: Callable[[Home], None] = _as_it_is
 
 
 def names() -> Iterator[str]:
@@ -127,4 +108,7 @@ SCENES: dict[str, list[Scene]] = {
     "log": [Scene(("log",), stdin=TEXTS["daily log"]), Scene(("log", TEXTS["daily log"]))],
     "status": [Scene(("status",))],
     "config show": [Scene(("config", "show", "--origin"))],
+    **SECRETS,
+    **WAYS_BACK,
+    **RELAYS,
 }

@@ -20,15 +20,18 @@ from typing import Any
 
 import pytest
 from canaries import Canary, Hunt, spellings
-from leaks import LEAKS
+from leaks import LEAKS, UNVEILED
 from made_homes import TRACE, Home
+from memory import remove
 from planted import ENVIRONMENT, MAY, PASSPHRASE_KEY, TEXTS, canaries_of, copy, files_of, may
-from scenes import OUT, SCENES, Scene, names
+from scenes import SCENES, names
+from scenes_identity import guardians, scid
+from staging import OUT, Scene
 from watching import Watched
 
 SOAK = os.environ.get("ANTSMEM_SOAK") == "1"
 SEED = int(os.environ.get("ANTSMEM_CANARY_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
-STRIKES = 12 if SOAK else 2
+STRIKES = 12 if SOAK else 1
 CASES = [(name, number) for name in SCENES for number in range(len(SCENES[name]))]
 
 Hit = tuple[str, str, str]
@@ -38,34 +41,48 @@ Hit = tuple[str, str, str]
 class Stage:
     """A world copied for one run."""
 
-    def __init__(self, watched: Watched, model: Path, root: Path, webdav: str) -> None:
-        self.watched, self.model, self.root, self.webdav = watched, model, root, webdav
+    def __init__(self, watched: Watched, model: Path, root: Path, servers: dict[str, str]) -> None:
+        self.watched, self.model, self.root, self.servers = watched, model, root, servers
         self.runs = 0
 
     def run(self, scene: Scene, *more: str, lost: str = "", **how: Any) -> tuple[dict[str, Any], set[Hit]]:
         """Run `scene` with the words `more` after removing the files `lost`; how it ended and what it let out."""
         self.runs += 1
         root = self.root.with_name(f"world-{self.runs}")
-        home = copy(self.model, root)
+        home = copy(self._prepared(scene), root)
         (root / "tmp").mkdir()
-        scene.prepare(home)
         for path in root.glob(lost) if lost else ():
             path.unlink()
-        names = {"REPOSITORY": str(home.repository), "OLDEST": oldest(home), "WEBDAV": self.webdav}
-        words = ["-C", "agent", *(names.get(word, word) for word in scene.words), *more]
-        order = {"root": str(root), "words": words, "stdin": scene.stdin, **how}
-        ran, seen = self.watched.run(order | {"more": {**ENVIRONMENT, "TMPDIR": str(root / "tmp")}})
+        names = {"REPOSITORY": str(home.repository), "OLDEST": oldest(home), **self.servers, "SCID": scid(home)}
+        names["EPOCH"] = min(path.stem for path in home.workspace.glob(".antsmem/keystore/epochs/hot-*.age"))
+        words = ["-C", "agent", *(names.get(word, word) for word in scene.words)]
+        at = words.index("--") if "--" in words else len(words)
+        words[at:at] = more
+        stdin = "\n".join(guardians(home)) if scene.stdin == "GUARDIANS" else scene.stdin
+        order = {"root": str(root), "words": words, "stdin": stdin, "alarm": scene.alarm, "days": scene.days}
+        order |= how
+        environment = {**ENVIRONMENT, "TMPDIR": str(root / "tmp"), "XDG_RUNTIME_DIR": str(root / "run")}
+        ran, seen = self.watched.run(order | {"more": environment})
         printed = ran["out"] + ran["err"]
         hunt = Hunt(canaries_of(root, printed))
-        everything = [(each.place, each.data) for each in seen]
-        everything += [*files_of(root), (OUT, printed.encode(errors="surrogateescape"))]
+        running = [(each.place, each.data, scene.shows | scene.during) for each in seen]
+        left = [*files_of(root), (OUT, printed.encode(errors="surrogateescape"))]
         hits = {
             (kind, form, place.removeprefix(f"{root}/"))
-            for place, data in everything
+            for place, data, shows in (*running, *((place, data, scene.shows) for place, data in left))
             for kind, form in hunt.search(data)
-            if not may(kind, place, root, scene.shows)
+            if not may(kind, place, root, shows)
         }
         return ran, hits
+
+    def _prepared(self, scene: Scene) -> Path:
+        """The world in which `scene` begins."""
+        place = self.root.with_name(f"scene-{id(scene)}")
+        if scene.afresh and place.exists():
+            remove(place)
+        if not place.exists():
+            scene.prepare(copy(self.model, place))
+        return place
 
 
 def oldest(home: Home) -> str:
@@ -74,8 +91,8 @@ def oldest(home: Home) -> str:
 
 
 @pytest.fixture
-def stage(watched: Watched, model: Path, root: Path, webdav: str) -> Stage:
-    return Stage(watched, model, root, webdav)
+def stage(watched: Watched, model: Path, root: Path, webdav: str, relay: str) -> Stage:
+    return Stage(watched, model, root, {"WEBDAV": webdav, "RELAY": relay})
 
 
 def variants(calls: int, dice: random.Random) -> Iterator[tuple[str, tuple[str, ...], dict[str, Any]]]:
@@ -85,7 +102,7 @@ def variants(calls: int, dice: random.Random) -> Iterator[tuple[str, tuple[str, 
     yield "wrong option", ("--nope",), {}
     yield "without its key", (), {"lost": "home/.config/antsmem/keys/*"}
     yield "full disk", (), {"strike": ["full", 0]}
-    for how in ("crash", "interrupt", "kill"):
+    for how in ("crash", "crash with a value", "interrupt", "kill"):
         for _ in range(STRIKES):
             at = dice.randrange(1, calls + 1)
             yield f"{how} at {at}", (), {"strike": [how, at]}
@@ -144,7 +161,8 @@ def _anew(home: Home) -> None:
 def test_control_a_leak_is_found(stage: Stage, name: str) -> None:
     leak = LEAKS[name]
     scene = SCENES["backup"][2 if leak.kind == "token" else 0]
-    _, hits = stage.run(replace(scene, prepare=_anew) if scene.code == 0 else scene, leak=name)
+    how = {"strike": ["crash with a value", 1]} if name == UNVEILED else {}
+    _, hits = stage.run(replace(scene, prepare=_anew) if scene.code == 0 else scene, leak=name, **how)
     assert any(hit[:2] == (leak.kind, leak.form) and leak.place in hit[2] for hit in hits), hits
 
 

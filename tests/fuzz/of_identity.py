@@ -9,8 +9,8 @@ from made_logs import entries_of
 from reading import Making, Target, refused
 from specimens import Specimens
 
-from antsmem.core import age, canonical
-from antsmem.identity import epochs, escrow, keystore, log, recovery, waivers
+from antsmem.core import age
+from antsmem.identity import epochs, escrow, keystore, log, recovery
 
 
 def _identity_log(s: Specimens) -> Target:
@@ -70,22 +70,10 @@ def _kit(s: Specimens) -> Target:
     return Target([s.kit.text().encode()], read)
 
 
-def _waivers(s: Specimens) -> Target:
-    rows = [canonical.loads(row, 1 << 20) for row in s.waivers.read_bytes().splitlines()]
-    trusted = [s.made.keystore.op_key.public]
-    return Target(
-        [s.waivers.read_bytes()],
-        lambda _: waivers.load_waivers(s.waivers, trusted, 0),
-        lambda dice: s.waived(mutants.of_value(dice, rows)),
-        at=s.waivers,
-    )
-
-
 IDENTITY: dict[str, Making] = {
     "identity log": _identity_log,
     "keystore": _keystore,
     "escrow": _escrow,
     "epoch file": _epoch,
     "recovery kit": _kit,
-    "waivers": _waivers,
 }

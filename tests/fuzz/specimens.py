@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -21,9 +19,7 @@ from antsmem.core import age, canonical, clock
 from antsmem.identity.entry import entry_hash, scid_of, with_proof
 from antsmem.identity.envelope import PAD_BYTES
 from antsmem.identity.multikey import base58_encode, multikey
-from antsmem.identity.scanner import Finding
 from antsmem.identity.signing import SigningKey
-from antsmem.identity.waivers import Waiver, add_waiver
 
 
 class Specimens:
@@ -52,11 +48,6 @@ class Specimens:
         (self.backup.workspace / "link").symlink_to("SOUL.md")
         self.hot = self.backup.back_up().snapshot
         self.cold = self.backup.back_up("cold").snapshot
-        self.waivers = place / "waivers.jsonl"
-        finding = Finding("github-token", 0, 40, bytes(16))
-        for path in (b"a.md", b"\xff.md"):
-            row = Waiver(path, finding.rule, finding.fingerprint, "why not", FRIDAY_NS, FRIDAY_NS + 10**15)
-            add_waiver(self.waivers, row, self.made.keystore.op_key, [self.made.keystore.op_key.public])
 
     @property
     def repository(self) -> Repository:
@@ -107,17 +98,3 @@ class Specimens:
     def zipped(self, data: bytes) -> bytes:
         """One zstd frame."""
         return zstandard.ZstdCompressor(level=1, write_checksum=True).compress(data)
-
-    def waived(self, rows: Iterable[Any]) -> bytes:
-        """`rows` of waivers, each signed and naming the one before."""
-        key, lines, before = self.made.keystore.op_key, [], "0" * 64
-        for row in rows:
-            if isinstance(row, dict):
-                body = {name: value for name, value in row.items() if name not in {"sig", "prev", "by"}}
-                body |= {"prev": before, "by": multikey(key.public)}
-                line = canonical.dumps({**body, "sig": key.sign(canonical.dumps(body)).hex()})
-            else:
-                line = canonical.dumps(row)
-            before = hashlib.sha256(line).hexdigest()
-            lines.append(line + b"\n")
-        return b"".join(lines)
