@@ -79,7 +79,7 @@ def open_escrow(data: Buffer, identities: Sequence[X25519Identity], log: Identit
     )
     fields.end()
     if escrow.scid != log.scid:
-        raise IntegrityError(f"escrow is of identity `{escrow.scid}`, not of `{log.scid}`")
+        raise IntegrityError(f"escrow is of identity `{escrow.scid[:60]}`, not of `{log.scid}`")
     log.op_key(opened.signer)
     return escrow
 

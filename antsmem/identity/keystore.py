@@ -144,11 +144,11 @@ def check_keystore(keystore: Keystore, log: IdentityLog) -> None:
     revoked. `RollbackError`: the log is older than, or another than, the one this host has seen.
     """
     if keystore.scid != log.scid:
-        raise IntegrityError(f"keystore is of identity `{keystore.scid}`, identity log of `{log.scid}`")
+        raise IntegrityError(f"keystore is of identity `{keystore.scid[:60]}`, identity log of `{log.scid}`")
     log.refuse_rollback(keystore.log_head)
     known = log.op_key(keystore.op_key.public)
     if known.host != keystore.host:
-        raise IntegrityError(f"keystore of host `{keystore.host}` holds the op key of host `{known.host}`")
+        raise IntegrityError(f"keystore of host `{keystore.host[:60]}` holds the op key of host `{known.host}`")
     if known.revoked:
         raise RetiredError(
             f"the op key of host `{keystore.host}` was revoked by version {known.until} of the identity log"
