@@ -19,6 +19,7 @@ from antsmem.core.errors import IntegrityError
 from antsmem.core.record import field, record
 from antsmem.core.spellings import spellings
 from antsmem.identity.fields import Fields
+from antsmem.identity.waivers import NONE, Waivers, remembered_waivers
 
 SCHEMA: Final = "antsmem.fingerprints/1"
 MIN_VALUE_BYTES: Final = 16
@@ -45,11 +46,13 @@ class Print:
 
 @record
 class Fingerprints:
-    """All prints of the agent's secrets. `left_out` names the values that have none."""
+    """All prints of the agent's secrets. `left_out` names the values that have none; `waivers` stood when
+    they were made."""
 
     key: bytes = field(repr=False)
     prints: tuple[Print, ...]
     left_out: tuple[str, ...]
+    waivers: Waivers = NONE
 
 
 class PrintSearch:
@@ -83,7 +86,7 @@ class PrintSearch:
 _RUN: Final = re.compile(rb"[A-Za-z0-9]{%d,}" % _ANCHOR_BYTES)
 
 
-def fingerprints_of(known: Sequence[tuple[str, bytes]], key: bytes) -> Fingerprints:
+def fingerprints_of(known: Sequence[tuple[str, bytes]], key: bytes, waivers: Waivers = NONE) -> Fingerprints:
     """The prints of values under their names; `key`: 32 secret bytes, those of the scanner."""
     prints, left_out = [], []
     for name, given in known:
@@ -91,7 +94,7 @@ def fingerprints_of(known: Sequence[tuple[str, bytes]], key: bytes) -> Fingerpri
         mine = list(_prints_of(name, value, key)) if _is_drawn(value) else []
         prints += mine
         left_out += [] if mine else [name]
-    return Fingerprints(key, tuple(prints), tuple(left_out))
+    return Fingerprints(key, tuple(prints), tuple(left_out), waivers)
 
 
 def _is_drawn(value: bytes) -> bool:
@@ -137,20 +140,31 @@ def write_fingerprints(path: Path, prints: Fingerprints) -> None:
         }
         for each in prints.prints
     ]
-    document = {"schema": SCHEMA, "key": prints.key.hex(), "prints": rows, "left_out": list(prints.left_out)}
+    document = {
+        "schema": SCHEMA,
+        "key": prints.key.hex(),
+        "prints": rows,
+        "left_out": list(prints.left_out),
+        "waivers": [
+            [path.hex(), rule, found.hex(), ends] for path, rule, found, ends in prints.waivers.standing()
+        ],
+    }
     write_file(path, [canonical.dumps(document)])
 
 
-def read_fingerprints(path: Path) -> Fingerprints:
-    """What `write_fingerprints` wrote; `NotFoundError` without it, `IntegrityError` if it is damaged."""
+def read_fingerprints(path: Path, now_ns: int) -> Fingerprints:
+    """What `write_fingerprints` wrote, with the waivers that have not ended by `now_ns`; `NotFoundError` without
+    it, `IntegrityError` if it is damaged."""
     data = read_file(path, _MAX_BYTES)
     try:
         fields = Fields(canonical.loads(data, _MAX_BYTES), "a file of fingerprints")
         fields.choice("schema", (SCHEMA,))
         key, rows, names = bytes.fromhex(fields.text("key")), fields.items("prints"), fields.items("left_out")
+        waived = [(bytes.fromhex(a), str(b), bytes.fromhex(c), str(d)) for a, b, c, d in fields.items("waivers")]
         fields.end()
-        return Fingerprints(key, tuple(map(_print, rows)), tuple(map(str, names)))
-    except (IntegrityError, ValueError):
+        waivers = remembered_waivers(waived, now_ns)
+        return Fingerprints(key, tuple(map(_print, rows)), tuple(map(str, names)), waivers)
+    except (IntegrityError, TypeError, ValueError):
         raise IntegrityError(f"`{path}` is damaged", hint=_HINT) from None
 
 

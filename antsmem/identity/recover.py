@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from antsmem.core import canonical
@@ -20,7 +20,7 @@ from antsmem.core.record import field, record, replace
 from antsmem.identity.anchor import head_to_json, sign_head
 from antsmem.identity.create import host_key_text, refuse_existing
 from antsmem.identity.document import check_host
-from antsmem.identity.epochs import first_number, new_epoch, open_epoch, seal_epoch
+from antsmem.identity.epochs import NewEpoch, first_number, new_epoch, open_epoch, seal_epoch
 from antsmem.identity.escrow import Escrow, open_escrow, seal_escrow
 from antsmem.identity.files import IdentityFiles, all_or_none
 from antsmem.identity.gate import Gated
@@ -95,11 +95,7 @@ def recover_identity(
     recovered = recover_host(before, kit, host, op_key.public, now_ns, retire=retire)
     opened, unreadable = _open_readable(saved.epochs, kit.identity)
     recipient, recovery = str(host_key.recipient), (str(kit.identity.recipient),)
-    taken = _names(saved.epochs) | _names(os.listdir(files.epochs) if files.epochs.is_dir() else ())
-    taken |= set(saved.destroyed)
-    # Keys of our own making to seal to: old epoch files do not say who made them.
-    number = first_number(recovered.log.hosts, host)
-    made = [new_epoch(tier, taken, recipient, recovery, now_ns, number) for tier in ("hot", "cold")]
+    made = _own_epochs(saved, files, (host, recipient, recovery), recovered.log, now_ns)
     keystore = Keystore(
         agent=_agent_name(kit, escrow),
         scid=before.scid,
@@ -129,6 +125,22 @@ def recover_identity(
         # Secrets have an escrow of their own, which every host can renew.
         sealed = seal_escrow(replace(keystore, secrets=()), recovered.commitment.next_key)
         return RecoveredIdentity(recovered.log, keystore, host_key, opened, unreadable, sealed, ledger)
+
+
+def _own_epochs(
+    saved: SavedIdentity,
+    files: IdentityFiles,
+    sealed_to: tuple[str, str, Sequence[str]],
+    log: IdentityLog,
+    now_ns: int,
+) -> list[NewEpoch]:
+    """Keys of our own making to seal to: old epoch files do not say who made them. `sealed_to`: the host's name,
+    its recipient, those of recovery."""
+    host, recipient, recovery = sealed_to
+    taken = _names(saved.epochs) | _names(os.listdir(files.epochs) if files.epochs.is_dir() else ())
+    taken |= set(saved.destroyed)
+    number = first_number(log.hosts, host)
+    return [new_epoch(tier, taken, recipient, recovery, now_ns, number) for tier in ("hot", "cold")]
 
 
 def _fingerprint_key(gated: Gated | None, escrow: Escrow | None) -> bytes:

@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import UsageError
 from antsmem.core.record import record
-from antsmem.identity.scanner import Finding
 
 if TYPE_CHECKING:
     from antsmem.identity.custody import Access, Custody
     from antsmem.identity.ledger import Row
+    from antsmem.identity.scanner import Finding
 
 MAX_DAYS: Final = 366
 _DAY_NS: Final = 86_400_000_000_000
@@ -47,6 +47,10 @@ class Waivers:
         """Whether `finding` may stand in the file at `path`, relative to the workspace."""
         return (path, finding.rule, finding.fingerprint) in self._standing
 
+    def standing(self) -> list[tuple[bytes, str, bytes, str]]:
+        """Path, rule, fingerprint and end of each."""
+        return [(*key, ends) for key, ends in sorted(self._standing.items())]
+
 
 NONE: Final = Waivers({})
 
@@ -66,6 +70,12 @@ def waivers_of(rows: Iterable[Row], now_ns: int) -> Waivers:
         if row.op == "waive" and max(now, row.time) < body["expires"]:
             standing[key] = str(body["expires"])
     return Waivers(standing)
+
+
+def remembered_waivers(rows: Iterable[tuple[bytes, str, bytes, str]], now_ns: int) -> Waivers:
+    """What `Waivers.standing` gave, as far as it has not ended by `now_ns`."""
+    now = utc_text(now_ns)
+    return Waivers({(path, rule, found): ends for path, rule, found, ends in rows if now < ends})
 
 
 def add_waivers(access: Access, waivers: Sequence[Waiver], now_ns: int) -> Custody:

@@ -20,7 +20,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from leaks import LEAKS
+from leaky import LEAKS
 from made_homes import Home
 from staging import later
 

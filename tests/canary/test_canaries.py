@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from canaries import Canary, Hunt, spellings
-from leaks import LEAKS, UNVEILED
+from leaky import LEAKS, UNVEILED
 from made_homes import TRACE, Home
 from memory import remove
 from planted import ENVIRONMENT, MAY, PASSPHRASE_KEY, TEXTS, canaries_of, copy, files_of, may

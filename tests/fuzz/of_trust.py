@@ -161,7 +161,7 @@ def _fingerprints(s: Specimens) -> Target:
     body = json.loads(path.read_bytes())
 
     def read(_: bytes) -> None:
-        found = fingerprints.read_fingerprints(path)
+        found = fingerprints.read_fingerprints(path, 0)
         Scanner(fingerprint_key=found.key, prints=found).scan(b"x wvH7-Zx9Q-rest-of-the-value y" * 20)
 
     return Target([path.read_bytes()], read, lambda dice: canonical.dumps(mutants.of_value(dice, body)), at=path)

@@ -68,7 +68,7 @@ def test_the_file_holds_nothing_of_the_values_and_comes_back(tmp_path: Path) -> 
     prints = fingerprints_of([("one", VALUE.encode()), ("two", ODD.encode()), ("pin", b"1234")], KEY)
     write_fingerprints(tmp_path / "state" / "prints", prints)
     data = (tmp_path / "state" / "prints").read_bytes()
-    assert read_fingerprints(tmp_path / "state" / "prints") == prints
+    assert read_fingerprints(tmp_path / "state" / "prints", 0) == prints
     assert not any(
         text in data for value in (VALUE, ODD) for text in (value.encode()[:8], value.encode().hex().encode())
     )
@@ -85,6 +85,6 @@ def test_what_could_be_guessed_is_left_out_and_named(value: str) -> None:
 def test_a_damaged_file_is_an_error(tmp_path: Path, data: bytes) -> None:
     (tmp_path / "prints").write_bytes(data)
     with pytest.raises(IntegrityError):
-        read_fingerprints(tmp_path / "prints")
+        read_fingerprints(tmp_path / "prints", 0)
     with pytest.raises(NotFoundError):
-        read_fingerprints(tmp_path / "nothing")
+        read_fingerprints(tmp_path / "nothing", 0)

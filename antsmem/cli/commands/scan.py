@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from antsmem.core.record import record
 from antsmem.identity.gitscan import Git, commit_of, open_git, scan_history, scan_staged
 from antsmem.identity.scan import Place, Scanned, Skip, scan_file, scan_tree
 from antsmem.identity.scanner import KEY_BYTES, Finding, Scanner
+from antsmem.identity.waivers import NONE, Waivers
 from antsmem.workspace.classes import Classifier
 
 _GIT = ("DIR", "INDEX_FILE", "WORK_TREE", "PREFIX", "OBJECT_DIRECTORY", "ALTERNATE_OBJECT_DIRECTORIES")
@@ -64,7 +66,7 @@ def scan(
     if staged and history:
         raise UsageError("--staged and --history are two scans")
     here = _workspace(ctx)
-    scanner, known = _scanner(ctx, here, remember)
+    scanner, known, standing = _scanner(ctx, here, remember)
     scanned, git, base = Scanned(), None, here or Path.cwd()
     if staged or history:
         git = _git(ctx, here, paths or [])
@@ -78,11 +80,11 @@ def scan(
         raise NotFoundError("there is no workspace here", hint="antsmem scan PATH")
     else:
         scan_tree(scanner, os.fsencode(here), b"", _rules(ctx, b""), scanned)
-    waivers = ctx.waivers() if known != "not" and scanned.places else None
+    waivers = standing() if scanned.places else NONE
     commits: dict[str, str] = {"": ""}
     found = []
     for place in scanned.places:
-        waived = waivers is not None and waivers.allows(_inside(here, base, place.path), _finding(place))
+        waived = waivers.allows(_inside(here, base, place.path), _finding(place))
         if git and history and place.object_id not in commits:
             commits[place.object_id] = commit_of(git, place.object_id)
         commit = commits.get(place.object_id, "")
@@ -97,13 +99,13 @@ def _workspace(ctx: Context) -> Path | None:
         return None
 
 
-def _scanner(ctx: Context, here: Path | None, remember: bool) -> tuple[Scanner, str]:
-    """The scanner and how it knows the agent's secrets."""
+def _scanner(ctx: Context, here: Path | None, remember: bool) -> tuple[Scanner, str, Callable[[], Waivers]]:
+    """The scanner, how it knows the agent's secrets, and what gives the waivers."""
     from antsmem.identity.fingerprints import fingerprints_of, read_fingerprints, write_fingerprints
 
     if here is None or not os.path.lexists(ctx.layout.identity_log):
         ctx.output.note("no agent here: looking only for what anybody's secrets look like")
-        return Scanner(fingerprint_key=os.urandom(KEY_BYTES)), "not"
+        return Scanner(fingerprint_key=os.urandom(KEY_BYTES)), "not", lambda: NONE
     kept = ctx.agent_state / "fingerprints.json"
     try:
         scanner = ctx.scanner()
@@ -111,19 +113,19 @@ def _scanner(ctx: Context, here: Path | None, remember: bool) -> tuple[Scanner, 
         if remember:
             raise
         try:
-            prints = read_fingerprints(kept)
+            prints = read_fingerprints(kept, ctx.now_ns)
         except NotFoundError:
             ctx.output.warn("the keystore is locked: looking only for what anybody's secrets look like")
             ctx.output.note("`antsmem scan --remember`, where it can be opened, makes later scans find them")
-            return Scanner(fingerprint_key=os.urandom(KEY_BYTES)), "not"
+            return Scanner(fingerprint_key=os.urandom(KEY_BYTES)), "not", lambda: NONE
         _not_searched(ctx, prints.left_out)
-        return Scanner(fingerprint_key=prints.key, prints=prints), "locked"
+        return Scanner(fingerprint_key=prints.key, prints=prints), "locked", lambda: prints.waivers
     if remember:
         known = [(secret.name, secret.value) for secret in ctx.keystore.secrets if secret.value]
-        made = fingerprints_of(known, ctx.keystore.fingerprint_key)
+        made = fingerprints_of(known, ctx.keystore.fingerprint_key, ctx.waivers())
         write_fingerprints(kept, made)
         _not_searched(ctx, made.left_out)
-    return scanner, "open"
+    return scanner, "open", ctx.waivers
 
 
 def _not_searched(ctx: Context, names: tuple[str, ...]) -> None:
