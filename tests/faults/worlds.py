@@ -115,7 +115,7 @@ class World:
                 traceback.print_exc()
                 code = 1
             sys.stdout.flush()
-        return Ran(code, out.getvalue().decode(), err.getvalue())
+        return Ran(code, out.getvalue().decode(), err.getvalue().decode())
 
     def must(self, now_ns: int, *words: str) -> str:
         """Run a command that has to succeed."""
@@ -271,12 +271,13 @@ def _at(now_ns: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _captured() -> Iterator[tuple[io.BytesIO, io.StringIO]]:
-    out, err, umask = io.BytesIO(), io.StringIO(), os.umask(0o077)
-    text = io.TextIOWrapper(out, write_through=True)
+def _captured() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
+    out, err, umask = io.BytesIO(), io.BytesIO(), os.umask(0o077)
+    texts = [io.TextIOWrapper(each, write_through=True) for each in (out, err)]
     try:
-        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(texts[0]), contextlib.redirect_stderr(texts[1]):
             yield out, err
     finally:
-        text.detach()
+        for text in texts:
+            text.detach()
         os.umask(umask)
