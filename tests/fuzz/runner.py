@@ -142,7 +142,7 @@ def fuzz(name: str, seed: int, seconds: float, first: int) -> dict[str, Any]:
 
 
 def _peak_mib() -> int:
-    """The largest resident set so far. Linux's `ru_maxrss` begins with that of the process that started this one."""
+    """The largest resident set so far. Linux lets `ru_maxrss` begin with that of the parent."""
     with suppress(OSError):
         for line in Path("/proc/self/status").read_text().splitlines():
             if line.startswith("VmHWM:"):
