@@ -62,12 +62,6 @@ class Tree:
             for what, (path, count) in self._lost.items()
         ]
 
-    def absorb(self, other: Tree) -> None:
-        """Take over what `other`, another writer below the same root, could not do."""
-        self.unmade |= other.unmade
-        for what, (path, count) in other._lost.items():
-            self._lost[what] = (self._lost.get(what, (path, 0))[0], self._lost.get(what, (path, 0))[1] + count)
-
     def folder(self, path: bytes, keep: int = -1) -> int:
         """A descriptor of the directory `path`, open until the next call; the next call can spare one: `keep`."""
         if not path or path == ROOT:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+import queue
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from blake3 import blake3
@@ -19,7 +21,10 @@ if TYPE_CHECKING:
 Want: TypeAlias = tuple[Entry, int]
 """A file and the offset at which an object stands in it."""
 
-_WORKERS: Final = 2
+_Objects: TypeAlias = Iterable[tuple[bytes, memoryview]] | IntegrityError
+
+_FETCHERS: Final = 2
+_AHEAD: Final = 3
 _FEW: Final = 8
 """So few objects are wanted of a pack that it is not read to its end."""
 
@@ -34,33 +39,76 @@ def unpack(
 ) -> list[tuple[bytes, AntsmemError]]:
     """Fetch `packs`, verify their objects and write those in `wants` below the root of `tree`, which learns what
     its file system could not hold. Zero blocks of the paths in `sparse` stay holes. Returns the digests that could
-    not be had, with why."""
-    todo = sorted(packs, key=lambda pack: -packs[pack])
+    not be had, with why.
+
+    Threads fetch and open packs, the caller's thread alone writes: files are many short calls, and two threads at
+    them would mostly wait for each other."""
     got: dict[bytes, str] = {}
-    bad: dict[str, AntsmemError] = {}
-    writers: list[Tree] = []
-
-    def work(crew: Crew) -> None:
-        with Tree(tree.root) as own:
-            writers.append(own)
-            while not crew.failed:
-                try:
-                    pack = todo.pop()
-                except IndexError:
-                    return
-                try:
-                    few = wants if packs[pack] < _FEW else ()
-                    _write_pack(read_pack(repository, pack, few), pack, wants, own, sparse, got)
-                except IntegrityError as error:
-                    bad[pack] = error
-                progress("packs", len(packs) - len(todo), len(packs))
-
-    Crew(work, min(_WORKERS, len(packs))).wait()
-    for own in writers:
-        tree.absorb(own)
+    bad: list[AntsmemError] = []
+    with _Fetched(repository, packs, wants) as fetched:
+        for number, (pack, objects) in enumerate(fetched, 1):
+            try:
+                if isinstance(objects, IntegrityError):
+                    raise objects
+                _write_pack(objects, pack, wants, tree, sparse, got)
+            except IntegrityError as error:
+                bad.append(error)
+            progress("packs", number, len(packs))
     lost = IntegrityError("an object is not in the pack that the index names")
-    first = next(iter(bad.values()), lost)
+    first = bad[0] if bad else lost
     return [(digest, first) for digest in wants if digest not in got]
+
+
+class _Fetched:
+    """The packs as they come, opened; the next ones are fetched meanwhile, `_AHEAD` at most."""
+
+    def __init__(
+        self, repository: Repository, packs: Mapping[str, int], wants: Mapping[bytes, Sequence[Want]]
+    ) -> None:
+        self._repository = repository
+        self._packs = packs
+        self._wants = wants
+        self._todo = sorted(packs, key=lambda pack: -packs[pack])
+        self._ready: queue.SimpleQueue[tuple[str, _Objects] | None] = queue.SimpleQueue()
+        self._room = threading.Semaphore(_AHEAD)
+        self._left = False
+        self._crew = Crew(self._fetch, min(_FETCHERS, len(packs)))
+
+    def __enter__(self) -> _Fetched:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._left = True
+        for _each in range(_FETCHERS):
+            self._room.release()
+        self._crew.wait()
+
+    def __iter__(self) -> Iterator[tuple[str, _Objects]]:
+        for _ in self._packs:
+            item = self._ready.get()
+            if item is None:  # a fetcher gave up: its failure comes with leaving
+                return
+            yield item
+            del item  # it is large
+            self._room.release()
+
+    def _fetch(self, crew: Crew) -> None:
+        try:
+            while True:
+                self._room.acquire()
+                if self._left or crew.failed or not self._todo:
+                    return
+                pack = self._todo.pop()
+                few = self._wants if self._packs[pack] < _FEW else ()
+                try:
+                    self._ready.put((pack, read_pack(self._repository, pack, few)))
+                except IntegrityError as error:
+                    self._ready.put((pack, error))
+        except BaseException:
+            self._ready.put(None)
+            raise
+        finally:
+            self._room.release()  # for the other, so that it sees the end as well
 
 
 def _write_pack(
@@ -83,8 +131,7 @@ def _write_pack(
         if odd:
             wrong.append(f"`{shown(odd[0].path)}` has another size than its manifest line says")
             continue
-        if got.setdefault(digest, pack) != pack:  # another pack has it too, and another thread was faster
-            continue
+        got[digest] = pack
         for entry, offset in targets:
             if entry.kind == b"f":
                 tree.write_file(entry, data)
