@@ -69,7 +69,7 @@ _ITEM: Final = re.compile(r"([ \t]*)(?:[-*+•]|\d{1,9}[.)])(?:[ \t]+(.*))?")
 _BOX: Final = re.compile(r"\[([ xX~!/-])\](?:[ \t]+(.*))?")
 _FENCE: Final = re.compile(r"[ \t]*(?:(?:[-*+•]|\d{1,9}[.)])[ \t]+)?(`{3,}|~{3,})(.*)")
 _RULES: Final = ("-", "*", "_", "=")
-_HASHED: Final = re.compile(r"[ \t]*#+[ \t]*(?:[-*+]|\d{1,3}[.)]|\[[ xX]\])[ \t]+\S.*")
+_HASHED: Final = re.compile(r"[ \t]*#+(?:[ \t]*[-*+]|\d{1,3}[.)]|\[[ xX]\])[ \t]+\S.*")
 _TABLE_RULE: Final = re.compile(r"[ \t]*\|[ \t:|-]*")
 
 
