@@ -35,6 +35,7 @@ COMMANDS = {
     "waive": "waive",
     "log": "log",
     "status": "status",
+    "heartbeat": "heartbeat",
     "config": "config",
     "identity": "identity",
     "relay": "relay",

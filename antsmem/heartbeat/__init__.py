@@ -1,1 +1,1 @@
-"""Layer 3: the heartbeat: HEARTBEAT.md, schedules, the journal of what was done, effects that happen once."""
+"""Layer 3, autonomy: work that resumes after a restart, and effects that never happen twice."""

@@ -1,4 +1,4 @@
-"""The front matter of a HEARTBEAT.md: `heartbeat: 1`, `tz`, `base` and `quiet`; one without the first is not ours."""
+"""The front matter of a HEARTBEAT.md: `heartbeat: 1`, `tz`, `base`, `quiet`; without the first it is not ours."""
 
 from __future__ import annotations
 

@@ -216,7 +216,7 @@ class _Reader:
         return end
 
     def claim(self, index: int) -> int | None:
-        """Make the item a task of its own if it has a tag or does not run: behind which line it ends, else None."""
+        """Make the item a task if it has a tag or does not run: behind which line it ends, else None."""
         line = self.lines[index]
         paragraph = index + 1
         while paragraph < len(self.lines) and self.lines[paragraph].kind is Kind.TEXT:
@@ -343,6 +343,8 @@ def _fault(schedule: Schedule, zone: Zone) -> str:
 def _zone_fault(zone: Zone) -> str:
     from antsmem.workspace.humantime import zone_of
 
+    if not zone.name:
+        return "nobody says which time zone: write it into USER.md, as `Time zone: Europe/Lisbon`"
     try:
         zone_of(zone.name)
     except ConfigError as error:

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Final
 
+from antsmem.core.clock import parse_file_stamp, utc_text
 from antsmem.core.errors import UsageError
 from antsmem.heartbeat.schedule import DAY, HOUR, Cron, Days, Every, Once, Schedule, Tick
 from antsmem.workspace.humantime import utc_offset, zone_of
@@ -83,15 +84,17 @@ def latest_slot(schedule: Schedule, zone: str, after: int, until: int, anchor: i
 
 def once_slot(schedule: Once, zone: str, anchor: int) -> int:
     """The slot of a task that happens once."""
-    if schedule.at is None:
-        return anchor
-    wall = wall_seconds(schedule.at)
-    found = zone_of(zone)
-    offsets = [utc_offset(found, wall - DAY), utc_offset(found, wall + DAY)]
+    return anchor if schedule.at is None else instant_of(zone_of(zone), wall_seconds(schedule.at))
+
+
+def instant_of(zone: tzinfo, wall: int) -> int:
+    """When the wall clock in `zone` shows `wall`, seconds since 1970 on that clock: the first time it does, or the
+    first instant after it was skipped."""
+    offsets = (utc_offset(zone, wall - DAY), utc_offset(zone, wall + DAY))
     for slot in sorted(wall - offset for offset in offsets):
-        if slot + utc_offset(found, slot) == wall:
+        if slot + utc_offset(zone, slot) == wall:
             return slot
-    return next(start for start, _, _ in _stretches(found, wall - DAY, wall + DAY) if start > wall - DAY)
+    return next(start for start, _, _ in _stretches(zone, wall - DAY, wall + DAY) if start > wall - DAY)
 
 
 def wall_seconds(text: str) -> int:
@@ -108,11 +111,16 @@ def wall_seconds(text: str) -> int:
 
 
 def slot_text(seconds: int) -> str:
-    """`2026-11-20T09:00Z`: a slot as part of a key; seconds only where it has some."""
-    import time
+    """`2026-11-20T09:00:00Z`: a slot as part of a key; sorts by time."""
+    return f"{utc_text(seconds * NANO)[:-5]}Z"
 
-    form = "%Y-%m-%dT%H:%MZ" if seconds % 60 == 0 else "%Y-%m-%dT%H:%M:%SZ"
-    return time.strftime(form, time.gmtime(seconds))
+
+def parse_slot(text: str) -> int:
+    """The slot that `slot_text` wrote; `ValueError` for anything else."""
+    seconds = parse_file_stamp(f"{text.replace('-', '').replace(':', '')[:-1]}.000Z") // NANO
+    if slot_text(seconds) != text:
+        raise ValueError(text)
+    return seconds
 
 
 def _placed(schedule: Days | Cron, zone: tzinfo, start: int, end: int) -> Iterator[int]:
