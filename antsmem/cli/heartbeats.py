@@ -25,7 +25,7 @@ class HeartbeatFile:
 
 
 def read_heartbeat(ctx: Context) -> HeartbeatFile:
-    """Read the file. Larger than 256 KiB, or no regular file, is a `UsageError`."""
+    """Read the file. Larger than 128 KiB, or no regular file, is a `UsageError`."""
     try:
         data = read_file(ctx.layout.root / NAME, MAX_BYTES)
     except NotFoundError:

@@ -224,7 +224,9 @@ def _agrees(rest: str, schedule: Schedule) -> bool:
 
 def _speaks_of_time(said: str, but: frozenset[str] = frozenset()) -> bool:
     words = set(_WORD.findall(said)) - but
-    return bool(words & phrases.WORDS or _RANGE.search(said) or any(sign in said for sign in phrases.SIGNS))
+    return bool(
+        words & phrases.WORDS or _RANGE.search(said) or any(sign in said for sign in {*phrases.SIGNS} - but)
+    )
 
 
 def _last_bracket(text: str) -> tuple[str, str]:

@@ -14,7 +14,7 @@ from typing import Final
 
 from antsmem.core.record import mutable_record, record
 
-MAX_BYTES: Final = 256 * 1024
+MAX_BYTES: Final = 128 * 1024
 """A larger file is not read: nothing that a person wrote by hand is."""
 
 

@@ -212,7 +212,7 @@ SIGNS: Final = "每毎周週次回曜~"
 
 AGREEING: Final = {
     "day": frozenset(_of("daily|nightly|diario|diaria|diariamente|taglich")),
-    "week": frozenset(_of("weekly|semanal|wochentlich")),
+    "week": frozenset(_of("weekly|semanal|wochentlich|周|週")),
     "month": frozenset(_of("monthly|mensual|mensal|monatlich")),
     "weekdays": frozenset(_of("weekday|weekdays")),
     "hour": frozenset(_of("hourly|stundlich")),

@@ -223,8 +223,9 @@ class _Reader:
             paragraph += 1
         if self.closed:
             return None
-        said = " ".join([line.said, *(each.said for each in self.lines[index + 1 : paragraph])])
-        rest, tag = split_tag(said)
+        rest, tag = split_tag(line.said)
+        if tag is None and paragraph > index + 1:  # it may stand at the end of an item that is wrapped
+            rest, tag = split_tag(" ".join(each.said for each in self.lines[index:paragraph]))
         off = state_of(rest, line.box)
         if tag is None and not off:
             return None

@@ -106,13 +106,14 @@ def duration_text(seconds: int) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """The seconds that `90s`, `15m`, `4h`, `1h30m`, `2d` or `1w` means. `ValueError` for anything else."""
+    """The seconds that `90s`, `15m`, `4h`, `1h30m`, `2d` or `1w` means. `ValueError` for anything else, and for 0."""
     if not _DURATION.fullmatch(text):
         raise ValueError(text)
     parts = _PART.findall(text)
-    if len({unit for _, unit in parts}) < len(parts):
+    seconds = sum(int(count) * _UNITS[unit] for count, unit in parts)
+    if not seconds or len({unit for _, unit in parts}) < len(parts):
         raise ValueError(text)
-    return sum(int(count) * _UNITS[unit] for count, unit in parts)
+    return seconds
 
 
 def cron_of(text: str) -> Cron | None:
