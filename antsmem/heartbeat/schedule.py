@@ -106,7 +106,7 @@ def duration_text(seconds: int) -> str:
 
 
 def parse_duration(text: str) -> int:
-    """The seconds that `90s`, `15m`, `4h`, `1h30m`, `2d` or `1w` means. `ValueError` for anything else, and for 0."""
+    """The seconds that `90s`, `15m`, `4h`, `1h30m`, `2d` or `1w` means. `ValueError` for all else, and for 0."""
     if not _DURATION.fullmatch(text):
         raise ValueError(text)
     parts = _PART.findall(text)

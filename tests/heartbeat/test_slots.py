@@ -2,7 +2,7 @@
 
 Method: an oracle that knows nothing of offsets and stretches walks over minutes, asks what the wall clock shows,
 and compares with the expression; its slots around every change of the clock from 2024 to 2032 are compared with
-ours. CI takes a sample of the changes and expressions of each of the 20 zones, ANTSMEM_SOAK=1 all, 200 expressions.
+ours. CI takes a sample of changes and expressions in each of 20 zones, ANTSMEM_SOAK=1 all, and 200 expressions.
 """
 
 from __future__ import annotations
@@ -171,7 +171,7 @@ def test_the_slots_around_a_change_are_those_of_a_walk_over_minutes(zone: str) -
 
 
 def test_an_oracle_that_ignores_changes_would_be_caught() -> None:
-    """The control: in Lisbon on the last Sunday of March 01:30 is skipped; to a clock without changes it is not."""
+    """The control: in Lisbon on the last Sunday of March 01:30 is skipped; where nothing changes it is not."""
     (change,) = [each for each in changes("Europe/Lisbon") if datetime.fromtimestamp(each, UTC).month == 3][:1]
     walls = walk("Europe/Lisbon", change - AROUND, change + AROUND)
     blind = [wall._replace(again=False) for wall in walls]
