@@ -11,7 +11,7 @@ from antsmem.core.record import record
 from antsmem.heartbeat.document import MAX_BYTES
 from antsmem.heartbeat.plan import Plan, Zone
 from antsmem.heartbeat.reading import read_plan
-from antsmem.heartbeat.zones import local_zone, zone_of_user
+from antsmem.heartbeat.zones import zone_of_user
 
 NAME = "HEARTBEAT.md"
 
@@ -34,8 +34,12 @@ def read_heartbeat(ctx: Context) -> HeartbeatFile:
 
 
 def zone(ctx: Context) -> Zone:
-    """The local time of the agent. Where nobody says, it is an error of whatever needs it."""
-    return local_zone(_user(ctx), _agent(ctx), host_zone(ctx)) or Zone("", "nobody")
+    """The local time of the agent: USER.md, else agent.yaml, else this host. Where nobody says, whatever needs it
+    is an error: UTC would be a guess. What is not asked is not read."""
+    for origin, asked in (("USER.md", _user), ("agent.yaml", _agent), ("host", host_zone)):
+        if name := asked(ctx):
+            return Zone(name, origin)
+    return Zone("", "nobody")
 
 
 def _user(ctx: Context) -> str | None:

@@ -28,6 +28,7 @@ HORIZON_SECONDS: Final = 10 * 366 * DAY
 """What does not happen within ten years counts as never."""
 
 _WINDOWS: Final = (2 * HOUR, 26 * HOUR, 40 * DAY, 400 * DAY, HORIZON_SECONDS)
+_END: Final = 250_000_000_000  # in the year 9892: what lies behind is a broken clock's
 _MONDAY: Final = 3  # 1 January 1970 was a Thursday
 
 
@@ -44,6 +45,8 @@ def slots_between(schedule: Schedule, zone: str, after: int, until: int) -> Iter
 def next_slot(schedule: Schedule, zone: str, after: int, anchor: int, base: int) -> int | None:
     """The first slot later than `after`; None for never. `anchor` is when the task was first seen, which `Every`
     counts from; `base` the length of a tick. `Once` has one slot, its time or else `anchor`."""
+    if after >= _END:
+        return None
     if isinstance(schedule, Tick):
         return (after // base + 1) * base
     if isinstance(schedule, Every):
@@ -71,7 +74,7 @@ def latest_slot(schedule: Schedule, zone: str, after: int, until: int, anchor: i
         slot = once_slot(schedule, zone, anchor)
         return slot if after < slot <= until else None
     reached = until
-    for window in _WINDOWS:
+    for window in _WINDOWS if after < until else ():
         start = max(after, until - window)
         last = None
         for last in slots_between(schedule, zone, start, reached):  # noqa: B007

@@ -141,9 +141,12 @@ def test_the_oldest_comes_first() -> None:
 
 
 def test_a_clock_that_was_ahead_is_named() -> None:
-    plan = plan_of("- a {id=a every=1h}\n")
-    decision = at(plan, NOON, a=Progress(NOON, NOON + 400 * DAY))
-    assert not decision.due and [task.id for task in decision.ahead] == ["a"]
+    plan = plan_of("- a {id=a every=1h}\n- b {id=b every=09:00}\n")
+    for years in (2, 5000, 1 << 40):
+        ahead = Progress(NOON, NOON + years * 365 * DAY)
+        decision = at(plan, NOON, a=ahead, b=ahead)
+        assert not decision.due and [task.id for task in decision.ahead] == ["a", "b"]
+        assert len(next_slots(plan, {"a": ahead, "b": ahead}, NOON * NANO, 3)) <= 3
 
 
 def test_grace_is_never_shorter_than_two_ticks() -> None:
