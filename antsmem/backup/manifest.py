@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from antsmem.core.errors import IntegrityError
+from antsmem.core.errors import IntegrityError, legible
 
 SQLITE_CHUNK: Final = 64 << 10
 FILE_CHUNK: Final = 1 << 20
@@ -199,6 +199,8 @@ def checked(listed: list[Entry]) -> list[Entry]:
             raise IntegrityError(f"the manifest names `{shown(path)}`, which lies outside of it")
         if slash and parent in {b"", ROOT}:  # `/x` and `./x` would be second names of `x`
             raise IntegrityError(f"the manifest names `{shown(path)}`, which lies outside of it")
+        if b"\0" in entry.link:
+            raise IntegrityError(f"the manifest links `{shown(path)}` to what no file system can name")
         if entry.kind == b"h" and kinds.get(entry.link) not in CHUNKED and kinds.get(entry.link) != b"f":
             raise IntegrityError(f"the manifest links `{shown(path)}` to what is not a file")
     return listed
@@ -206,7 +208,7 @@ def checked(listed: list[Entry]) -> list[Entry]:
 
 def shown(path: bytes) -> str:
     """A path for people: one line, whatever its bytes."""
-    return escape(path).decode()
+    return legible(escape(path).decode())
 
 
 def _in_ascii(name: bytes) -> bytes:

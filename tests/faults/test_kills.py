@@ -57,6 +57,8 @@ CONTROLS = [
     ("garbage-before-lists", "prune-at-once", ".packs"),
     ("plan-before-staging", "restore-in-place", "restoring/new"),
     ("writing-in-place", "restore-in-place", "plan.json"),
+    ("forgotten-rows", "secret-revoke", "ledger.age"),
+    ("writing-in-place", "secret-revoke", "keystore.age"),
 ]
 
 
