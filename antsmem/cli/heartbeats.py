@@ -1,4 +1,4 @@
-"""The workspace's HEARTBEAT.md as a plan: what every command of the heartbeat starts with. No key is needed."""
+"""The workspace's HEARTBEAT.md as a plan, without any key: where every command of the heartbeat starts."""
 
 from __future__ import annotations
 

@@ -15,7 +15,16 @@ from typing import Final
 from antsmem.core.record import record, replace
 from antsmem.heartbeat.plan import Plan, Task, grace_seconds
 from antsmem.heartbeat.schedule import DAY, MINUTE, Days, Every, Once, Tick
-from antsmem.heartbeat.slots import NANO, instant_of, latest_slot, next_slot, slot_text, slots_between
+from antsmem.heartbeat.slots import (
+    NANO,
+    instant_of,
+    latest_slot,
+    next_slot,
+    slot_text,
+    slots_between,
+    utc_offset,
+    zone_of,
+)
 
 MOST_CAUGHT_UP: Final = 10
 """How many missed slots `catchup=all` makes up for; older ones are skipped."""
@@ -216,8 +225,6 @@ def _quiet_until(plan: Plan, task: Task, at: int) -> int | None:
     """When the quiet hours end that hold the task at `at`; None where none do."""
     if plan.settings.quiet is None or task.options.urgent or plan.errors:
         return None
-    from antsmem.workspace.humantime import utc_offset, zone_of
-
     start, end = (minute * MINUTE for minute in plan.settings.quiet)
     zone = zone_of(plan.zone.name)
     wall = at + utc_offset(zone, at)

@@ -20,7 +20,7 @@ from antsmem.heartbeat.frontmatter import read_settings
 from antsmem.heartbeat.naming import made_id
 from antsmem.heartbeat.plan import Plan, Remark, Span, Task, Zone
 from antsmem.heartbeat.schedule import Cron, Every, Schedule, Tick
-from antsmem.heartbeat.slots import next_slot
+from antsmem.heartbeat.slots import next_slot, zone_of
 from antsmem.heartbeat.tags import PROSE_ID, Options, Tag, split_tag
 
 _PROSE: Final = -1
@@ -342,8 +342,6 @@ def _fault(schedule: Schedule, zone: Zone) -> str:
 
 
 def _zone_fault(zone: Zone) -> str:
-    from antsmem.workspace.humantime import zone_of
-
     if not zone.name:
         return "nobody says which time zone: write it into USER.md, as `Time zone: Europe/Lisbon`"
     try:

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Final
 from antsmem.core.clock import parse_file_stamp, utc_text
 from antsmem.core.errors import UsageError
 from antsmem.heartbeat.schedule import DAY, HOUR, Cron, Days, Every, Once, Schedule, Tick
-from antsmem.workspace.humantime import utc_offset, zone_of
 
 if TYPE_CHECKING:
     from datetime import tzinfo
@@ -30,6 +29,20 @@ HORIZON_SECONDS: Final = 10 * 366 * DAY
 _WINDOWS: Final = (2 * HOUR, 26 * HOUR, 40 * DAY, 400 * DAY, HORIZON_SECONDS)
 _END: Final = 250_000_000_000  # in the year 9892: what lies behind is a broken clock's
 _MONDAY: Final = 3  # 1 January 1970 was a Thursday
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone of that name, as `humantime` has it, which is imported where something has a time of day."""
+    from antsmem.workspace.humantime import zone_of as found
+
+    return found(name)
+
+
+def utc_offset(zone: tzinfo, instant: int) -> int:
+    """By how many seconds the wall clock in `zone` is ahead of UTC at `instant`."""
+    from antsmem.workspace.humantime import utc_offset as found
+
+    return found(zone, instant)
 
 
 def slots_between(schedule: Schedule, zone: str, after: int, until: int) -> Iterator[int]:

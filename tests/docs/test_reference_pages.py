@@ -178,6 +178,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         at.json("-C", "kevin", "prune"),
         at.json("-C", "kevin", "status"),
         at.json("-C", "kevin", "config", "show"),
+        *planned(at, workspace),
         *ways_back(at),
         *met(at),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
@@ -186,6 +187,17 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
     for document in printed:
         by_schema.setdefault(document.pop("schema"), []).append(document)
     return by_schema
+
+
+def planned(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
+    """What is printed about a HEARTBEAT.md with something of everything."""
+    (workspace / "HEARTBEAT.md").write_text(
+        "- look\n## Around 9:00\n- a {every=1h\n- b {once}\n- c {every=09:00}\n#- d\n"
+    )
+    plan = at.json("-C", "kevin", "heartbeat", "plan", code=2)
+    quiet = "---\nheartbeat: 1\nquiet: 22:00-07:00\n---\n- a {every=1h timeout=5m budget=1usd verify=x}\n"
+    (workspace / "HEARTBEAT.md").write_text(quiet)
+    return [plan, at.json("-C", "kevin", "heartbeat", "plan"), at.json("-C", "kevin", "heartbeat", "next")]
 
 
 def met(at: Terminal) -> list[dict[str, Any]]:
