@@ -66,12 +66,12 @@ def read_plan(data: bytes, zone: Zone) -> Plan:
     tasks = _named(made, reader.warnings)
     if reader.asks:
         first = reader.asks[0].number
-        tasks.insert(0, Task(PROSE_ID, first, (), "the text of the file", Tick(), here, "prose", prose))
+        tasks.append(Task(PROSE_ID, first, (), "the text of the file", Tick(), here, "prose", prose))
     if settings.quiet is not None and (fault := _zone_fault(here)):
         errors += (Remark(1, f"quiet hours: {fault}"),)
     warnings = [Remark(*warning) for warning in document.warnings] + reader.warnings
     return Plan(
-        tasks=tuple(tasks),
+        tasks=tuple(sorted(tasks, key=lambda task: task.line)),
         prose=prose,
         settings=settings,
         zone=here,
