@@ -32,7 +32,7 @@ _STATES: Final = {
     **dict.fromkeys(("done", "completed", "hecho", "feito", "erledigt", "完成", "已完成", "完了"), "done"),
 }
 _PRIORITIES: Final = {"high", "medium", "low", "active"}
-_STATE: Final = re.compile(r"\[([^\[\]]{1,40})\]")
+_STATE: Final = re.compile(r"\[([^\[\]]{1,40})\](?![(\[:])")  # not a link
 _ENTRY: Final = re.compile(r"[ \t]*-[ \t]+(?:name|interval|prompt)[ \t]*:")
 _FIELD: Final = re.compile(r"[ \t]*(?:-[ \t]+)?(name|interval|prompt)[ \t]*:[ \t]*(.*)")
 

@@ -170,7 +170,8 @@ def _one(plan: Plan, task: Task, mark: Progress, now: int) -> tuple[list[Slot], 
     late = [at for at in found if at not in good]
     skips = []
     if missed := _count(task, after, found[0] - 1, mark.anchor):
-        skips.append(Skip(task, found[0] - 1, missed, "missed"))
+        last = latest_slot(task.schedule, task.zone.name, after, found[0] - 1, mark.anchor, base)
+        skips.append(Skip(task, found[0] - 1 if last is None else last, missed, "missed"))
     if late:
         why = "missed" if task.options.catchup == "none" else "grace"
         skips.append(Skip(task, late[-1], len(late), why))
@@ -223,7 +224,7 @@ def _shifted(plan: Plan, task: Task, at: int) -> int:
 
 def _quiet_until(plan: Plan, task: Task, at: int) -> int | None:
     """When the quiet hours end that hold the task at `at`; None where none do."""
-    if plan.settings.quiet is None or task.options.urgent or plan.errors:
+    if plan.settings.quiet is None or task.options.urgent:
         return None
     start, end = (minute * MINUTE for minute in plan.settings.quiet)
     zone = zone_of(plan.zone.name)

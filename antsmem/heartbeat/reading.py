@@ -69,6 +69,7 @@ def read_plan(data: bytes, zone: Zone) -> Plan:
         tasks.append(Task(PROSE_ID, first, (), "the text of the file", Tick(), here, "prose", prose))
     if settings.quiet is not None and (fault := _zone_fault(here)):
         errors += (Remark(1, f"quiet hours: {fault}"),)
+        settings = replace(settings, quiet=None)
     warnings = [Remark(*warning) for warning in document.warnings] + reader.warnings
     return Plan(
         tasks=tuple(sorted(tasks, key=lambda task: task.line)),
@@ -315,20 +316,22 @@ class _Reader:
 def _named(tasks: list[Task], warnings: list[Remark]) -> list[Task]:
     """The tasks, each with an id of its own: a given one that is there twice is an error of the later task, a made
     one gets a number."""
-    seen: Counter[str] = Counter()
     given = {task.options.id for task in tasks}
+    taken: set[str] = set()
+    counts: Counter[str] = Counter()
     named = []
     for task in tasks:
-        seen[task.id] += 1
-        if (count := seen[task.id]) > 1 or (task.options.id is None and task.id in given):
-            twin = f"{task.id}-{max(count, 2)}"
-            if task.options.id is not None:
-                task = replace(task, id=twin, error=f"the id `{task.id}` is taken by an earlier task")  # noqa: PLW2901
-            else:
-                if not task.off:
-                    warnings.append(Remark(task.line, "says the same as an earlier task: give both an id"))
-                task = replace(task, id=twin)  # noqa: PLW2901
-        named.append(task)
+        name = task.id
+        while name in taken or (name in given and (task.options.id is None or name != task.id)):
+            counts[task.id] += 1
+            name = f"{task.id}-{counts[task.id] + 1}"
+        taken.add(name)
+        if name != task.id and task.options.id is not None:
+            named.append(replace(task, id=name, error=f"the id `{task.id}` is taken by an earlier task"))
+            continue
+        if name != task.id and not task.off:
+            warnings.append(Remark(task.line, "says the same as an earlier task: give both an id"))
+        named.append(replace(task, id=name) if name != task.id else task)
     return named
 
 

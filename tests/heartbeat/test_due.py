@@ -83,7 +83,7 @@ def test_the_newest_missed_slot_runs_once_and_the_others_are_named() -> None:
     decision = at(plan, NOON, a=Progress(NOON - 9 * DAY, NOON - 5 * DAY - HOUR))
     assert due(decision) == ["a@2026-11-20T11:00:00Z"]
     (skip,) = decision.skipped
-    assert (skip.why, skip.count, skip.last) == ("missed", 4, NOON - HOUR - 1)
+    assert (skip.why, skip.count, skip.last) == ("missed", 4, NOON - DAY - HOUR)
 
 
 def test_what_is_too_late_is_skipped_and_said() -> None:
@@ -131,6 +131,11 @@ def test_quiet_hours_may_pass_midnight() -> None:
     for hour, runs in ((21, True), (22, False), (23, False), (24, False), (30, False), (31, True)):
         decision = at(plan, NOON - 12 * HOUR + hour * HOUR)
         assert bool(decision.due) == runs and bool(decision.held) == (not runs)
+
+
+def test_quiet_hours_hold_although_something_else_is_wrong_with_the_file() -> None:
+    plan = plan_of("---\nheartbeat: 1\ncolour: red\nquiet: 11:00-13:30\n---\n- look\n")
+    assert plan.errors and not at(plan, NOON).due and at(plan, NOON).held
 
 
 def test_the_oldest_comes_first() -> None:

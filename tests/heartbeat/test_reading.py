@@ -26,6 +26,7 @@ from antsmem.heartbeat.tags import PROSE_ID, split_tag
 HOST = Zone("Europe/Lisbon", "host")
 
 PIECES = [
+    b"- a {id=a-2 every=1h}", b"- [done](link) x",
     b"# Title", b"## Every 4 hours", b"### Daily (9:00)", b"## A {id=a every=1h}", b"## A {id=a every=nope}",
     b"- [x] done", b"- item", b"  - deeper {every=2h}", b'- t {once at="2027-01-01 09:00"}', b"\ttabbed",
     b"```", b"~~~~", b"<!--", b"-->", b"- x <!-- y --> z", b"---", b"heartbeat: 1", b"tz: Asia/Tokyo",
@@ -274,6 +275,18 @@ def test_what_is_odd_is_said_with_its_line() -> None:
     assert warned.keys() == {2, 3, 5, 7}
     assert "commented out" in warned[2] and "UTF-8" in warned[3] and "behind a heading" in warned[5]
     assert "never ends" in warned[7] and [remark.line for remark in plan.offers] == [6]
+
+
+def test_a_link_is_no_state() -> None:
+    plan = read("- [done](https://example.org) read it\n- read [paused][1]\n- [paused] x\n")
+    assert [(task.line, task.off) for task in plan.tasks] == [(1, ""), (3, "paused")]
+
+
+def test_a_made_id_makes_way_for_given_ones() -> None:
+    plan = read("- a {id=a every=1h}\n- b {id=a every=1h}\n- c {id=a-2 every=1h}\n- d {id=a every=1h}\n")
+    assert [(task.id, bool(task.error)) for task in plan.tasks] == [
+        ("a", False), ("a-3", True), ("a-2", False), ("a-4", True),
+    ]  # fmt: skip
 
 
 def test_no_time_zone_is_an_error_and_never_utc() -> None:
