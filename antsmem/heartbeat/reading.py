@@ -19,7 +19,7 @@ from antsmem.heartbeat.document import WORK, Kind, Line, front_matter, read_docu
 from antsmem.heartbeat.frontmatter import read_settings
 from antsmem.heartbeat.naming import made_id
 from antsmem.heartbeat.plan import Plan, Remark, Span, Task, Zone
-from antsmem.heartbeat.schedule import Cron, Every, Schedule, Tick
+from antsmem.heartbeat.schedule import DAY, Cron, Every, Schedule, Tick
 from antsmem.heartbeat.slots import next_slot, zone_of
 from antsmem.heartbeat.tags import PROSE_ID, Options, Tag, split_tag
 
@@ -148,55 +148,49 @@ class _Reader:
         while self.stack and self.stack[-1].level >= line.level:
             self.stack.pop()
         said, tag = split_tag(line.said)
-        owner, below, end = self.owner, None, index + 1
-        if tag is None:
-            below = next(
-                (i for i in range(index + 1, len(self.lines)) if self.lines[i].kind is not Kind.BLANK), None
-            )
-            if below is not None and self.lines[below].kind is Kind.TEXT:
-                rest, directive = split_tag(self.lines[below].said)
-                if directive is not None and not rest and self.lines[below].said.startswith("@"):
-                    tag, end = directive, below + 1
-        title = without_state(said).strip(_MARKUP)
+        end = index + 1
+        if tag is None and (below := self.directive_below(index)) is not None:
+            tag, end = split_tag(self.lines[below].said)[1], below + 1
+        owner = self.owner if self.closed else self.gate(line, said, tag)
+        own = owner not in {self.owner, _PROSE}
+        title = self.drafts[owner].title if own else without_state(said).strip(_MARKUP)
         folded = plain(said)
-        if not self.closed:
-            found = self.gate(line, said, tag)
-            if found is not None:
-                title = found.title
-                owner = self.add(found)
-            elif (
-                tag is None and (reading := read_heading(said)) is not None and isinstance(reading.schedule, Tick)
-            ):
-                owner = _PROSE
-        inherited = self.stack[-1].active if self.stack else False
+        inherited = bool(self.stack) and self.stack[-1].active
         active = folded in ACTIVE or (inherited and folded not in FINISHED)
         self.owners[index:end] = [owner] * (end - index)
         self.stack.append(_Section(line.level, title, owner, active))
         return end
 
-    def gate(self, line: Line, said: str, tag: Tag | None) -> _Draft | None:
-        """The task that a heading makes of its section; None for none."""
-        off = state_of(said)
-        if self.nanobot and plain(said) in FINISHED:
-            off = "done"
-        if off:
-            draft = self.draft(line, said, tag, "heading")
-            draft.off = off
-            return draft
+    def directive_below(self, index: int) -> int | None:
+        """The first line with text below a heading, if that is `@heartbeat …` and nothing else."""
+        for place in range(index + 1, len(self.lines)):
+            line = self.lines[place]
+            if line.kind is not Kind.BLANK:
+                alone = line.kind is Kind.TEXT and line.said.startswith("@") and not split_tag(line.said)[0]
+                return place if alone else None
+        return None
+
+    def gate(self, line: Line, said: str, tag: Tag | None) -> int:
+        """The owner of the section below a heading: a new task, the prose, or whose it is anyway."""
         reading = read_heading(said)
+        draft = self.draft(line, reading.title if reading else said, tag, "heading")
+        draft.off = "done" if self.nanobot and plain(said) in FINISHED else state_of(said)
+        if draft.off:
+            return self.add(draft)
         if tag is not None:
-            draft = self.draft(line, reading.title if reading else said, tag, "heading")
             draft.schedule = tag.options.schedule or (reading.schedule if reading else self.inherited())
-            return draft
+            return self.add(draft)
         if reading is None:
             if time_like(said):
-                self.offers.append(Remark(line.number, f"`{_short(said)}` speaks of times: left to the agent"))
-            return None
+                self.offer(line, said)
+            return self.owner
         if isinstance(reading.schedule, Tick):
-            return None
-        draft = self.draft(line, reading.title, None, "heading")
+            return _PROSE
         draft.schedule = reading.schedule
-        return draft
+        return self.add(draft)
+
+    def offer(self, line: Line, said: str) -> None:
+        self.offers.append(Remark(line.number, f"`{_short(said)}` speaks of times: left to the agent"))
 
     def inherited(self) -> Schedule:
         """The schedule of the section here."""
@@ -264,9 +258,7 @@ class _Reader:
                     Remark(line.number, "a tag counts behind a heading or an item only: read as text")
                 )
         if line.kind is Kind.TABLE and time_like(line.text):
-            self.offers.append(
-                Remark(line.number, f"`{_short(line.text.strip())}` speaks of times: left to the agent")
-            )
+            self.offer(line, line.text.strip())
         if line.kind in WORK and self.owner == _PROSE:
             self.asked(line)
         return index + 1
@@ -279,10 +271,11 @@ class _Reader:
     def file_directive(self, line: Line, tag: Tag) -> None:
         """`@heartbeat every=30m` at the top: the length of a tick."""
         schedule = tag.options.schedule
-        if isinstance(schedule, Every) and not tag.error:
+        if isinstance(schedule, Every) and schedule.seconds <= DAY and not tag.error:
             self.base = schedule.seconds
         else:
-            self.warnings.append(Remark(line.number, f"not read: {tag.error or 'only `every` counts here'}"))
+            why = tag.error or "only `every` counts here, at most a day"
+            self.warnings.append(Remark(line.number, f"not read: {why}"))
 
     def owned(self) -> dict[int, list[Line]]:
         """The lines of each owner."""
