@@ -75,10 +75,10 @@ def read_heading(text: str) -> Reading | None:
         return None
     before, bracket = _last_bracket(text)
     said = _NUMBERED.sub("", plain(text), count=1)
-    whole = cron_of(text.strip(" `")) or cadence(said)
+    whole = _cron_in(text) or cadence(said)
     if whole is not None:
         return Reading(whole, text)
-    if (cron := cron_of(bracket.strip(" `"))) is not None:
+    if (cron := _cron_in(bracket)) is not None:
         return Reading(cron, before)
     found = _BRACKET.search(said)
     if found is None:
@@ -130,8 +130,13 @@ def cadence(said: str) -> Schedule | None:
     named = phrases.PERIODS.get(rest)
     if isinstance(named, Days) and named.span == "day":
         return Days(named.weekdays, minutes)
-    weekdays = _weekdays(rest)
+    weekdays = () if said in phrases.OTHER_MEANINGS else _weekdays(rest)
     return Days(weekdays, minutes) if weekdays else None
+
+
+def _cron_in(text: str) -> Schedule | None:
+    """`text` as cron, but not five stars: those are an ornament, or a good hotel."""
+    return cron_of(text.strip(" `")) if any(character.isdigit() for character in text) else None
 
 
 def _interval(said: str) -> Schedule | None:
@@ -146,6 +151,8 @@ def _interval(said: str) -> Schedule | None:
         return None
     found = _COUNTED.fullmatch(middle)
     if found is None or (seconds := phrases.UNITS.get(found[2] or found[4] or found[6])) is None:
+        return None
+    if not found[1] and len(middle) == 1 and middle.isascii():  # `every m` is no way to write a minute
         return None
     count = int(found[1] or phrases.COUNTS.get(found[3] or found[5], 0 if found[3] else 1))
     if not SHORTEST_SECONDS <= count * seconds <= LONGEST_SECONDS:
@@ -163,9 +170,7 @@ def _take_times(said: str) -> tuple[str, tuple[int, ...] | None]:
         return said, ()
     for one, other in pairwise(found):
         between = said[one.end() : other.start()].strip()
-        if between and between not in phrases.BETWEEN:
-            return said, None
-        if not between and other.start() == one.end():
+        if between not in phrases.BETWEEN:
             return said, None
     head, tail = said[: found[0].start()], said[found[-1].end() :]
     if (head and head[-1].isalnum() and head[-1].isascii()) or (tail and tail[0].isalnum() and tail[0].isascii()):

@@ -182,6 +182,9 @@ _NAMES: Final = (
 )
 DAYS: Final = {name: day for day, names in enumerate(_NAMES) for name in names.split("|")}
 
+OTHER_MEANINGS: Final = frozenset(_of("sun|sat|mon|wed", "segunda|terca|quarta|quinta|sexta"))
+"""Names of days that mean something else where they stand alone: a star, past tense, a second."""
+
 BEFORE_DAYS: Final = _of(
     "every|each|on|weekly on|weekly",
     "todos los|cada|los|el|semanal",
@@ -200,7 +203,7 @@ WORDS: Final = frozenset(
     _of(
         "every|each|hourly|daily|nightly|weekly|biweekly|fortnightly|monthly|yearly|annually|quarterly",
         "weekday|weekdays|weekend|weekends|times|twice|once|around|about|approx|approximately",
-        "except|between|until",
+        "except|between|until|since|last|updated|started|ended|ultima|ultimo|letzte|letzter",
         "cada|diario|diaria|diariamente|semanal|mensual|mensal|veces|vezes",
         "alle|jede|jeden|jeder|taglich|wochentlich|monatlich|stundlich",
     )

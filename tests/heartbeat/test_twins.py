@@ -8,6 +8,7 @@ above), `done`, `paused`, `empty` or `error`. Its last line says whether the pro
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -61,6 +62,14 @@ def test_there_are_enough_of_them_in_every_language() -> None:
     assert all(path.with_suffix(".expected").exists() for path in TWINS)
 
 
+def test_the_examples_of_the_reference_page_are_read() -> None:
+    page = (Path(__file__).parents[2] / "docs/reference/heartbeat.md").read_text("utf-8")
+    rows = page.partition("| form | examples |")[2].partition("\n\n")[0].splitlines()[2:]
+    examples = [found for row in rows for found in re.findall(r"``(.+?)``|`([^`]+)`", row.split("|", 2)[2])]
+    assert len(examples) > 20
+    assert [each for each in examples if read_heading(each[0] or each[1]) is None and each[1] != "*"] == []
+
+
 def test_the_table_decides() -> None:
     """The control: with an empty table of phrases nothing gates, so the twins would fail."""
     gating = [path for path in TWINS if "every 4h" in path.with_suffix(".expected").read_text("utf-8")]
@@ -69,3 +78,37 @@ def test_the_table_decides() -> None:
         patch.setattr("antsmem.heartbeat.reading.read_heading", lambda _said: None)
         plan = read_plan(gating[0].read_bytes(), Zone("UTC", "host"))
     assert [task.id for task in plan.tasks if task.runs] == [PROSE_ID]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "Segunda", "Quarta", "Sun", "Revisión (segunda)", "The sun (sun)", "* * * * *", "Hotel (* * * * *)",
+        "9:00 18:00", "Last check (14:30)", "Every m", "9:00-17:00", "Daily (except Sunday)", "Daily (Sunday)",
+        "Sunday (daily)", "Weekdays (every 2 hours)", "Daily at 8", "Every 2-3 days",
+        "1:1 9:00", "25:00", "9:60", "9:00ish", "(4h)",
+        "Week 3", "2026-11-20", "Every so often", "Monthly report (1st)", "Once", "Now", "3 veces al día", "Alle",
+        "毎", "每", "每天三次", "週に2〜3回", "Stand-up @ 9:00", "Every 4 hours at 9:00",
+        "Every 400 days", "every 4 hours or so",
+    ],
+)  # fmt: skip
+def test_what_may_mean_something_else_stays_prose(said: str) -> None:
+    assert read_heading(said) is None
+
+
+@pytest.mark.parametrize(
+    ("said", "schedule"),
+    [
+        ("toda segunda", "mon"), ("segunda 9:00", "mon 09:00"), ("Sun 9:00", "sun 09:00"),
+        ("segunda e quarta", "mon, wed"),
+        ("EVERY 4 HOURS", "every 4h"), ("*Every* **4 hours**:", "every 4h"), ("1. Daily", "daily"),
+        ("Daily tasks", "daily"),
+        ("🌙 Nightly clean-up (2am)", "daily 02:00"), ("Ｅｖｅｒｙ ４ ｈｏｕｒｓ", "every 4h"),
+        ("Cada media hora", "every 30m"),
+        ("9:00, 14:00 y 21:00", "daily 09:00, 14:00, 21:00"), ("12am", "daily 00:00"), ("12:30 pm", "daily 12:30"),
+        ("Every 24 hours", "every 1d"), ("Every day", "daily"), ("每天 9:00、21:00", "daily 09:00, 21:00"),
+    ],
+)  # fmt: skip
+def test_one_thing_is_read_in_all_its_spellings(said: str, schedule: str) -> None:
+    reading = read_heading(said)
+    assert reading is not None and schedule_text(reading.schedule) == schedule
