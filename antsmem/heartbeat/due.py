@@ -7,7 +7,7 @@ All instants are whole seconds since 1970 UTC unless their name says otherwise.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from heapq import merge
 from itertools import islice
 from typing import Final
@@ -136,17 +136,13 @@ def _order(slot: Slot) -> tuple[int, int]:
     return slot.at, slot.task.line
 
 
-def _coming(plan: Plan, task: Task, mark: Progress, now: int) -> list[Slot]:
-    """Slots of a task later than `now`, enough of them to fill a list."""
+def _coming(plan: Plan, task: Task, mark: Progress, now: int) -> Iterator[Slot]:
+    """The slots of a task later than `now`, without end where it has none."""
+    after = now if mark.high is None else max(now, mark.high)
     base = plan.settings.base_seconds
-    found: list[Slot] = []
-    after = max(now, now if mark.high is None else mark.high)
-    while (
-        len(found) < 50 and (at := next_slot(task.schedule, task.zone.name, after, mark.anchor, base)) is not None
-    ):
-        found.append(Slot(task, _shifted(plan, task, at), key_of(task, at)))
+    while (at := next_slot(task.schedule, task.zone.name, after, mark.anchor, base)) is not None:
+        yield Slot(task, _shifted(plan, task, at), key_of(task, at))
         after = at
-    return found
 
 
 def _one(plan: Plan, task: Task, mark: Progress, now: int) -> tuple[list[Slot], list[Skip]]:

@@ -19,12 +19,14 @@ from antsmem.heartbeat.document import WORK, Kind, Line, front_matter, read_docu
 from antsmem.heartbeat.frontmatter import read_settings
 from antsmem.heartbeat.naming import made_id
 from antsmem.heartbeat.plan import Plan, Remark, Span, Task, Zone
-from antsmem.heartbeat.schedule import DAY, Cron, Every, Schedule, Tick
-from antsmem.heartbeat.slots import next_slot, zone_of
+from antsmem.heartbeat.schedule import DAY, Every, Schedule, Tick
+from antsmem.heartbeat.slots import zone_of
 from antsmem.heartbeat.tags import PROSE_ID, Options, Tag, split_tag
 
 _PROSE: Final = -1
 _MARKUP: Final = " *_`:~#"
+MOST_TASKS: Final = 500
+"""How many tasks of a file can run: a wake looks at each, and no person writes more."""
 
 
 @mutable_record
@@ -93,6 +95,7 @@ class _Reader:
         self.offers: list[Remark] = []
         self.asks: list[Line] = []
         self.base: int | None = None
+        self.running = 0
         self.stack: list[_Section] = []
         headings = {plain(line.said) for line in lines if line.kind is Kind.HEADING}
         self.nanobot = bool(headings & ACTIVE)
@@ -291,6 +294,11 @@ class _Reader:
         if off == "empty" and draft.options != Options():
             self.warnings.append(Remark(draft.line, "has a tag, and nothing to do below it"))
         zone = Zone(draft.options.tz, "task") if draft.options.tz else here
+        error = ""
+        if not off:
+            self.running += 1
+            many = f"is more than {MOST_TASKS} tasks: not run" if self.running > MOST_TASKS else ""
+            error = many or draft.error or _fault(draft.schedule, zone)
         return Task(
             id=draft.options.id or made_id(draft.path, draft.title),
             line=draft.line,
@@ -302,7 +310,7 @@ class _Reader:
             spans=_spans(owned),
             options=draft.options,
             off=off,
-            error="" if off else draft.error or _fault(draft.schedule, zone),
+            error=error,
         )
 
 
@@ -330,11 +338,7 @@ def _named(tasks: list[Task], warnings: list[Remark]) -> list[Task]:
 
 def _fault(schedule: Schedule, zone: Zone) -> str:
     """What keeps a schedule from being computed."""
-    if isinstance(schedule, Tick | Every):
-        return ""
-    if isinstance(schedule, Cron) and next_slot(schedule, "UTC", 1_800_000_000, 0, 1) is None:
-        return f"`{schedule.expression}` does not happen within ten years"
-    return _zone_fault(zone)
+    return "" if isinstance(schedule, Tick | Every) else _zone_fault(zone)
 
 
 def _zone_fault(zone: Zone) -> str:

@@ -117,16 +117,18 @@ def parse_duration(text: str) -> int:
 
 
 def cron_of(text: str) -> Cron | None:
-    """`text` as five fields of cron, or None. At least one field must hold a `*`: five numbers may be anything."""
+    """`text` as five fields of cron, or None. At least one field must hold a `*`, because five numbers may be
+    anything, and it must happen within ten years."""
     fields = " ".join(text.lower().split())
     if "*" not in fields or not _CRON.fullmatch(fields):
         return None
-    from datetime import datetime
+    from datetime import datetime, timedelta
 
     from cronsim import CronSim, CronSimError  # only where there is cron: it costs a third of an idle wake
 
+    start = datetime(2026, 1, 1)
     try:
-        next(CronSim(fields, datetime(2026, 1, 1)))
+        first = next(CronSim(fields, start))
     except (CronSimError, StopIteration):
         return None
-    return Cron(fields)
+    return Cron(fields) if first - start < timedelta(days=3660) else None

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from antsmem.heartbeat.cadence import parse_every, read_heading
 from antsmem.heartbeat.document import MAX_BYTES
 from antsmem.heartbeat.plan import Plan, Task, Zone, text_of
-from antsmem.heartbeat.reading import read_plan
+from antsmem.heartbeat.reading import MOST_TASKS, read_plan
 from antsmem.heartbeat.schedule import Once, Schedule, Tick, parse_duration, schedule_text
 from antsmem.heartbeat.tags import PROSE_ID, split_tag
 
@@ -154,6 +154,7 @@ HOSTILE = {
     "blanks in a heading": b"# every " + b" " * (MAX_BYTES - 8),
     "times": b"# " + b"9:00, " * (MAX_BYTES // 6),
     "brackets": b"# " + b"(" * (MAX_BYTES - 2),
+    "rare cron": b"".join(b'- a {every="%d %d 29 2 *"}\n' % (n % 60, n // 60 % 24) for n in range(4000)),
     "stars": b"# " + b"* " * (MAX_BYTES // 2),
     "dashes": b"- - " * (MAX_BYTES // 4),
     "backticks": b"`" * MAX_BYTES,
@@ -175,6 +176,12 @@ def test_a_hostile_file_is_read_to_its_end(name: str) -> None:
     """Anything that grows with the square of 128 KiB would need hours."""
     with patience(PATIENCE_SECONDS):
         read(HOSTILE[name])
+
+
+def test_no_more_tasks_run_than_a_wake_can_look_at() -> None:
+    plan = read(b"- a {every=1h}\n" * (MOST_TASKS + 2))
+    assert [task.runs for task in plan.tasks] == [True] * MOST_TASKS + [False] * 2
+    assert "500" in plan.tasks[-1].error
 
 
 def test_what_does_not_end_is_noticed() -> None:
