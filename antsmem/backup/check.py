@@ -244,23 +244,32 @@ class _Check:
             return [str(error)]
         where = flattened(held)
         reach = Reach(self.repository, where)
+        packs_of: dict[bytes, set[str | None]] = {}  # of a part, which most snapshots share: None for what is lost
         problems = []
         for snapshot_id in live:
             try:
-                needed = reach.needed(snapshot_id)
+                parts = reach.parts(snapshot_id)
             except CannotUnlockError:
                 self.result.notes.append(f"snapshot `{snapshot_id}` is sealed to a key that is not here")
                 continue
             except (IntegrityError, NotFoundError) as error:
                 problems.append(f"snapshot `{snapshot_id}`: {error}")
                 continue
-            if missing := sum(digest not in where for digest in needed):
+            for name, digests in parts.items():
+                if name not in packs_of:
+                    packs_of[name] = set(map(where.get, digests))
+            needed = set().union(*map(packs_of.__getitem__, parts))
+            if None in needed:
+                missing = len(set().union(*parts.values()) - where.keys())
                 problems.append(f"snapshot `{snapshot_id}` has lost {missing} objects")
                 continue
-            for pack in listed.get(snapshot_id, held):  # several packs may hold an object: one of the list will do
-                needed.difference_update(held.get(pack, ()))
-            if unlisted := {where[digest] for digest in needed}:
-                problems.append(f"the pack list of snapshot `{snapshot_id}` lacks {len(unlisted)} packs")
+            listed_here = listed.get(snapshot_id, held)
+            if not needed.issubset(listed_here):  # several packs may hold an object: one of the list will do
+                rest = set().union(*parts.values())
+                for pack in listed_here:
+                    rest.difference_update(held.get(pack, ()))
+                if unlisted := {where[digest] for digest in rest}:
+                    problems.append(f"the pack list of snapshot `{snapshot_id}` lacks {len(unlisted)} packs")
         return problems
 
     def _cold(self, cold: Sequence[str], anchor: Anchor | None) -> None:

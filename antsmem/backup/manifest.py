@@ -147,18 +147,27 @@ def read_manifest(
     """The entries under the root object `root`, which has `lines` lines, checked: see `checked`. `fetch` gives an
     object's bytes. With `paths` (relative, clean) only those at, below and above them, and what they link to."""
     wanted, parts = set(paths), parse_object_list(fetch(root))
-    while True:
-        count, entries = 0, list[Entry]()
-        for digest in parts:  # one at a time: together they are as large as all entries
-            text = fetch(digest)
-            count += text.count(b"\n")
-            entries += _entries_about(text, wanted) if wanted else map(parse_line, text.splitlines())
-        if count != lines:
-            raise IntegrityError("the manifest has another length than its head says")
-        links = {entry.link for entry in entries if entry.kind == b"h"} - wanted
-        if not wanted or not links:
-            return checked(entries)
-        wanted |= links
+    if wanted:
+        text = b"".join(map(fetch, parts))
+        _require_lines(text.count(b"\n"), lines)
+        while True:
+            entries = _entries_about(text, wanted)
+            links = {entry.link for entry in entries if entry.kind == b"h"} - wanted
+            if not links:
+                return checked(entries)
+            wanted |= links
+    count, entries = 0, list[Entry]()
+    for digest in parts:  # one at a time: together they are as large as all entries
+        text = fetch(digest)
+        count += text.count(b"\n")
+        entries += map(parse_line, text.splitlines())
+    _require_lines(count, lines)
+    return checked(entries)
+
+
+def _require_lines(count: int, lines: int) -> None:
+    if count != lines:
+        raise IntegrityError("the manifest has another length than its head says")
 
 
 def _entries_about(text: bytes, paths: Collection[bytes]) -> list[Entry]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Final
 from antsmem.backup.pack import compress, decompress
 from antsmem.backup.readme import README
 from antsmem.backup.snapshot import HOT, Head, is_id, new_id
-from antsmem.backup.statement import Signer, open_statement, sign_statement
 from antsmem.backup.tombstones import DESTROYED, is_superseded, merged, names_in
 from antsmem.core import canonical
 from antsmem.core.errors import (
@@ -29,6 +28,7 @@ from antsmem.core.errors import (
 )
 from antsmem.core.record import field, record
 from antsmem.identity.multikey import parse_multikey
+from antsmem.identity.statement import Signer, open_statement, sign_statement
 
 if TYPE_CHECKING:
     from antsmem.backup.store import Store

@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Final
 
-from antsmem.backup.statement import Signer, open_statement, sign_statement
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import IntegrityError
 from antsmem.identity.epochs import check_epoch_name
 from antsmem.identity.keyfiles import DESTROYED_LIST, newest_set, set_number
+from antsmem.identity.statement import Signer, open_statement, sign_statement
 
 if TYPE_CHECKING:
     from antsmem.backup.repository import Keyring

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from antsmem.backup.statement import open_statement
 from antsmem.core import canonical
 from antsmem.core.errors import (
     AntsmemError,
@@ -51,6 +50,7 @@ from antsmem.identity.http_signature import NONCE_BYTES, Request, sign_request
 from antsmem.identity.multikey import parse_multikey
 from antsmem.identity.seen import Seen
 from antsmem.identity.signing import SigningKey
+from antsmem.identity.statement import open_statement
 
 _SMALL: Final = 64 << 10
 _INBOX: Final = 4 << 20

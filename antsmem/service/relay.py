@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from antsmem.backup.statement import open_statement, sign_statement
 from antsmem.core import canonical
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import AntsmemError, DiskError, IntegrityError
@@ -39,6 +38,7 @@ from antsmem.identity.http_signature import Request, SignedBy, verify_request
 from antsmem.identity.log import IdentityLog, parse_log
 from antsmem.identity.multikey import multikey
 from antsmem.identity.signing import SigningKey
+from antsmem.identity.statement import open_statement, sign_statement
 from antsmem.service.relay_store import Item, Refusal, RelayStore
 from antsmem.service.throttle import Throttle
 

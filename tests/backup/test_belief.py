@@ -20,7 +20,6 @@ from broken.hostile import ROOT, entry, head_of, lines_of, member
 from made_backups import Agent, Place, silent, tree_of, write
 
 from antsmem.backup import repository as repo
-from antsmem.backup import statement as statements
 from antsmem.backup.hot import back_up_hot
 from antsmem.backup.reader import open_snapshot
 from antsmem.backup.repository import Pin, create_repository, open_repository
@@ -39,6 +38,7 @@ from antsmem.core.errors import (
 )
 from antsmem.core.record import replace
 from antsmem.drivers.file import FileStore
+from antsmem.identity import statement as statements
 
 
 @pytest.fixture

@@ -9,11 +9,11 @@ import pytest
 from made_backups import Agent, Place
 
 from antsmem.backup import repository as repo
-from antsmem.backup import statement as statements
 from antsmem.backup.repository import read_state
 from antsmem.backup.snapshot import Head
 from antsmem.core import canonical
 from antsmem.core.errors import IntegrityError, UsageError
+from antsmem.identity import statement as statements
 
 
 @pytest.mark.parametrize("member", ["snapshots", "files", "sealed", "sequence", "head"])

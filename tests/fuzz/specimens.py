@@ -14,12 +14,12 @@ from made_backups import Agent, Place, write
 from made_logs import text_of, two
 
 from antsmem.backup.repository import Repository, read_head
-from antsmem.backup.statement import sign_statement
 from antsmem.core import age, canonical, clock
 from antsmem.identity.entry import entry_hash, scid_of, with_proof
 from antsmem.identity.envelope import PAD_BYTES
 from antsmem.identity.multikey import base58_encode, multikey
 from antsmem.identity.signing import SigningKey
+from antsmem.identity.statement import sign_statement
 
 
 class Specimens:

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antsmem.backup.statement import open_statement, sign_statement
 from antsmem.cli.commands.rotate import rotate
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
@@ -35,6 +34,7 @@ from antsmem.identity.handle import (
 )
 from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog, parse_log
 from antsmem.identity.multikey import multikey
+from antsmem.identity.statement import open_statement, sign_statement
 
 if TYPE_CHECKING:
     from antsmem.identity.document import Document
