@@ -112,6 +112,8 @@ def test_once_is_once_however_late() -> None:
     assert due(at(plan, NOON)) == ["a@#once", "b@#once"]
     done = Progress(NOON, NOON)
     assert due(at(plan, NOON + 99 * DAY, a=done, b=done)) == []
+    moved = plan_of('- a {id=a once at="2026-12-24 09:00"}\n')
+    assert due(at(moved, NOON + 99 * DAY, a=done)) == []
 
 
 def test_quiet_hours_hold_what_is_not_urgent_until_they_end() -> None:

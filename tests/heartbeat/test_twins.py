@@ -55,6 +55,17 @@ def test_a_file_is_read_as_it_is_meant(path: Path) -> None:
     assert not plan.errors
 
 
+def test_bytes_that_are_no_text_change_nothing_else() -> None:
+    """Some editors still write GBK: the word is lost, the times are not."""
+    path = next(path for path in TWINS if path.stem == "zh-01-every")
+    data = path.read_bytes()
+    broken = data.replace("邮箱".encode(), "邮箱".encode("gbk"))
+    assert broken != data
+    plans = [read_plan(each, Zone("UTC", "host")) for each in (data, broken)]
+    assert plans[0].reading == plans[1].reading
+    assert [remark.line for remark in plans[1].warnings] == [4]
+
+
 def test_there_are_enough_of_them_in_every_language() -> None:
     languages = [path.name[:2] for path in TWINS]
     assert len(TWINS) >= 40
