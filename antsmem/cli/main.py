@@ -38,6 +38,8 @@ COMMANDS = {
     "config": "config",
     "identity": "identity",
     "relay": "relay",
+    "once": "once",
+    "heartbeat": "effects",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 

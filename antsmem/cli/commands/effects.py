@@ -1,0 +1,92 @@
+"""`antsmem heartbeat log` and `resolve`: what was started, what became of it, and a person's word on it."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from antsmem.cli.context import Context
+from antsmem.cli.output import table
+from antsmem.core.errors import NotFoundError, UsageError
+from antsmem.heartbeat.journal import Health, Journal, Places
+
+app = typer.Typer(help="Work that resumes, and never happens twice.", no_args_is_help=True)
+
+
+@app.command()
+def log(
+    context: typer.Context,
+    key: Annotated[str, typer.Argument(help="Only this key.")] = "",
+    last: Annotated[int, typer.Option(min=0, help="Show so many records; 0 shows all.")] = 50,
+) -> None:
+    """Show the journal: every effect, what became of it, and why."""
+    ctx: Context = context.obj
+    journal = opened_journal(ctx)
+    entries = (entry for entry in journal.entries(key or None) if entry.kind == "state")
+    rows = [_row(entry.at, entry.body) for entry in deque(entries, last or None)]
+    if key and not rows:
+        raise NotFoundError(f"nothing is known of `{key}`", hint="antsmem heartbeat log")
+    document = {"entries": rows, "health": journal.health, "held": sorted(journal.open)}
+    ctx.output.result("heartbeat-log", document, lambda: table([_line(row) for row in rows]) or "nothing yet")
+    _warn(ctx, journal.health)
+    if journal.health.bad or journal.health.missing:
+        raise typer.Exit(3)
+
+
+@app.command()
+def resolve(
+    context: typer.Context,
+    key: Annotated[str, typer.Argument(help="The key.")],
+    word: Annotated[str, typer.Argument(help="done: it happened. redo: it did not. drop: never do it.")],
+) -> None:
+    """Say what became of an effect of which nobody knows."""
+    from antsmem.heartbeat.settle import WORDS, resolve_effect
+
+    ctx: Context = context.obj
+    said = next((known for known in WORDS if known == word), None)
+    if said is None:
+        raise UsageError(f"`{word}` is no word on an effect: there are {', '.join(WORDS)}")
+    result = resolve_effect(opened_journal(ctx), key, said, ctx.now_ns)
+    ctx.output.result("heartbeat-resolve", result, f"{key}: {result.before} → {result.state}")
+
+
+def opened_journal(ctx: Context) -> Journal:
+    """The workspace's journal; outside of any workspace this user's own."""
+    try:
+        layout = ctx.layout
+    except NotFoundError:
+        if ctx.options.workspace is not None:
+            raise
+        root = ctx.state_dir / "once"
+        return Journal(Places(root, root / "index"))
+    return Journal(Places(layout.journal.parent, layout.cache / "heartbeat"))
+
+
+def started_here(_ctx: Context, _journal: Journal, _key: str) -> tuple[int, Callable[[int], None]]:
+    """The epoch that this host holds, and what is to be called after each start."""
+    return 0, lambda _number: None
+
+
+def hint_for(key: str, state: str) -> str:
+    """What to type about a key that is not settled."""
+    if state in {"FAILED", "PLANNED"}:
+        return "the same command again tries again"
+    return f"find out whether it happened, then: antsmem heartbeat resolve {key} done|redo|drop"
+
+
+def _row(at: str, body: Any) -> dict[str, Any]:
+    names = ("key", "state", "why", "how", "exit", "run", "retry_at")
+    return {"at": at, **{name: body[name] for name in names if name in body}}
+
+
+def _line(row: dict[str, Any]) -> tuple[str, str, str, str]:
+    why = row.get("why") or row.get("how") or ""
+    return row["at"], row["state"], row["key"], f"{why} {row['exit']}" if row.get("exit") else why
+
+
+def _warn(ctx: Context, health: Health) -> None:
+    if health.bad or health.missing:
+        ctx.output.warn(f"the journal is damaged: {health.bad} bad lines, {health.missing} records are missing")
