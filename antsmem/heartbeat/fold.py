@@ -116,6 +116,8 @@ class Fold:
             self._state(entry)
         elif entry.kind == "fact" and entry.text("fact"):
             self.facts[entry.text("fact")] = self.size
+        elif entry.kind == "take-over":  # another host may have gone on with what was open
+            self._gap(entry.number, 0, False)
         elif entry.kind == "mark" and entry.text("task"):
             self.marks[entry.text("task")] = (entry.text("slot"), entry.count("failures"))
 

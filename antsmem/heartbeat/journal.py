@@ -1,7 +1,7 @@
 """The journal: what was started and what became of it, in lines that are only ever appended.
 
     journal/2026-11.jsonl    one file a month, begun with all of the month before that still counts
-    journal.lock             held while one process looks and appends: shortly
+    locks/journal.lock       held while one process looks and appends: shortly
     index                    a cache of the newest month, see `index.py`
 
 Any number of processes read without a lock. Who wants to append holds the lock, sees all that is there, decides,
@@ -13,7 +13,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
@@ -68,11 +68,13 @@ class Health:
 class Journal:
     """The journal at `places`, read as far as it is there. Nothing is made before something is appended."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, born: Callable[[str], None] = lambda _name: None) -> None:
+        """`born` is told the name of a journal that begins, before it does."""
         self.places = places
         self.sealed = ""
         """What was closed at the end of the journal by this run: `torn` (a record cut short) or `damage`."""
         self._fold = Fold()
+        self._born = born
         self._month = ""
         self._rest = b""
         self._held = False
@@ -166,7 +168,7 @@ class Journal:
             until = time.monotonic() + _WAIT_SECONDS
             while True:
                 try:
-                    stack.enter_context(locked(self.places.root / "journal.lock", "the journal is being written"))
+                    stack.enter_context(locked(self.places.locks / "journal.lock", "the journal is being written"))
                     break
                 except LockedError:
                     if time.monotonic() > until:
@@ -276,6 +278,8 @@ class Journal:
         carried = list(self._carried())
         before = self._fold
         name, number, prev = before.name or os.urandom(16).hex(), before.number, before.head or FIRST
+        if not number:
+            self._born(name)
         gaps = [[first, count, True] for first, count, whole in before.gaps if whole]
         header = {"kind": "month", "schema": SCHEMA, "journal": name, "carried": len(carried), "gaps": gaps[-64:]}
         data = []

@@ -54,13 +54,16 @@ class Effect:
 
 @record
 class Host:
-    """Where and when the work is done: `now_ns` tells the time, `draw` gives numbers in [0, 1), `epoch` is the one
-    that this host holds, `started` is told the journal's number after each start. `patient`: obey back-off."""
+    """Where and when the work is done: `now_ns` tells the time, `draw` gives numbers in [0, 1).
+
+    `enter` is asked before each start: the epoch that this host holds, or `RetiredError`. `started` is called when
+    it is recorded. `patient`: obey back-off, as a wake does.
+    """
 
     now_ns: Callable[[], int]
     draw: Callable[[], float]
-    epoch: int = 0
-    started: Callable[[int], None] = lambda _number: None
+    enter: Callable[[], int] = lambda: 0
+    started: Callable[[], None] = lambda: None
     patient: bool = False
     mask: Callable[[], Mask] | None = None
 
@@ -193,6 +196,7 @@ class _Work:
         return self._append("UNKNOWN", last, why=self._why(last))
 
     def _started(self, last: Entry | None) -> tuple[Entry, Run]:
+        epoch = self.host.enter()
         run = Run(self.journal.places.runs)  # first: where there is no room for its output, nothing is started
         now_ns = self.host.now_ns()
         lease_ns = int((self.effect.timeout_seconds + _MARGIN_SECONDS) * _NS)
@@ -200,7 +204,7 @@ class _Work:
             "attempt": (last.count("attempt") if last is not None else 0) + 1,
             "command": command_hash(self.effect.argv),
             "effect": self.effect.kind,
-            "epoch": self.host.epoch,
+            "epoch": epoch,
             "lease": utc_text(now_ns + lease_ns),
             "run": run.name,
             **_process(),
@@ -208,7 +212,7 @@ class _Work:
         # Two records for a key that is new: one that is damaged cannot hide that it was started (see `fold.py`).
         first = [self._body("PLANNED")] if last is None else []
         entry = self.journal.append(now_ns, *first, self._body("STARTED", **started))
-        self.host.started(entry.number)
+        self.host.started()
         return entry, run
 
     def _run(self, entry: Entry, run: Run) -> OnceResult:
@@ -216,7 +220,7 @@ class _Work:
         environment = {
             **effect.environment,
             "ANTSMEM_KEY": effect.key,
-            "ANTSMEM_FENCE": str(fence(self.host.epoch, entry.number)),
+            "ANTSMEM_FENCE": str(fence(entry.count("epoch"), entry.number)),
         }
         action = Action(
             effect.argv, environment, run.name, effect.timeout_seconds, self.lock, effect.stdin,

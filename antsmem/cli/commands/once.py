@@ -11,11 +11,12 @@ from typing import Annotated
 
 import typer
 
-from antsmem.cli.commands.effects import hint_for, opened_journal, started_here
+from antsmem.cli.commands.effects import hint_for, opened_journal, post
 from antsmem.cli.context import Context
 from antsmem.core import clock
 from antsmem.core.disk import read_file
 from antsmem.core.errors import UsageError
+from antsmem.core.record import replace
 from antsmem.heartbeat.fold import SETTLED
 from antsmem.heartbeat.once import Effect, Host, OnceResult, clean_key, content_key
 from antsmem.heartbeat.once import once as run_once
@@ -26,7 +27,7 @@ _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_SECONDS = 7 * 86400
 
 
-def once(  # noqa: PLR0913, PLR0917
+def once(  # noqa: PLR0913, PLR0917 - one parameter an option
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="The name of the effect: one key, one effect, for ever.")],
     command: Annotated[list[str], typer.Argument(help="The command, behind `--`.")],
@@ -59,8 +60,11 @@ def once(  # noqa: PLR0913, PLR0917
         wanted, tuple(command), kind, asking, _seconds(timeout), environment=ctx.environment,
         stdin=None if sys.stdin is None or sys.stdin.isatty() else 0,
     )  # fmt: skip
-    epoch, started = started_here(ctx, journal, wanted)
-    result = run_once(journal, what, Host(clock.now_ns, random.random, epoch, started))
+    here = post(ctx)
+    host = Host(clock.now_ns, random.random)
+    if here is not None:
+        host = replace(host, enter=lambda: here.require_active(journal), started=lambda: here.saw(journal))
+    result = run_once(journal, what, host)
     _show(ctx, result)
     if result.state not in SETTLED:
         raise typer.Exit(5 if result.state in {"FAILED", "PLANNED"} else 3)
