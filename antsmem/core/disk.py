@@ -90,12 +90,16 @@ def write_file(
 def append_file(path: AnyPath, data: Buffer) -> None:
     """Put `data` at the end of the file `path`, which must be there, by one write, and make it durable.
 
-    `DiskError` where the disk is full or failing: a part of `data` may then stand there.
+    Nobody else may append meanwhile: a write that does not fit is taken back. `DiskError` where the disk is full or
+    failing; if it fails while we wait for it, `data` may stand there or not.
     """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            if os.write(fd, data) != len(data):
+            size = os.fstat(fd).st_size
+            if (written := os.write(fd, data)) != len(data):
+                if written > 0:
+                    os.ftruncate(fd, size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(fd)
         finally:

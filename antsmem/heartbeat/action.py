@@ -113,9 +113,9 @@ def survivors(run: str, lock: int | None = None) -> tuple[int, ...]:
 
     They have its name in their environment, or the run lock, which this process has open as `lock`.
     """
-    wanted, found = f"ANTSMEM_RUN={run}".encode(), []
+    wanted, found, own = f"ANTSMEM_RUN={run}".encode(), [], os.getpid()
     try:
-        names = [name for name in os.listdir("/proc") if name.isdecimal() and int(name) != os.getpid()]
+        names = [name for name in os.listdir("/proc") if name.isdecimal() and int(name) != own]
     except OSError:
         return ()
     for name in names:

@@ -8,6 +8,7 @@ a key that is known, but not that of a key that is not.
 from __future__ import annotations
 
 import hashlib
+import os
 from typing import Any, Final
 
 from antsmem.core.record import field, mutable_record
@@ -66,6 +67,15 @@ class Fold:
         self.trailing += 1
         self.size += len(data) - 1
         return data[-1:]
+
+    def stands_in(self, fd: int) -> bool:
+        """Whether the open file `fd` still has the last line where it was seen."""
+        if not self.last:
+            return os.fstat(fd).st_size >= self.size
+        if self.trailing:
+            return False  # read again what is at the end: it may have been closed in the meantime
+        wanted = self.last + b"\n"
+        return os.pread(fd, len(wanted), self.size - len(wanted)) == wanted
 
     def mark(self, task: str) -> Mark:
         """What is known of `task`."""

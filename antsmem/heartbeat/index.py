@@ -44,13 +44,12 @@ def save_index(path: Path, month: Path, fold: Fold) -> None:
 
 def _ends_alike(month: Path, fold: Fold) -> bool:
     """Whether the last good line stands right before the end that the cache knows."""
-    wanted = fold.last + b"\n"
-    if not fold.last or fold.trailing:
+    if not fold.last:
         return False
     try:
         fd = os.open(month, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            return os.pread(fd, len(wanted), fold.size - len(wanted)) == wanted
+            return fold.stands_in(fd)
         finally:
             os.close(fd)
     except OSError:

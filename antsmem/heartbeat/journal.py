@@ -221,7 +221,7 @@ class Journal:
         except OSError as error:
             raise disk_error("read", self._path, error) from error
         try:
-            if os.fstat(fd).st_size < self._fold.size:  # cut short behind our back
+            if not self._fold.stands_in(fd):  # cut short behind our back: a write that did not fit was taken back
                 self._fold, self._cached = Fold(), 0
             rest, at = b"", self._fold.size
             while part := os.pread(fd, _PART_BYTES, at):

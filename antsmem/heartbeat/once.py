@@ -211,8 +211,12 @@ class _Work:
         }
         # Two records for a key that is new: one that is damaged cannot hide that it was started (see `fold.py`).
         first = [self._body("PLANNED")] if last is None else []
-        entry = self.journal.append(now_ns, *first, self._body("STARTED", **started))
-        self.host.started()
+        try:
+            entry = self.journal.append(now_ns, *first, self._body("STARTED", **started))
+            self.host.started()
+        except BaseException:
+            run.close()
+            raise
         return entry, run
 
     def _run(self, entry: Entry, run: Run) -> OnceResult:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Self
 
@@ -22,13 +22,19 @@ class Run:
         self.name = os.urandom(12).hex()
         self.folder = runs / self.name
         make_private_dir(self.folder)
-        self.stdout = _opened(self.folder / "stdout")
-        self.stderr = _opened(self.folder / "stderr")
+        with ExitStack() as stack:
+            self.stdout = stack.enter_context(_opened(self.folder / "stdout"))
+            self.stderr = _opened(self.folder / "stderr")
+            stack.pop_all()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the two files; their names stay."""
         self.stdout.close()
         self.stderr.close()
 

@@ -34,7 +34,9 @@ NASTY = {
 }
 
 
-def run(tmp_path: Path, code: str, seconds: float = 0.5, lock: int | None = None) -> tuple[Ended, bytes, bytes, str]:
+def run(
+    tmp_path: Path, code: str, seconds: float = 0.5, lock: int | None = None
+) -> tuple[Ended, bytes, bytes, str]:
     with Run(tmp_path) as files:
         argv = (sys.executable, "-S", "-E", "-c", code)
         what = Action(argv, {"PATH": os.environ["PATH"]}, files.name, seconds, lock)
@@ -81,7 +83,9 @@ def test_who_forgot_its_environment_is_known_by_the_lock(tmp_path: Path) -> None
 
 def test_endless_output_is_bounded_and_costs_no_memory(tmp_path: Path) -> None:
     size = 1 << 30 if os.environ.get("ANTSMEM_SOAK") == "1" else 100 << 20
-    code = f"import os\npart = b'x' * (1 << 20)\nfor _ in range({size >> 20}): os.write(1, part); os.write(2, b'y')"
+    code = (
+        f"import os\npart = b'x' * (1 << 20)\nfor _ in range({size >> 20}): os.write(1, part); os.write(2, b'y')"
+    )
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with Run(tmp_path) as files:
         what = Action((sys.executable, "-S", "-c", code), {}, files.name, 60)
@@ -95,7 +99,9 @@ def test_endless_output_is_bounded_and_costs_no_memory(tmp_path: Path) -> None:
 
 def test_a_full_disk_loses_output_not_the_effect(tmp_path: Path) -> None:
     with Run(tmp_path) as files, open("/dev/full", "r+b", buffering=0) as full:
-        what = Action(("sh", "-c", "echo lost; echo kept >&2; exit 7"), {"PATH": os.environ["PATH"]}, files.name, 60)
+        what = Action(
+            ("sh", "-c", "echo lost; echo kept >&2; exit 7"), {"PATH": os.environ["PATH"]}, files.name, 60
+        )
         ended, output = run_action(what, full, files.stderr)
         assert (ended.code, output.cut, output.stdout_bytes, output.stderr_bytes) == (7, True, 0, 5)
 
@@ -137,7 +143,9 @@ def test_a_mask_sees_every_part(tmp_path: Path) -> None:
             return self.held
 
     with Run(tmp_path) as files:
-        what = Action(("sh", "-c", "echo one; sleep 0.1; echo two"), {"PATH": "/usr/bin:/bin"}, files.name, 60, mask=Upper)
+        what = Action(
+            ("sh", "-c", "echo one; sleep 0.1; echo two"), {"PATH": "/usr/bin:/bin"}, files.name, 60, mask=Upper
+        )
         run_action(what, files.stdout, files.stderr)
         assert files.printed()[0] == b"ONE\nTWO\n"
 
