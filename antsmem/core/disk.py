@@ -90,8 +90,8 @@ def write_file(
 def append_file(path: AnyPath, data: Buffer) -> None:
     """Put `data` at the end of the file `path`, which must be there, by one write, and make it durable.
 
-    Nobody else may append meanwhile: a write that does not fit is taken back. `DiskError` where the disk is full or
-    failing; if it fails while we wait for it, `data` may stand there or not.
+    Nobody else may append meanwhile: a write that does not fit is taken back. `DiskError` where the disk is full
+    or failing; if it fails while we wait for it, `data` may stand there or not.
     """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)

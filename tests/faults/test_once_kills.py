@@ -1,9 +1,9 @@
 """Goal: `antsmem once` that is killed at any system call leaves an effect that happens exactly once.
 
 Method: SIGKILL at the entry of a system call of its own process, sent by strace, in eight situations under four
-policies. (The search for processes that were left behind reads all of /proc: of its calls, three count.) Afterwards the same command runs again until the effect is settled; where it is held, a person looks at the
-world and says what is true. The effect must then have happened once (`pure`: at least once), and be DONE. Sampled:
-the second run is killed too. Errors: a write that fails with ENOSPC or EIO must not count as done.
+policies. Afterwards the same command runs again until the effect is settled; where it is held, a person looks at
+the world and says what is true. The effect must then have happened once (`pure`: at least once), and be DONE.
+Sampled: the second run is killed too. Errors: a write that fails with ENOSPC or EIO must not count as done.
 """
 
 from __future__ import annotations
@@ -153,12 +153,7 @@ class Situation:
         self.reset()
         ran, calls = Tracer(self.environment).calls(self.argv(self.words()), every=True)
         assert ran.code in {0, 3, 5}, ran
-        own = [call for call in calls if call.thread == 0 and (not call.others or call.name in IDLE)]
-        seeking = [
-            call for call in own if "/proc/" in call.text or (call.name == "newfstatat" and "/fd/" in call.text)
-        ]
-        skipped = set(seeking[3:])
-        return [call for call in own if call not in skipped]
+        return [call for call in calls if call.thread == 0 and (not call.others or call.name in IDLE)]
 
     def settle(self) -> list[int]:
         """Run it again until it is settled, as a user would; the exit codes."""
