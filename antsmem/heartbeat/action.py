@@ -76,24 +76,23 @@ def run_action(action: Action, stdout: IO[bytes], stderr: IO[bytes]) -> tuple[En
     import subprocess
 
     pump = _Pump()
-    try:
-        process = subprocess.Popen(
-            action.argv,
-            stdin=subprocess.DEVNULL if action.stdin is None else action.stdin,
-            stdout=pump.writer(stdout, STDOUT_BYTES, action.mask),
-            stderr=pump.writer(stderr, STDERR_BYTES, action.mask),
-            env={**action.environment, "ANTSMEM_RUN": action.run},
-            pass_fds=() if action.lock is None else (action.lock,),
-            start_new_session=True,
-            cwd=action.folder,
-        )
-    except (OSError, ValueError) as error:
-        pump.close()
-        write_all(stderr.fileno(), f"{action.argv[0]}: {getattr(error, 'strerror', None) or error}\n".encode())
-        code = 126 if isinstance(error, PermissionError) else 127
-        return Ended(code, started=False), Output(0, 0, False)
+    # Made before it is started: an interrupt in between must find what it has to end.
+    process: subprocess.Popen[bytes] = subprocess.Popen.__new__(subprocess.Popen)
     ended = _Process(process, action)
     try:
+        try:
+            process.__init__(  # type: ignore[misc]
+                action.argv,
+                stdin=subprocess.DEVNULL if action.stdin is None else action.stdin,
+                stdout=pump.writer(stdout, STDOUT_BYTES, action.mask),
+                stderr=pump.writer(stderr, STDERR_BYTES, action.mask),
+                env={**action.environment, "ANTSMEM_RUN": action.run},
+                pass_fds=() if action.lock is None else (action.lock,),
+                start_new_session=True,
+                cwd=action.folder,
+            )
+        except (OSError, ValueError) as error:
+            return _not_started(action, error, stderr)
         late = not pump.until(time.monotonic() + action.timeout_seconds, ended)
         if late:
             ended.stop(pump)
@@ -106,6 +105,14 @@ def run_action(action: Action, stdout: IO[bytes], stderr: IO[bytes]) -> tuple[En
     code = process.returncode
     ran = Ended(code if code is not None and code >= 0 else None, max(-(code or 0), 0), late, True, ended.left())
     return ran, Output(pump.stored[0], pump.stored[1], pump.cut)
+
+
+def _not_started(action: Action, error: OSError | ValueError, stderr: IO[bytes]) -> tuple[Ended, Output]:
+    """As a shell would tell it: 126 for what may not be run, 127 for what is not there."""
+    said = f"{action.argv[0]}: {getattr(error, 'strerror', None) or error}\n"
+    with suppress(OSError):
+        write_all(stderr.fileno(), said.encode(errors="backslashreplace"))
+    return Ended(126 if isinstance(error, PermissionError) else 127, started=False), Output(0, 0, False)
 
 
 def survivors(run: str, lock: int | None = None) -> tuple[int, ...]:
@@ -133,8 +140,13 @@ def _has(name: str, wanted: bytes) -> bool:
 
 
 def _holds(name: str, lock: int) -> bool:
-    """Whether a process has our open file `lock`. It would have been handed on under the same number."""
+    """Whether a process was given our open file `lock`, which would be under the same number. One that opened the
+    lock by itself, to ask for it, will not hand it on."""
     try:
+        with open(f"/proc/{name}/fdinfo/{lock}", "rb") as lines:
+            flags = next((line.split()[1] for line in lines if line.startswith(b"flags:")), b"0")
+        if int(flags, 8) & os.O_CLOEXEC:
+            return False
         return os.path.samestat(os.stat(f"/proc/{name}/fd/{lock}"), os.fstat(lock))
     except FileNotFoundError:
         return False
@@ -152,7 +164,12 @@ class _Process:
         self._process, self._action = process, action
 
     def __call__(self) -> bool:
-        return self._process.poll() is not None
+        return self.pid is None or self._process.poll() is not None
+
+    @property
+    def pid(self) -> int | None:
+        """Its number, which is that of its group too; None before it is started."""
+        return getattr(self._process, "pid", None)
 
     def left(self) -> tuple[int, ...]:
         """What else it started and did not end."""
@@ -162,10 +179,12 @@ class _Process:
         """Whether nothing of it is left."""
         if not self():
             return False
-        if os.path.exists("/proc/self/environ"):  # a group may consist of the dead whom nobody has buried
+        if self.pid is None or os.path.exists(
+            "/proc/self/environ"
+        ):  # a group may consist of the dead whom nobody has buried
             return not self.left()
         try:
-            os.killpg(self._process.pid, 0)
+            os.killpg(self.pid, 0)
         except ProcessLookupError:
             return True
         except PermissionError:
@@ -174,9 +193,12 @@ class _Process:
 
     def signal(self, number: int) -> None:
         """Send a signal to the group, and to what has left the group."""
-        for send, pid in [(os.killpg, self._process.pid), *((os.kill, pid) for pid in self.left())]:
+        if self.pid is not None:
             with suppress(ProcessLookupError, PermissionError):
-                send(pid, number)
+                os.killpg(self.pid, number)
+        for pid in self.left():
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
 
     def stop(self, pump: _Pump) -> None:
         """End it and all that it started: SIGTERM, 10 s, SIGKILL."""

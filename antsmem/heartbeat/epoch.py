@@ -3,6 +3,7 @@
     workspace  .antsmem/heartbeat/epoch.json   "host H works in epoch N", signed; travels with the files
     host       <state>/<journal>.json          the epoch that this host holds, and whether it has retired
     host       <state>/<journal>.seen          the newest record that this host saw
+    host       <state>/<agent>.agent           that this host has worked for the agent
 
 A copy of the workspace on another host, or an older copy put back on this one, does not go with what the host
 knows, and starts nothing until a person lets it take over. A larger epoch than this host holds fences it off.
@@ -70,20 +71,27 @@ class Duty:
 
 @record
 class Post:
-    """This host's part: its memory in `folder`, and the agent's statement in `statement`."""
+    """This host's part: its memory in `folder`, and the agent's statement in `statement`.
+
+    `agent` is a name for the agent, fit for a file.
+    """
 
     folder: Path
     statement: Path
+    agent: str
 
     def born(self, journal: str) -> None:
         """A new journal begins here: this host holds epoch 0 of it."""
         self._write(journal, 0, retired=False)
+        write_file(self.folder / f"{self.agent}.agent", [journal.encode()])
 
     def standing(self, journal: Journal) -> tuple[Standing, int]:
         """Whether this host may start work, and the epoch that it holds."""
         epoch = self._stated()
         if not journal.number:
-            return ("copy", 0) if epoch else ("active", 0)
+            if epoch:
+                return "copy", 0
+            return ("older" if (self.folder / f"{self.agent}.agent").exists() else "active"), 0
         held = self._held(journal.name)
         if held is None:
             return "copy", 0

@@ -2,8 +2,8 @@
 
     python once_launcher.py NOW_NS [--advance THREAD:CALL:COUNT] WORDS…
 
-The search for processes that were left behind reads all of /proc, so that no two runs make the same calls: it finds
-nothing here. What it is good for, tests/heartbeat shows.
+The search for processes that were left behind reads all of /proc, so that no two runs make the same calls: here it
+finds nothing. What it is good for, tests/heartbeat shows.
 """
 
 from __future__ import annotations

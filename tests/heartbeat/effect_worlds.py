@@ -1,7 +1,7 @@
 """A world in which effects can be counted, and callers of `once` that are killed.
 
-The world is a file; an effect is a line in it. `settle` is what must be possible after any accident: call again until
-it is done, wait while it is busy, and where antsmem asks, answer truthfully.
+The world is a file; an effect is a line in it. `settle` is what must be possible after any accident: call again
+until it is done, wait while it is busy, and where antsmem asks, answer truthfully.
 """
 
 from __future__ import annotations

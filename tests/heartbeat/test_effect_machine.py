@@ -1,9 +1,9 @@
-"""Goal: no order of calls, crashes, clock jumps, damage to the end, and answers of the world repeats or loses an effect.
+"""Goal: no order of calls, crashes, clock jumps, and answers of the world repeats an effect or loses one.
 
 Method: a simulation of `once` and of the journal against a model of the world, without processes: an action is a
 function that may do its effect or not, and end, fail, time out, or die with its caller before, during or after.
-Several callers interleave, the clock jumps by up to months, the journal's tail is torn, writes fail. The invariants
-are looked at after each step. The seed is told. Mutations of the state machine must each be noticed (controls).
+Several callers interleave, the clock jumps by up to months, the journal's tail is torn, writes fail. Invariants
+are looked at on the way. The seed is told. Mutations of the state machine must each be noticed (controls).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Goal: an effect happens once, whatever is called, killed, or called at the same time.
 
 Method: effects are lines in a file and can be counted. Callers are killed at random moments, twice in a row, and
-called again at once; where antsmem asks, it gets a true answer. Controls: a runner that tries again blindly, and one
-that keeps the lock to itself, are noticed by the same sweeps.
+called again at once; where antsmem asks, it gets a true answer. Controls: a runner that tries again blindly, and
+one that keeps the lock to itself, are noticed by the same sweeps.
 """
 
 from __future__ import annotations

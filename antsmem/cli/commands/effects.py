@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 from collections import deque
 from typing import Annotated, Any
 
@@ -9,9 +11,12 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
+from antsmem.core.disk import read_file
 from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.heartbeat.epoch import Duty, Post
 from antsmem.heartbeat.journal import Health, Journal, Places
+
+_LOG_BYTES = 16 << 20
 
 app = typer.Typer(help="Work that resumes, and never happens twice.", no_args_is_help=True)
 
@@ -107,9 +112,15 @@ def opened_journal(ctx: Context) -> Journal:
 def post(ctx: Context) -> Post | None:
     """This host's part in the work of the workspace; None outside of any."""
     try:
-        return Post(ctx.state_dir / "heartbeat", ctx.layout.journal.parent / "epoch.json")
+        layout = ctx.layout
     except NotFoundError:
         return None
+    try:
+        agent = read_file(layout.identity_log, _LOG_BYTES).partition(b"\n")[0]
+    except NotFoundError:
+        agent = os.fsencode(layout.root)
+    name = hashlib.sha256(agent).hexdigest()[:32]  # no need to verify who it is, only to know it again
+    return Post(ctx.state_dir / "heartbeat", layout.journal.parent / "epoch.json", name)
 
 
 def hint_for(key: str, state: str) -> str:

@@ -16,7 +16,7 @@ from antsmem.cli.context import Context
 from antsmem.core import clock
 from antsmem.core.disk import read_file
 from antsmem.core.errors import UsageError
-from antsmem.core.record import replace
+from antsmem.core.record import replace, shown
 from antsmem.heartbeat.fold import SETTLED
 from antsmem.heartbeat.once import Effect, Host, OnceResult, clean_key, content_key
 from antsmem.heartbeat.once import once as run_once
@@ -72,7 +72,12 @@ def once(  # noqa: PLR0913, PLR0917 - one parameter an option
 
 def _show(ctx: Context, result: OnceResult) -> None:
     if ctx.options.json:
-        ctx.output.result("once", result, "")
+        document = {
+            **shown(result),
+            "stdout": result.stdout.decode(errors="replace"),
+            "stderr": result.stderr.decode(errors="replace"),
+        }
+        ctx.output.result("once", document, "")
     else:
         os.write(2, result.stderr)
         sys.stdout.buffer.write(result.stdout)
