@@ -33,6 +33,27 @@ def sshd() -> Iterator[engines.Server]:
 
 
 @pytest.fixture(scope="session")
+def vault_kv() -> Iterator[engines.Server]:
+    server = engines.started(engines.VaultKv())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def gnome_keyring() -> Iterator[engines.Server]:
+    server = engines.started(engines.GnomeKeyring())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def tpm() -> Iterator[engines.Server]:
+    server = engines.started(engines.Tpm())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
 def rclone() -> Iterator[engines.Server]:
     server = engines.started(engines.Rclone())
     yield server

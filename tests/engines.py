@@ -254,3 +254,105 @@ class Rclone(Server):
         where = [str(self.root), "--addr", f"127.0.0.1:{self.port}"]
         login = ["--user", "u", "--pass", self.password]
         return [rclone, "--config", "/dev/null", "serve", "webdav", *where, *login, *self.words]
+
+
+class VaultKv(Server):
+    """Vault's key/value engine behind a small HTTP door (tests/vaultkv). It knows one `token`."""
+
+    name = "vault-kv"
+
+    def prepare(self) -> None:
+        self.token = os.urandom(12).hex()
+
+    def command(self) -> list[str]:
+        engine = Path(__file__).parents[1] / ".servers" / "vault-kv"
+        if not engine.exists():
+            raise UnavailableError("`.servers/vault-kv` is not built: make servers")
+        return ["env", f"KV_TOKEN={self.token}", str(engine), str(self.port)]
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+
+class GnomeKeyring(Server):
+    """GNOME's keyring, unlocked, on a message bus of its own at `address`."""
+
+    name = "keyring"
+
+    @property
+    def address(self) -> str:
+        return f"unix:path={self.dir}/bus"
+
+    def command(self) -> list[str]:
+        bus = program("dbus-daemon", "apt-get install dbus")
+        daemon = program("gnome-keyring-daemon", "apt-get install gnome-keyring")
+        serve = f"{bus} --session --nofork --nopidfile --address={self.address} &"
+        serve += " until [ -S bus ]; do sleep 0.02; done"
+        keep = f"printf password | {daemon} --unlock --foreground --components=secrets --control-directory=control"
+        home = f"HOME={self.dir} XDG_DATA_HOME={self.dir} DBUS_SESSION_BUS_ADDRESS={self.address}"
+        return ["sh", "-c", f"{serve}; export {home}; {keep}; wait"]
+
+    def ready(self) -> bool:
+        from jeepney import DBusAddress, new_method_call
+        from jeepney.io.blocking import open_dbus_connection
+
+        where = DBusAddress("/org/freedesktop/DBus", "org.freedesktop.DBus", "org.freedesktop.DBus")
+        with contextlib.suppress(OSError), open_dbus_connection(bus=self.address) as connection:
+            question = new_method_call(where, "NameHasOwner", "s", ("org.freedesktop.secrets",))
+            return bool(connection.send_and_get_reply(question, timeout=1).body[0])
+        return False
+
+
+class Tpm(Server):
+    """A TPM 2.0 in software. `sealed_by_systemd` seals and unseals with it as systemd does for a service."""
+
+    name = "swtpm"
+
+    def prepare(self) -> None:
+        (self.dir / "state").mkdir()
+        self.systemd_creds = program("systemd-creds", "apt-get install systemd")
+
+    def command(self) -> list[str]:
+        swtpm = program("swtpm", "apt-get install swtpm libtss2-tcti-swtpm0")
+        where = f"type=tcp,bindaddr=127.0.0.1,port={self.port}"
+        control = f"type=tcp,bindaddr=127.0.0.1,port={self.port + 1}"
+        state = f"dir={self.dir}/state"
+        flags = "not-need-init,startup-clear"
+        return [
+            swtpm,
+            "socket",
+            "--tpm2",
+            "--tpmstate",
+            state,
+            "--server",
+            where,
+            "--ctrl",
+            control,
+            "--flags",
+            flags,
+        ]
+
+    def ready(self) -> bool:
+        """Only the control port may be tried: the other one serves a single connection."""
+        with contextlib.closing(socket.socket()) as probe:
+            probe.settimeout(0.5)
+            return probe.connect_ex(("127.0.0.1", self.port + 1)) == 0
+
+    def unsealed(self, name: str, value: bytes, folder: Path) -> None:
+        """Put `value` into `folder` as the credential `name`, sealed to the TPM and opened again."""
+        self.kill()  # nobody manages its sessions, and it has three: a new one each time
+        shutil.rmtree(self.dir / "state")
+        (self.dir / "state").mkdir()
+        self.restart()
+        device = f"--tpm2-device=swtpm:host=127.0.0.1,port={self.port}"
+        words = [self.systemd_creds, device, f"--name={name}"]
+        seal = [*words, "encrypt", "--with-key=tpm2", "-", "-"]
+        sealed = subprocess.run(seal, input=value, capture_output=True, check=True).stdout
+        assert value not in sealed
+        opened = subprocess.run(
+            [*words, "decrypt", "-", "-"], input=sealed, capture_output=True, check=True
+        ).stdout
+        (folder / name).touch(0o400)
+        (folder / name).write_bytes(opened)
+        (folder / name).chmod(0o400)

@@ -17,6 +17,7 @@ import pytest
 
 from antsmem.cli.context import OWN_DRIVERS
 from antsmem.cli.main import COMMANDS
+from antsmem.cli.providers import OWN_PROVIDERS
 from antsmem.core import errors
 from antsmem.identity.scanner import KEY_BYTES, Scanner
 
@@ -216,7 +217,7 @@ def module_name(path: Path) -> str:
 def test_no_module_is_dead() -> None:
     paths = {module_name(path): path for path in CODE}
     roots = {"antsmem.__main__", *(f"antsmem.cli.commands.{module}" for module in COMMANDS.values())}
-    roots |= {f"antsmem.drivers.{scheme}" for scheme in OWN_DRIVERS}
+    roots |= {f"antsmem.drivers.{scheme}" for scheme in (*OWN_DRIVERS, *OWN_PROVIDERS)}
     alive: set[str] = set()
     todo = list(roots)
     while todo:
@@ -279,6 +280,17 @@ def driver_modules() -> set[str]:
     }
 
 
+def providers_under_test() -> set[str]:
+    """The providers that the conformance suite runs against."""
+    table = next(
+        node.value
+        for node in tree(PROJECT / "tests/drivers/conformance/keepers.py").body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "KEEPERS"
+    )
+    assert isinstance(table, ast.Dict)
+    return {key.value for key in table.keys if isinstance(key, ast.Constant) and isinstance(key.value, str)}
+
+
 def schemes_under_test() -> set[str]:
     """The schemes that the conformance suite runs against."""
     return {
@@ -296,11 +308,24 @@ def test_a_driver_has_one_name_in_every_place(place: str) -> None:
     names = {
         "module": driver_modules,
         "entry point": lambda: set(project["entry-points"]["antsmem.stores"]),
-        "extra": lambda: {*project["optional-dependencies"], "file"} - {"all", "keyring", "relay"},
+        "extra": lambda: {*project["optional-dependencies"], "file"} - {"all", "relay", *OWN_PROVIDERS},
         "test": schemes_under_test,
         "page": lambda: {path.stem for path in PROJECT.glob("docs/**/*.md")} & set(OWN_DRIVERS),
     }
     assert names[place]() == set(OWN_DRIVERS)
+
+
+def test_a_provider_has_one_name_in_every_place() -> None:
+    project = SETTINGS["project"]
+    own = set(OWN_PROVIDERS)
+    points = project["entry-points"]["antsmem.secrets"]
+    assert points == {name: f"antsmem.drivers.{name}:{name.capitalize()}Provider" for name in OWN_PROVIDERS}
+    assert {path.stem for path in PROJECT.glob("docs/how-to/providers/*.md")} == own
+    assert providers_under_test() == own
+    libraries = {
+        name for name in own if f"antsmem[{name}]" in (PROJECT / f"antsmem/drivers/{name}.py").read_text()
+    }
+    assert {*project["optional-dependencies"]} - {"all", "relay", *OWN_DRIVERS} == libraries
 
 
 def test_an_entry_point_names_the_class_of_its_driver() -> None:

@@ -67,6 +67,7 @@ class _Check:
         self.result = CheckResult(repository.store.url)
         self.sizes = {item.name[6:-4]: item.size_bytes for item in repository.store.list("packs")}
         self.opened: dict[str, set[bytes]] = {}
+        self.closed: set[str] = set()
         self.indexed: list[tuple[str, str, list[bytes]]] = []
 
     def run(self) -> CheckResult:
@@ -87,6 +88,8 @@ class _Check:
         if self.result.damaged and self.repository.keys.identities:
             found = self._objects(live, listed)
         self._index_is_true()
+        needed = {pack for packs in listed.values() for pack in packs}  # of an erased epoch, orphans may be left
+        result.notes += [f"pack `{i}` is sealed to a key that is not here" for i in sorted(self.closed & needed)]
         result.problems += found
         if not self.repository.keys.identities:
             result.notes.append("no key: heads, manifests and objects were not opened")
@@ -173,7 +176,7 @@ class _Check:
             self.result.damaged.add(pack)
             self.result.problems.append(str(error))
         except CannotUnlockError:
-            self.result.notes.append(f"pack `{pack}` is sealed to a key that is not here")
+            self.closed.add(pack)
 
     def _every_object(self, pack: str, sealed: bytes) -> None:
         held = self.opened[pack] = set()
@@ -230,6 +233,8 @@ class _Check:
     def _objects(self, live: Sequence[str], listed: dict[str, list[str]]) -> list[str]:
         """Is every object that a snapshot needs in a sound pack that its list names? The problems found."""
         sound = {pack for pack in self.sizes if pack not in self.result.damaged}
+        if listed.keys() >= set(live):  # an orphan that nobody opens must not stand in the way of all others
+            sound &= {pack for packs in listed.values() for pack in packs}
         try:
             held = load_contents(self.repository, sound)
         except CannotUnlockError as error:
@@ -239,23 +244,32 @@ class _Check:
             return [str(error)]
         where = flattened(held)
         reach = Reach(self.repository, where)
+        packs_of: dict[bytes, set[str | None]] = {}  # of a part, which most snapshots share: None for what is lost
         problems = []
         for snapshot_id in live:
             try:
-                needed = reach.needed(snapshot_id)
+                parts = reach.parts(snapshot_id)
             except CannotUnlockError:
                 self.result.notes.append(f"snapshot `{snapshot_id}` is sealed to a key that is not here")
                 continue
             except (IntegrityError, NotFoundError) as error:
                 problems.append(f"snapshot `{snapshot_id}`: {error}")
                 continue
-            if missing := sum(digest not in where for digest in needed):
+            for name, digests in parts.items():
+                if name not in packs_of:
+                    packs_of[name] = set(map(where.get, digests))
+            needed = set().union(*map(packs_of.__getitem__, parts))
+            if None in needed:
+                missing = len(set().union(*parts.values()) - where.keys())
                 problems.append(f"snapshot `{snapshot_id}` has lost {missing} objects")
                 continue
-            for pack in listed.get(snapshot_id, held):  # several packs may hold an object: one of the list will do
-                needed.difference_update(held.get(pack, ()))
-            if unlisted := {where[digest] for digest in needed}:
-                problems.append(f"the pack list of snapshot `{snapshot_id}` lacks {len(unlisted)} packs")
+            listed_here = listed.get(snapshot_id, held)
+            if not needed.issubset(listed_here):  # several packs may hold an object: one of the list will do
+                rest = set().union(*parts.values())
+                for pack in listed_here:
+                    rest.difference_update(held.get(pack, ()))
+                if unlisted := {where[digest] for digest in rest}:
+                    problems.append(f"the pack list of snapshot `{snapshot_id}` lacks {len(unlisted)} packs")
         return problems
 
     def _cold(self, cold: Sequence[str], anchor: Anchor | None) -> None:

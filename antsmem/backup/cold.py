@@ -29,12 +29,12 @@ from antsmem.backup.lease import leased
 from antsmem.backup.manifest import ROOT, Entry, parse_line
 from antsmem.backup.repository import COLD_SUFFIX, Anchor, Pin, Repository, State
 from antsmem.backup.snapshot import COLD, Head, new_id, time_of
-from antsmem.backup.statement import sign_statement
 from antsmem.backup.tree import attributes_of
 from antsmem.backup.walk import Walk, walk
 from antsmem.core import canonical
 from antsmem.core.crew import Crew
 from antsmem.core.disk import Buffer
+from antsmem.identity.statement import sign_statement
 
 if TYPE_CHECKING:
     from antsmem.backup.store import Store

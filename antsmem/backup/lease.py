@@ -106,7 +106,7 @@ def _alive(holder: dict[str, Any], host: str) -> bool:
         pid = int(holder["pid"])
     except (KeyError, TypeError, ValueError):
         return False
-    if not 0 < left_ns <= LEASE_SECONDS * 2_000_000_000:
+    if not 0 < left_ns <= LEASE_SECONDS * 2_000_000_000 or not 0 < pid < 1 << 31:
         return False
     if holder.get("host") != host:
         return True

@@ -24,7 +24,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import Final, NamedTuple
 from zlib import crc32
 
-from antsmem.core.errors import IntegrityError
+from antsmem.core.errors import IntegrityError, legible
 
 SQLITE_CHUNK: Final = 64 << 10
 FILE_CHUNK: Final = 1 << 20
@@ -147,18 +147,27 @@ def read_manifest(
     """The entries under the root object `root`, which has `lines` lines, checked: see `checked`. `fetch` gives an
     object's bytes. With `paths` (relative, clean) only those at, below and above them, and what they link to."""
     wanted, parts = set(paths), parse_object_list(fetch(root))
-    while True:
-        count, entries = 0, list[Entry]()
-        for digest in parts:  # one at a time: together they are as large as all entries
-            text = fetch(digest)
-            count += text.count(b"\n")
-            entries += _entries_about(text, wanted) if wanted else map(parse_line, text.splitlines())
-        if count != lines:
-            raise IntegrityError("the manifest has another length than its head says")
-        links = {entry.link for entry in entries if entry.kind == b"h"} - wanted
-        if not wanted or not links:
-            return checked(entries)
-        wanted |= links
+    if wanted:
+        text = b"".join(map(fetch, parts))
+        _require_lines(text.count(b"\n"), lines)
+        while True:
+            entries = _entries_about(text, wanted)
+            links = {entry.link for entry in entries if entry.kind == b"h"} - wanted
+            if not links:
+                return checked(entries)
+            wanted |= links
+    count, entries = 0, list[Entry]()
+    for digest in parts:  # one at a time: together they are as large as all entries
+        text = fetch(digest)
+        count += text.count(b"\n")
+        entries += map(parse_line, text.splitlines())
+    _require_lines(count, lines)
+    return checked(entries)
+
+
+def _require_lines(count: int, lines: int) -> None:
+    if count != lines:
+        raise IntegrityError("the manifest has another length than its head says")
 
 
 def _entries_about(text: bytes, paths: Collection[bytes]) -> list[Entry]:
@@ -199,6 +208,8 @@ def checked(listed: list[Entry]) -> list[Entry]:
             raise IntegrityError(f"the manifest names `{shown(path)}`, which lies outside of it")
         if slash and parent in {b"", ROOT}:  # `/x` and `./x` would be second names of `x`
             raise IntegrityError(f"the manifest names `{shown(path)}`, which lies outside of it")
+        if b"\0" in entry.link:
+            raise IntegrityError(f"the manifest links `{shown(path)}` to what no file system can name")
         if entry.kind == b"h" and kinds.get(entry.link) not in CHUNKED and kinds.get(entry.link) != b"f":
             raise IntegrityError(f"the manifest links `{shown(path)}` to what is not a file")
     return listed
@@ -206,7 +217,7 @@ def checked(listed: list[Entry]) -> list[Entry]:
 
 def shown(path: bytes) -> str:
     """A path for people: one line, whatever its bytes."""
-    return escape(path).decode()
+    return legible(escape(path).decode())
 
 
 def _in_ascii(name: bytes) -> bytes:

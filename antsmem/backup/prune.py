@@ -13,6 +13,7 @@ from typing import Final
 
 from antsmem.backup import repository as repo
 from antsmem.backup.lease import leased
+from antsmem.backup.publish import sweep_keys
 from antsmem.backup.repack import Repacked, repack
 from antsmem.backup.repository import COLD_SUFFIX, Anchor, Repository, State
 from antsmem.backup.retention import kept
@@ -106,7 +107,7 @@ def _apply(
     renew: Callable[[], None],
 ) -> PruneResult:
     store = repository.store
-    lists = {snapshot_id: _pack_list(repository, snapshot_id) for snapshot_id in keep[HOT]}
+    lists = {snapshot_id: pack_list_of(repository, snapshot_id) for snapshot_id in keep[HOT]}
     sizes = {item.name[6:-4]: item.size_bytes for item in store.list("packs")}
     files = repo.carry_files(repository, state.anchor.files)  # before anything is sealed to a new one
     note = ""
@@ -130,7 +131,8 @@ def _apply(
     )
     if anchor != state.anchor:
         repo.write_anchor(repository, anchor, state.token)
-    _remove_forgotten(repository, keep, job.now_ns)
+    remove_forgotten(repository, keep, job.now_ns)
+    sweep_keys(repository, anchor)
     needed = {pack for packs in lists.values() for pack in packs}
     store.sweep(job.now_ns - job.grace_seconds * 1_000_000_000)
     deleted, waiting = _collect(repository, needed, sizes, job)
@@ -146,14 +148,15 @@ def _apply(
     )
 
 
-def _pack_list(repository: Repository, snapshot_id: str) -> list[str]:
+def pack_list_of(repository: Repository, snapshot_id: str) -> list[str]:
+    """The packs that a hot snapshot needs; `IntegrityError` if its list is lost."""
     try:
         return parse_pack_lines(repository.store.get(f"snapshots/{snapshot_id}.packs"), snapshot_id)
     except NotFoundError:
         raise IntegrityError(f"snapshot `{snapshot_id}` has lost its pack list: nothing pruned") from None
 
 
-def _remove_forgotten(repository: Repository, keep: Mapping[str, Sequence[str]], now_ns: int) -> None:
+def remove_forgotten(repository: Repository, keep: Mapping[str, Sequence[str]], now_ns: int) -> None:
     """Remove the files of snapshots that are not kept, those of earlier, killed runs too; the committing file
     first, so that none is ever half there."""
     store = repository.store

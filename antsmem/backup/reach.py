@@ -31,14 +31,18 @@ class Reach:
 
     def needed(self, snapshot_id: str) -> set[bytes]:
         """The digests of all objects of a snapshot. Raises `IntegrityError` where its manifest is not there."""
+        return set().union(*self.parts(snapshot_id).values())
+
+    def parts(self, snapshot_id: str) -> dict[bytes, frozenset[bytes]]:
+        """The same in parts, by name: the segments of the manifest, which snapshots share, and its own objects."""
         root = read_head(self.repository, snapshot_id).root
         segments = parse_object_list(self._reader.get(root))
-        found = {root, *segments}
+        found = {root: frozenset({root, *segments})}
         for segment in segments:
             held = self._segments.get(segment)
             if held is None:
                 held = self._segments[segment] = frozenset(self._of_segment(segment))
-            found |= held
+            found[segment] = held
         return found
 
     def _of_segment(self, segment: bytes) -> set[bytes]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Final
 
 from blake3 import blake3
@@ -48,7 +48,20 @@ def repack(
     live = set[bytes]().union(*map(reach.needed, lists))
     small = [pack for pack in held if sizes[pack] < _SMALL]
     poor = {pack for pack, digests in held.items() if sum(d in live for d in digests) < _WORTH * len(digests)}
-    old = sorted(poor | set(small if len(small) > _MANY_SMALL else ()))
+    return rewrite(repository, held, live, poor | set(small if len(small) > _MANY_SMALL else ()), progress, renew)
+
+
+def rewrite(
+    repository: Repository,
+    held: dict[str, list[bytes]],
+    live: Collection[bytes],
+    packs: Collection[str],
+    progress: Callable[[str, int, int], None],
+    renew: Callable[[], None],
+) -> Repacked:
+    """Move the `live` objects of `packs`, some of those in `held` (pack → digests), into new packs, and index what
+    `held` becomes. The new packs are durable and verified on return; nothing refers to them yet."""
+    old = sorted(packs)
     if not old:
         _write_index(repository, held)
         return Repacked({}, frozenset())
@@ -63,7 +76,7 @@ def repack(
             for digest, data in read_pack(repository, pack):
                 if digest in live and digest not in moved and digest not in staying:
                     if blake3(data).digest() != digest:
-                        raise IntegrityError(f"pack `{pack[:16]}…` is damaged: nothing pruned")
+                        raise IntegrityError(f"pack `{pack[:16]}…` is damaged: nothing moved")
                     moved[digest] = ""
                     packer.put(Kind.TEXT, digest, data)
         for written in packer.finish():
@@ -86,7 +99,7 @@ def _verify(repository: Repository, packs: Iterable[str], moved: Mapping[bytes, 
             if blake3(data).digest() == digest:
                 missing.discard(digest)
     if missing:
-        raise IntegrityError(f"the store did not keep {len(missing)} rewritten objects: nothing pruned")
+        raise IntegrityError(f"the store did not keep {len(missing)} rewritten objects: nothing removed")
 
 
 def _write_index(repository: Repository, held: Mapping[str, list[bytes]]) -> None:

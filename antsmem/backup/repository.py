@@ -10,16 +10,25 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.backup.pack import compress, decompress
 from antsmem.backup.readme import README
 from antsmem.backup.snapshot import HOT, Head, is_id, new_id
-from antsmem.backup.statement import Signer, open_statement, sign_statement
+from antsmem.backup.tombstones import DESTROYED, is_superseded, merged, names_in
 from antsmem.core import canonical
-from antsmem.core.errors import IntegrityError, NotFoundError, RollbackError, UsageError, WouldOverwriteError
+from antsmem.core.errors import (
+    IntegrityError,
+    NotFoundError,
+    RefusedError,
+    RollbackError,
+    UsageError,
+    WouldOverwriteError,
+)
 from antsmem.core.record import field, record
 from antsmem.identity.multikey import parse_multikey
+from antsmem.identity.statement import Signer, open_statement, sign_statement
 
 if TYPE_CHECKING:
     from antsmem.backup.store import Store
@@ -69,6 +78,8 @@ class Repository:
     id: str
     keys: Keyring
     sealed: dict[str, str] = field(default_factory=dict, repr=False)
+    doomed: set[str] = field(default_factory=set, repr=False)
+    """Names in `keys/` that go once the anchor no longer lists them."""
 
 
 @record
@@ -87,10 +98,12 @@ class Anchor:
 
 @record
 class Pin:
-    """What this host last saw of a repository, kept outside of it: how a rolled-back store is noticed."""
+    """What this host last saw of a repository, kept outside of it: how a rolled-back store is noticed. Under
+    version `identity_version` of the identity log it last signed the anchor there."""
 
     sequence: int
     head: str
+    identity_version: int | None = None
 
     def missing(self, ids: Collection[str], sequence: int) -> bool:
         """Whether a repository with the snapshots `ids` whose newest number is `sequence` is older than this. A
@@ -269,17 +282,32 @@ def write_anchor(repository: Repository, anchor: Anchor, expected: str | None) -
         "files": anchor.files,
     }
     repository.store.swap(ANCHOR, sign_statement(statement, repository.keys.must_sign()), expected)
+    with suppress(RefusedError):  # a store that only appends
+        for name in sorted(repository.doomed):
+            repository.store.delete(name)
+    repository.doomed.clear()
 
 
 def carry_files(repository: Repository, known: Mapping[str, str]) -> dict[str, str]:
-    """Put the README, the sealed epoch files and the identity log where `known` (path → SHA-256) differs; returns
-    the digests of all that must now be there."""
+    """Put the README, the files in `Keyring.carried` and the identity log where `known` (path → SHA-256) differs;
+    returns the digests of all that must now be there. Epoch files that were destroyed, here or by another host,
+    and files of former guardians are not put; those there go with the next anchor."""
     carried = {f"keys/{name}": data for name, data in repository.keys.carried.items()} | {"README": README}
+    tombstones = carried.get(DESTROYED, b"")
+    if DESTROYED in known and known[DESTROYED] != hashlib.sha256(tombstones).hexdigest():
+        with suppress(NotFoundError):
+            tombstones = merged(tombstones, repository.store.get(DESTROYED), repository.keys)
+    if tombstones:
+        carried[DESTROYED] = tombstones
+    destroyed = names_in(tombstones)
+    names = {*known, *carried}
+    gone = {name for name in names if is_superseded(name, destroyed, names)}
+    repository.doomed.update(gone & known.keys())
     wanted = {name: hashlib.sha256(data).hexdigest() for name, data in carried.items()}
     for name, digest in wanted.items():
-        if known.get(name) != digest:
+        if known.get(name) != digest and name not in gone:
             repository.store.put(name, [carried[name]])
-    return {**known, **wanted}
+    return {name: digest for name, digest in {**known, **wanted}.items() if name not in gone}
 
 
 @record
@@ -297,9 +325,11 @@ def read_state(repository: Repository, pin: Pin | None) -> State:
     """The state of `repository`, refused (`RollbackError`) where it is older than `pin` or lacks what its own
     anchor names. A snapshot whose run died between commit and anchor counts; one that was forgotten does not.
 
-    At its first contact with a repository (no `pin`) a host also believes keys that were revoked since: it may be
-    the host that took over, and the first to sign here after that."""
-    former = pin is None and repository.keys.signer is not None
+    At its first contact with a repository (no `pin`), and the first after the identity log changed, a host also
+    believes keys that were revoked since: it may be the first to sign here after that."""
+    keys = repository.keys
+    under = keys.identity_version if pin is None or pin.identity_version is None else pin.identity_version
+    former = keys.signer is not None and (pin is None or under < keys.identity_version)
     found = read_anchor(repository, former=former)
     if found is None and pin is None and _is_bare(repository):
         return State(Anchor(0, "", (), (), {}, {}), None, (), 1)  # whoever made it was killed over it

@@ -159,7 +159,7 @@ def left_out_of(entries: Sequence[Entry]) -> tuple[tuple[str, str], ...]:
     """(path, reason) of what a snapshot names but never held."""
     special = {b"s": "socket", b"b": "device"}
     return tuple(
-        (shown(entry.path), entry.link.decode() if entry.kind == b"x" else special[entry.kind])
+        (shown(entry.path), shown(entry.link) if entry.kind == b"x" else special[entry.kind])
         for entry in entries
         if entry.kind == b"x" or entry.kind in special
     )

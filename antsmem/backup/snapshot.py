@@ -24,6 +24,8 @@ COLD: Final = "cold"
 TIERS: Final = (HOT, COLD)
 
 _ID = re.compile(r"[0-9]{8}T[0-9]{6}\.[0-9]{3}Z-[0-9a-f]{8}")
+_TEXTS: Final = ("id", "repository", "agent", "host", "tier", "parent", "epoch")
+_NUMBERS: Final = ("sequence", "identity_version", "entries", "files", "size_bytes", "warnings")
 _PACKS_LINE = re.compile(r"([0-9a-f]{64})  packs/\1\.age")
 
 
@@ -77,9 +79,12 @@ class Head:
         try:
             fields = {name: value[name] for name in members(cls) if name not in {"time_ns", "root"}}
             head = cls(**fields, time_ns=int(value["time_ns"]), root=bytes.fromhex(value["root"]))
+            numbers = (*(getattr(head, name) for name in _NUMBERS), *head.left_out.values())
             sound = value["schema"] == "antsmem.snapshot/1" and len(head.root) == 32
-            sound = sound and isinstance(head.sequence, int) and isinstance(head.left_out, dict)
-        except (KeyError, TypeError, ValueError):
+            sound = sound and all(type(number) is int and number >= 0 for number in numbers)
+            sound = sound and all(isinstance(getattr(head, name), str) for name in _TEXTS)
+            sound = sound and 0 <= head.time_ns < 1 << 63
+        except (AttributeError, KeyError, TypeError, ValueError):
             sound = False
         if not sound:
             raise IntegrityError("a snapshot head is malformed")

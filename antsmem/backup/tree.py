@@ -12,6 +12,7 @@ from typing import Final
 from antsmem.backup.manifest import ROOT, Entry, shown
 from antsmem.core import canonical
 from antsmem.core.disk import Buffer, disk_error, write_all
+from antsmem.core.errors import IntegrityError
 
 _OPEN_FOLDERS: Final = 128
 _OPEN_FILES: Final = 64
@@ -235,7 +236,7 @@ class Tree:
         for name, value in xattrs.items():
             try:
                 os.setxattr(fd, name, base64.b64decode(value))
-            except (AttributeError, OSError, ValueError):
+            except (AttributeError, OSError, TypeError, ValueError):
                 self._warn(f"this file system cannot give it its extended attribute {name!r}", entry.path)
 
     def _cannot(self, path: bytes, error: OSError) -> None:
@@ -254,5 +255,9 @@ def attributes_of(entry: Entry) -> dict[str, object]:
     """The decoded last field of a manifest line."""
     if not entry.attributes:
         return {}
-    found = canonical.loads(base64.b64decode(entry.attributes), 1 << 20)
+    try:
+        text = base64.b64decode(entry.attributes, validate=True)
+    except ValueError:
+        raise IntegrityError(f"the manifest holds malformed attributes of `{shown(entry.path)}`") from None
+    found = canonical.loads(text, 1 << 20)
     return found if isinstance(found, dict) else {}

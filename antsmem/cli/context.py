@@ -8,13 +8,14 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antsmem.cli.output import Output
 from antsmem.core import clock
 from antsmem.core.config import (
+    ANCHOR_PREFIX,
     AgentConfig,
     OperatorConfig,
     RepositoryConfig,
@@ -25,13 +26,17 @@ from antsmem.core.config import (
 )
 from antsmem.core.disk import locked, read_file
 from antsmem.core.errors import CannotUnlockError, ConfigError, DriverMissingError, NotFoundError, UsageError
-from antsmem.core.record import record
+from antsmem.core.record import record, replace
+from antsmem.identity.files import CHANGE
 from antsmem.workspace.layout import Layout, find_workspace
 
 if TYPE_CHECKING:
     from antsmem.backup.repository import Keyring, Pin, Repository
     from antsmem.backup.store import Store
+    from antsmem.cli.providers import Secrets
     from antsmem.core.age import X25519Identity
+    from antsmem.identity.anchor import Anchor
+    from antsmem.identity.custody import Access, Custody
     from antsmem.identity.files import IdentityFiles
     from antsmem.identity.keystore import Keystore
     from antsmem.identity.log import IdentityLog
@@ -117,7 +122,17 @@ class Context:
 
     @cached_property
     def log(self) -> IdentityLog:
-        """The workspace's identity log, verified."""
+        """The workspace's identity log, verified; a change of the identity that was cut off is finished first."""
+        log = self._read_log()
+        if os.path.lexists(self.layout.keystore / CHANGE):
+            from antsmem.identity.change import finish_change
+
+            if finish_change(self._files(log.scid)):
+                self.output.note("finished a change of the identity that had been cut off")
+            log = self._read_log()
+        return log
+
+    def _read_log(self) -> IdentityLog:
         from antsmem.identity.log import parse_log
 
         try:
@@ -141,7 +156,19 @@ class Context:
     @cached_property
     def operator(self) -> OperatorConfig:
         """What holds for all agents here."""
-        return read_operator(self.config_dir / "config.yaml")
+        return read_operator(self.operator_file)
+
+    @property
+    def operator_file(self) -> Path:
+        """Where that stands."""
+        return self.config_dir / "config.yaml"
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """What `secret://…` means."""
+        from antsmem.cli.providers import Secrets
+
+        return Secrets(self)
 
     @property
     def agent_state(self) -> Path:
@@ -151,31 +178,46 @@ class Context:
     @cached_property
     def identity_files(self) -> IdentityFiles:
         """Where the identity lies on this host."""
+        return self._files(self.log.scid)
+
+    def _files(self, scid: str) -> IdentityFiles:
         from antsmem.identity.files import IdentityFiles
 
+        agent = read_agent(agent_path(self.config_dir, scid))
         return IdentityFiles(
             log=self.layout.identity_log,
             keystore=self.layout.keystore / "keystore.age",
             epochs=self.layout.keystore / "epochs",
-            host_key=Path(self.agent.host_key or self.config_dir / "keys" / f"{self.log.scid}.key"),
+            host_key=Path(agent.host_key or self.config_dir / "keys" / f"{scid}.key"),
             backed_up=(self.layout.root,),
+            escrow=Path(agent.escrow or self.data_dir / scid / "escrow"),
         )
+
+    def forget_identity(self) -> None:
+        """Read the identity anew when it is next asked for: it was changed."""
+        for name in ("log", "keystore", "access", "custody"):
+            self.__dict__.pop(name, None)
 
     @cached_property
     def unlocked(self) -> X25519Identity:
         """This host's key, from the first source that has it."""
         from antsmem.cli.keys import key_sources
+        from antsmem.core.hardening import harden
         from antsmem.identity.unlock import unlock
 
-        return unlock(key_sources(self)).identity
+        harden()
+        identity = unlock(key_sources(self)).identity
+        self.output.hide(lambda: [("host-key", identity.secret().encode())])
+        return identity
 
     @cached_property
     def keystore(self) -> Keystore:
         """The keystore, opened, and of this identity."""
-        from antsmem.identity.keystore import check_keystore, open_keystore
+        from antsmem.identity.keystore import check_keystore, known_values, open_keystore
 
         keystore = open_keystore(self.identity_files.keystore, [self.unlocked])
         check_keystore(keystore, self.log)
+        self.output.hide(lambda: known_values(keystore))
         return keystore
 
     @contextmanager
@@ -204,16 +246,56 @@ class Context:
         known = [(secret.name, secret.value) for secret in self.keystore.secrets if secret.value]
         return Scanner(known, fingerprint_key=self.keystore.fingerprint_key)
 
+    @cached_property
+    def access(self) -> Access:
+        """What opens keystore and ledger together."""
+        from antsmem.identity.custody import Access
+
+        return Access(self.identity_files, self.agent_state / "ledger-pin.json", self.unlocked, self.log)
+
+    @cached_property
+    def custody(self) -> Custody | None:
+        """The ledger with its keystore; None, and nothing is opened, where there is none yet."""
+        if not self.keystore.ledger and not os.path.lexists(self.identity_files.ledger):
+            return None
+        from antsmem.identity.custody import open_custody
+
+        return open_custody(self.access, self.keystore)
+
     def waivers(self) -> Waivers:
         """The recorded permissions for secrets that may stay."""
-        from antsmem.identity.waivers import load_waivers
+        from antsmem.identity.waivers import NONE, waivers_of
 
-        return load_waivers(self.waiver_file, self.log.operational_keys, self.now_ns)
+        return waivers_of(self.custody.ledger.rows, self.now_ns) if self.custody else NONE
 
-    @property
-    def waiver_file(self) -> Path:
-        """Where those are recorded."""
-        return self.layout.keystore / "waivers.jsonl"
+    def anchors(self) -> list[Anchor]:
+        """Where the ledger is published: every repository, the relays that the identity log names, and what the
+        operator configured besides."""
+        from antsmem.backup.ledger_anchor import RepositoryAnchor
+        from antsmem.identity.handle import relays_of
+
+        found: list[Anchor] = [
+            RepositoryAnchor(item.name, partial(self.store, item)) for item in self.agent.repositories
+        ]
+        for url in relays_of(self.log.document):
+            from antsmem.cli.relays import own_relay
+            from antsmem.drivers.relay import RelayLedger
+
+            found.append(RelayLedger(own_relay(self, url), url))
+        return found + [self.anchor(name, url) for name, url in self.agent.anchors.items()]
+
+    def anchor(self, name: str, url: str) -> Anchor:
+        """One anchor by its URL: `git+URL`, or a repository's."""
+        if url.startswith(ANCHOR_PREFIX):
+            import hashlib
+
+            from antsmem.drivers.git import GitAnchor
+
+            scratch = self.state_dir / "anchors" / hashlib.sha256(url.encode()).hexdigest()[:16]
+            return GitAnchor(name, url.removeprefix(ANCHOR_PREFIX), scratch, self.environment)
+        from antsmem.backup.ledger_anchor import RepositoryAnchor
+
+        return RepositoryAnchor(name, partial(self.store, self.named([url])[0]))
 
     def named(self, wanted: Sequence[str] = ()) -> list[RepositoryConfig]:
         """The repositories that `wanted` (names or URLs) means; all configured ones if empty."""
@@ -252,10 +334,17 @@ class Context:
         return VerifiedStore(store, config.verify)
 
     def repository(self, config: RepositoryConfig, keys: Keyring) -> Repository:
-        """Open a repository with the keys lent."""
+        """Open a repository with the keys lent by this host. A newer identity log that another host published
+        there is taken over; `RetiredError` if it revokes this host's key."""
         from antsmem.backup.repository import open_repository
+        from antsmem.cli.newest import with_newest_log
 
-        return open_repository(self.store(config), keys)
+        store = self.store(config)
+        newest = with_newest_log(self, store, keys)
+        opened = open_repository(store, newest)
+        if newest is not keys and (pin := self.pin(opened)) is not None:
+            self.keep_pin(opened, pin)  # who published the log signed the anchor after it
+        return opened
 
     def pin(self, repository: Repository) -> Pin | None:
         """What this host last saw of a repository."""
@@ -267,6 +356,7 @@ class Context:
         """Remember what was seen."""
         from antsmem.cli.pins import write_pin
 
+        pin = replace(pin, identity_version=max(pin.identity_version or 0, repository.keys.identity_version))
         write_pin(self.agent_state / f"pin-{repository.id}.json", pin)
 
 

@@ -13,7 +13,7 @@ from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import size
 from antsmem.core.config import RepositoryConfig
-from antsmem.core.errors import AntsmemError, LeakError, UsageError
+from antsmem.core.errors import AntsmemError, LeakError, RollbackError, UsageError
 from antsmem.core.record import record
 from antsmem.workspace.classes import Classifier
 
@@ -42,6 +42,9 @@ def back_up(ctx: Context, tier: str = HOT, wanted: Sequence[str] = (), *, rehash
                 opened = ctx.repository(config, keys)
                 done.append(_one(ctx, opened, tier, rehash))
                 ctx.keep_pin(opened, done[-1].pin)
+                if (trouble := _publish_ledger(ctx, config, opened)) is not None:
+                    failed[config.name] = trouble
+                    ctx.output.error(trouble)
             except LeakError:
                 raise  # the same secret would stand in the other repositories
             except AntsmemError as error:
@@ -59,6 +62,23 @@ def back_up(ctx: Context, tier: str = HOT, wanted: Sequence[str] = (), *, rehash
     if not done:
         return next(iter(failed.values())).exit_code
     return 3 if failed or not all(result.complete for result in done) else 0
+
+
+def _publish_ledger(ctx: Context, config: RepositoryConfig, opened: Repository) -> AntsmemError | None:
+    """Give the repository the newest ledger, if it does not have it; why that failed. Without a ledger nothing is
+    loaded, and where nothing changed nobody is asked."""
+    if ctx.custody is None:
+        return None
+    from antsmem.backup.ledger_anchor import RepositoryAnchor
+    from antsmem.cli.ledger import is_pending, publish_to
+
+    if not is_pending(ctx, config.name):
+        return None
+    try:
+        failed = publish_to(ctx, ctx.custody, [RepositoryAnchor(config.name, lambda: opened.store)]).failed
+    except RollbackError as error:
+        return error
+    return failed.get(config.name)
 
 
 def refuse_overlap(workspace: Path, configs: Sequence[RepositoryConfig]) -> None:

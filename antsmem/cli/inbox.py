@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Final
 
-from antsmem.backup.statement import open_statement, sign_statement
 from antsmem.cli.relays import own_relay, resolver
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
@@ -13,6 +12,7 @@ from antsmem.core.record import record
 from antsmem.identity.endpoint import MAX_ITEMS, READ_SCHEMA, InboxItem
 from antsmem.identity.fields import Fields
 from antsmem.identity.message import Address, open_message
+from antsmem.identity.statement import open_statement, sign_statement
 
 if TYPE_CHECKING:
     from antsmem.cli.context import Context

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 
 from antsmem.backup.repository import IDENTITY_LOG, Keyring
 from antsmem.core.disk import is_temp, read_file
-from antsmem.core.errors import CannotUnlockError, NotFoundError
+from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError
 from antsmem.identity.unlock import (
     KeySource,
     command_source,
@@ -25,9 +25,12 @@ if TYPE_CHECKING:
     from antsmem.backup.store import Store
     from antsmem.cli.context import Context
     from antsmem.core.age import Identity, X25519Identity
+    from antsmem.identity.files import IdentityFiles
     from antsmem.identity.log import IdentityLog
+    from antsmem.identity.recovery import RecoveryKit
 
 _LIMIT = 1 << 20
+_LIST_LIMIT = 4 << 20
 
 
 class OnDemand(Sequence["Identity"]):
@@ -102,7 +105,7 @@ def host_keyring(context: Context, *tiers: str) -> Keyring:
         keystore = ensured.keystore
         sealing[tier] = (ensured.epoch.name, parse_recipient(ensured.epoch.recipient))
     names = sorted(name for name in os.listdir(files.epochs) if not is_temp(name))
-    carried = {name: read_file(files.epochs / name, _LIMIT) for name in names}
+    epochs = {name: read_file(files.epochs / name, _LIMIT) for name in names}
     return Keyring(
         scid=context.log.scid,
         host=keystore.host,
@@ -111,29 +114,66 @@ def host_keyring(context: Context, *tiers: str) -> Keyring:
         current=current_keys(context.log),
         signer=keystore.op_key,
         sealing=sealing,
-        identities=OnDemand(lambda: _open(carried, context.unlocked)),
-        carried={**carried, IDENTITY_LOG.partition("/")[2]: context.log.text},
+        identities=OnDemand(lambda: _open(epochs, context.unlocked)),
+        carried={**epochs, **_travelling(context, files), IDENTITY_LOG.partition("/")[2]: context.log.text},
     )
 
 
+def _travelling(context: Context, files: IdentityFiles) -> dict[str, bytes]:
+    """The guardians' files and the list of destroyed epochs, where there are any."""
+    found: dict[str, bytes] = {}
+    if files.guardians.is_dir():
+        from antsmem.identity.guardians import guardian_files_in, read_guardian_set
+
+        found = guardian_files_in(files.guardians)
+        try:
+            known = read_guardian_set(found, [context.unlocked], context.log)
+        except (CannotUnlockError, IntegrityError):
+            known = None
+        if found and known is None:  # a set that somebody put here would take the place of the true one everywhere
+            context.output.warn(
+                f"`{files.guardians}` holds files that no host of the agent made: not carried to repositories"
+            )
+            found = {}
+    if files.destroyed.exists():
+        found[files.destroyed.name] = read_file(files.destroyed, _LIST_LIMIT)
+    return found
+
+
 def kit_keyring(store: Store, kit_path: Path) -> Keyring:
+    """Keys for reading on any machine, by the kit in a file; see `recovery_keyring`."""
+    return recovery_keyring(store, read_kit(kit_path), f"`{kit_path}`")
+
+
+def read_kit(path: Path) -> RecoveryKit:
+    """The recovery kit in a file; `-` is standard input."""
+    from antsmem.identity.recovery import RecoveryKit
+
+    data = _standard_input() if str(path) == "-" else read_file(path, _LIMIT)
+    return RecoveryKit.parse(data.decode(errors="replace"))
+
+
+def _standard_input() -> bytes:
+    import sys
+
+    return sys.stdin.buffer.read(_LIMIT)
+
+
+def recovery_keyring(store: Store, kit: RecoveryKit, what: str = "this") -> Keyring:
     """Keys for reading on any machine: the kit opens the epoch keys that travel in the repository, and vouches
     for the identity log there. Raises `CannotUnlockError` for the kit of another agent."""
     from antsmem.identity.log import parse_log
-    from antsmem.identity.recovery import RecoveryKit
 
-    kit = RecoveryKit.parse(read_file(kit_path, _LIMIT).decode(errors="replace"))
     try:
         log = parse_log(store.get(IDENTITY_LOG))
     except NotFoundError:
         raise NotFoundError(f"no repository at `{store.url}`", hint="is it mounted? is the URL right?") from None
     if kit.scid and kit.scid != log.scid:
         raise CannotUnlockError(
-            f"`{kit_path}` is the recovery kit of another agent than the repository at `{store.url}`",
+            f"{what} is the recovery kit of another agent than the repository at `{store.url}`",
             hint="the kit names its agent in the first lines",
         )
-    files = {item.name.partition("/")[2]: store.get(item.name) for item in store.list("keys")}
-    epochs = {name: data for name, data in files.items() if name.endswith(".age")}
+    epochs, _ = key_files(store)
     return Keyring(
         scid=log.scid,
         host="",
@@ -142,6 +182,18 @@ def kit_keyring(store: Store, kit_path: Path) -> Keyring:
         current=current_keys(log),
         identities=[*_open(epochs, kit.identity), kit.identity],
     )
+
+
+def key_files(store: Store) -> tuple[dict[str, bytes], dict[str, bytes]]:
+    """What travels in `keys/`: the epoch files that were not destroyed, and all else but the identity log."""
+    from antsmem.backup.tombstones import DESTROYED, names_in
+
+    files = {item.name.partition("/")[2]: store.get(item.name) for item in store.list("keys")}
+    files.pop(IDENTITY_LOG.partition("/")[2], None)
+    destroyed = names_in(files.get(DESTROYED.partition("/")[2], b""))
+    epochs = {name: data for name, data in files.items() if name.endswith(".age")}
+    rest = {name: data for name, data in files.items() if name not in epochs}
+    return {name: data for name, data in epochs.items() if name.removesuffix(".age") not in destroyed}, rest
 
 
 def public_keyring(store: Store) -> Keyring:

@@ -32,11 +32,17 @@ COMMANDS = {
     "show": "browse",
     "diff": "browse",
     "repository": "repository",
+    "secret": "secret",
     "waive": "waive",
+    "exec": "exec",
+    "scan": "scan",
     "log": "log",
     "status": "status",
     "config": "config",
     "identity": "identity",
+    "recovery": "recovery",
+    "epoch": "epoch",
+    "keys": "keys",
     "relay": "relay",
     "once": "once",
     "heartbeat": "effects",
@@ -58,6 +64,7 @@ class Interrupted(BaseException):
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """The program. Exits with the code that the error tree names."""
     gc.disable()  # short-lived, and cyclic garbage is rare: collecting would cost more than it frees
+    _open_standard_streams()
     words = list(sys.argv[1:] if arguments is None else arguments)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
@@ -83,7 +90,29 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = 141
     except OSError as trouble:
         code = _disk_trouble(context, trouble)
+    finally:  # typer exits by itself
+        _let_out(context)
     sys.exit(code)
+
+
+def _open_standard_streams() -> None:
+    """What was closed before we were started leads nowhere: else the next file that is opened got its number, and
+    with it what we print."""
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.set_inheritable(os.open(os.devnull, os.O_RDWR), True)
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "r" if number == 0 else "w", closefd=False))  # noqa: SIM115
+
+
+def _let_out(context: Context) -> None:
+    """Write what the mask still holds back. Who does not read it any more does not miss it."""
+    try:
+        context.output.end()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _disk_trouble(context: Context, trouble: OSError) -> int:
@@ -109,6 +138,11 @@ def run(context: Context, words: list[str]) -> int:
         print(f"antsmem {__version__}")  # noqa: T201
         return 0
     os.umask(0o077)
+    if words[:2] == ["secret", "get"] and len(words) == 3 and words[2][:1] != "-":
+        from antsmem.cli.get import get_secret
+
+        get_secret(context, words[2])  # scripts call this often: what parses options is most of the time
+        return 0
     if words == ["backup"]:  # what cron calls: there is nothing to parse
         from antsmem.cli.hourly import back_up
 

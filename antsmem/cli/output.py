@@ -6,10 +6,14 @@ import os
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.core.errors import AntsmemError
 from antsmem.core.record import shown
+
+if TYPE_CHECKING:
+    from antsmem.cli.veil import Veil
+    from antsmem.core.mask import Mask
 
 _PATIENCE_SECONDS: Final = 1.0
 _REDRAW_SECONDS: Final = 0.1
@@ -24,16 +28,40 @@ class Output:
         self.verbose = verbose
         self.no_color = no_color
         self._bar: _Bar | None = None
+        self._veil: Veil | None = None
+
+    def hide(self, values: Callable[[], Sequence[tuple[str, bytes]]]) -> None:
+        """Mask these names and secrets in all that is written from now on, tracebacks too. They are asked for when
+        something is written."""
+        if self._veil is None:
+            from antsmem.cli.veil import Veil
+
+            self._veil = Veil()
+        self._veil.hide(values)
+
+    def mask(self) -> Mask:
+        """What masks all that is hidden by now."""
+        self.hide(list)
+        assert self._veil is not None
+        return self._veil.mask()
+
+    def reveal(self, data: bytes) -> None:
+        """Write `data` to standard output as it is: for what a person asked to see."""
+        if self._veil is None:
+            sys.stdout.buffer.write(data)
+            sys.stdout.flush()
+        else:
+            self._veil.reveal(data)
+
+    def end(self) -> None:
+        """Write what is still held back: nothing more comes."""
+        if self._veil is not None:
+            self._veil.end()
 
     def result(self, schema: str, value: Any, text: str | Callable[[], str]) -> None:
         """The command's result: `value` as JSON (with `schema`), or `text` for people."""
         if self.json:
-            import json
-
-            document = {"schema": f"antsmem.{schema}/1", **plain(value)}
-            # A byte of a path that is no UTF-8 becomes `\udcXX`: valid JSON, and Python's `os.fsencode` undoes it.
-            data = json.dumps(document, ensure_ascii=False).encode(errors="backslashreplace")
-            sys.stdout.buffer.write(data + b"\n")
+            sys.stdout.buffer.write(document(schema, value))
             sys.stdout.flush()
             return
         shown = text if isinstance(text, str) else text()
@@ -87,6 +115,15 @@ class Output:
         """Leave the terminal as it was, also where something failed under a progress bar."""
         if self._bar is not None:
             self._bar.stop()
+
+
+def document(schema: str, value: object) -> bytes:
+    """A result as one line of JSON."""
+    import json
+
+    whole = {"schema": f"antsmem.{schema}/1", **plain(value)}
+    # A byte of a path that is no UTF-8 becomes `\udcXX`: valid JSON, and Python's `os.fsencode` undoes it.
+    return json.dumps(whole, ensure_ascii=False).encode(errors="backslashreplace") + b"\n"
 
 
 class _Bar:

@@ -1,6 +1,6 @@
 """The operator's configuration: `config.yaml`, written by people, and one file an agent, written by antsmem.
 
-    ~/.config/antsmem/config.yaml          key_sources: [credentials, host_key]
+    ~/.config/antsmem/config.yaml          key_sources: [credentials, host_key], providers
     ~/.config/antsmem/agents/<SCID>.yaml   workspace, host_key, escrow, repositories
 
 Neither holds a secret, only references to one: `env:NAME`, `file:/path`, `command:program argument …`.
@@ -8,6 +8,7 @@ Neither holds a secret, only references to one: `env:NAME`, `file:/path`, `comma
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,9 @@ from antsmem.core.record import field, record
 
 KEY_SOURCES: Final = ("credentials", "keyring", "host_key", "command:…", "file:…", "fd:N", "passphrase:…")
 VERIFY: Final = ("read", "hash", "none")
-_DEFAULT_SOURCES: Final = ("credentials", "host_key")
+ANCHOR_PREFIX: Final = "git+"
+PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
+_DEFAULT_SOURCES: Final[tuple[str, ...]] = ("credentials", "host_key")
 _PREFIXES: Final = ("command:", "file:", "fd:", "passphrase:")
 
 
@@ -42,6 +45,17 @@ class AgentConfig:
     host_key: str = ""
     escrow: str = ""
     repositories: tuple[RepositoryConfig, ...] = ()
+    anchors: Mapping[str, str] = field(default_factory=dict)
+    """Name → `git+URL` of further places that keep the ledger, besides the repositories."""
+
+
+@record
+class ProviderConfig:
+    """Where secrets come from. `kind` is the driver; values of `options` may be references."""
+
+    name: str
+    kind: str
+    options: Mapping[str, str] = field(default_factory=dict)
 
 
 @record
@@ -49,6 +63,7 @@ class OperatorConfig:
     """What holds for every agent of this operator. `origin` says where each setting comes from."""
 
     key_sources: tuple[str, ...] = _DEFAULT_SOURCES
+    providers: tuple[ProviderConfig, ...] = ()
     origin: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -60,15 +75,30 @@ def read_operator(path: Path) -> OperatorConfig:
     except NotFoundError:
         return OperatorConfig(origin={"key_sources": "default"})
     reader = Reader(str(path))
-    entries = reader.mapping(read_yaml(data, str(path)), ("key_sources",))
-    node = entries.get("key_sources")
-    if node is None:
-        return OperatorConfig(origin={"key_sources": "default"})
+    entries = reader.mapping(read_yaml(data, str(path)), ("key_sources", "providers"))
+    sources, origin = _DEFAULT_SOURCES, "default"
+    if (node := entries.get("key_sources")) is not None:
+        sources, origin = _key_sources(reader, node), f"{path}:{node.line}"
+    providers = _providers(reader, entries.get("providers"))
+    return OperatorConfig(sources, providers, {"key_sources": origin})
+
+
+def _key_sources(reader: Reader, node: Node) -> tuple[str, ...]:
     sources = tuple(reader.line(item, "key_sources") for item in reader.items(node))
     for item, source in zip(reader.items(node), sources, strict=True):
         if source not in KEY_SOURCES[:3] and not source.startswith(_PREFIXES):
             reader.fail(item, f"`{source}` is no key source: there are {', '.join(KEY_SOURCES)}")
-    return OperatorConfig(sources, {"key_sources": f"{path}:{node.line}"})
+    return sources
+
+
+def _providers(reader: Reader, node: Node | None) -> tuple[ProviderConfig, ...]:
+    providers = []
+    for name, entry in reader.table(node).items():
+        options = {key: reader.line(value, key) for key, value in reader.table(entry).items()}
+        if not PROVIDER_NAME.fullmatch(name):
+            reader.fail(entry, f"`{ascii(name[:64])[1:-1]}` is no name for a provider: a-z, 0-9, `-`, `_`")
+        providers.append(ProviderConfig(name, options.pop("kind", name), options))
+    return tuple(providers)
 
 
 def agent_path(config_dir: Path, scid: str) -> Path:
@@ -83,7 +113,8 @@ def read_agent(path: Path) -> AgentConfig:
     except NotFoundError:
         return AgentConfig()
     reader = Reader(str(path))
-    entries = reader.mapping(read_yaml(data, str(path)), ("workspace", "host_key", "escrow", "repositories"))
+    known = ("workspace", "host_key", "escrow", "repositories", "anchors")
+    entries = reader.mapping(read_yaml(data, str(path)), known)
     texts = {
         name: reader.line(entries[name], name) for name in ("workspace", "host_key", "escrow") if name in entries
     }
@@ -97,7 +128,13 @@ def read_agent(path: Path) -> AgentConfig:
             reader.fail(fields["verify"], f"`verify` is one of {', '.join(VERIFY)}")
         options = {key: reader.line(value, key) for key, value in reader.table(fields.get("options")).items()}
         repositories.append(RepositoryConfig(name, reader.line(fields["url"], "url"), options, verify))
-    return AgentConfig(**texts, repositories=tuple(repositories))
+    anchors = {name: reader.line(node, name) for name, node in reader.table(entries.get("anchors")).items()}
+    for name, url in anchors.items():
+        if not url.startswith(ANCHOR_PREFIX):
+            reader.fail(entries["anchors"], f"anchor `{name}` is not `{ANCHOR_PREFIX}URL`")
+        if any(name == item.name for item in repositories):
+            reader.fail(entries["anchors"], f"anchor `{name}` has the name of a repository")
+    return AgentConfig(**texts, repositories=tuple(repositories), anchors=anchors)
 
 
 def write_agent(path: Path, config: AgentConfig) -> None:
@@ -113,6 +150,8 @@ def write_agent(path: Path, config: AgentConfig) -> None:
         lines.append(f"    verify: {repository.verify}\n" if repository.verify != "hash" else "")
         lines.append("    options:\n" if repository.options else "")
         lines += [f"      {key}: {_quoted(value)}\n" for key, value in sorted(repository.options.items())]
+    lines.append("anchors:\n" if config.anchors else "")
+    lines += [f"  {name}: {_quoted(url)}\n" for name, url in config.anchors.items()]
     make_private_dir(path.parent)
     write_file(path, ["".join(lines).encode()])
 
@@ -153,6 +192,7 @@ __all__ = [
     "AgentConfig",
     "Node",
     "OperatorConfig",
+    "ProviderConfig",
     "RepositoryConfig",
     "agent_path",
     "read_agent",

@@ -24,9 +24,22 @@ type next. A message is one line, lower case, with the thing in backticks: what 
 
 from __future__ import annotations
 
+import re
+
+_MOVING = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+
+
+def legible(text: str) -> str:
+    """`text` on one line that moves no terminal's cursor: control characters, line ends, what turns the direction
+    of writing, and halves of characters are shown as escapes."""
+    return _MOVING.sub(lambda found: ascii(found[0])[1:-1], text)
+
 
 class AntsmemError(Exception):
-    """Base of every expected failure. `hint` names the command that helps; an instance may sharpen it."""
+    """Base of every expected failure. `hint` names the command that helps; an instance may sharpen it.
+
+    Both may quote what a stranger wrote, so they are made `legible`.
+    """
 
     slug = "error"
     exit_code = 1
@@ -34,9 +47,9 @@ class AntsmemError(Exception):
     hint = ""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
-        super().__init__(message)
+        super().__init__(legible(message))
         if hint is not None:
-            self.hint = hint
+            self.hint = legible(hint)
 
 
 class UsageError(AntsmemError):

@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any, Final, NoReturn
 
-from antsmem.backup.statement import open_statement
 from antsmem.core import canonical
 from antsmem.core.errors import (
     AntsmemError,
@@ -26,6 +25,7 @@ from antsmem.core.errors import (
 )
 from antsmem.core.record import record
 from antsmem.drivers.relay_http import Answer, Bounds, exchange
+from antsmem.identity.anchor import head_only
 from antsmem.identity.endpoint import (
     HANDLE_SCHEMA,
     HEAD_SCHEMA,
@@ -50,6 +50,7 @@ from antsmem.identity.http_signature import NONCE_BYTES, Request, sign_request
 from antsmem.identity.multikey import parse_multikey
 from antsmem.identity.seen import Seen
 from antsmem.identity.signing import SigningKey
+from antsmem.identity.statement import open_statement
 
 _SMALL: Final = 64 << 10
 _INBOX: Final = 4 << 20
@@ -177,10 +178,11 @@ class RelayClient:
         body = canonical.dumps({"read": [canonical.loads(word, _SMALL) for word in read], "drop": rows})
         self._ask("POST", f"/agents/{self._own().scid}/inbox", _SMALL, body, _JSON, sign=True)
 
-    def slot(self, name: str) -> Slot | None:
-        """What a slot holds, compared with its etag."""
+    def slot(self, name: str, scid: str = "") -> Slot | None:
+        """What a slot holds, compared with its etag; without credentials only the ledger of `scid`."""
+        place = f"/agents/{scid or self._own().scid}/{name}"
         try:
-            answer = self._ask("GET", f"/agents/{self._own().scid}/{name}", MAX_SLOT_BYTES, sign=True)
+            answer = self._ask("GET", place, MAX_SLOT_BYTES, sign=self._credentials is not None)
         except NotFoundError:
             return None
         etag = hashlib.sha256(answer.body).hexdigest()
@@ -305,20 +307,24 @@ _MEANINGS: Final[Mapping[str, tuple[type[AntsmemError], str, str]]] = {
 
 class RelayLedger:
     """The ledger's anchor at a relay: its newest head, as an opaque document in the slot `ledger`. `name` is what
-    messages call it."""
+    messages call it; `scid` is whose it is, for a client without credentials, which can only fetch."""
 
-    def __init__(self, client: RelayClient, name: str = "") -> None:
+    def __init__(self, client: RelayClient, name: str = "", scid: str = "") -> None:
         self._client = client
+        self._scid = scid
         self.name = name or client.url
 
     def fetch(self) -> bytes | None:
         """The document, None if there is none. `BackendError`: the relay does not answer."""
-        found = self._client.slot(LEDGER)
+        found = self._client.slot(LEDGER, self._scid)
         return None if found is None else found.data
 
     def publish(self, data: bytes) -> None:
-        """Make `data` the document. One about the same head is left as it is; `RollbackError` if the head there
-        has a higher `seq`, or the same one and another `hash`; `ConflictError` if others keep writing."""
+        """Make `data` the document, or its head where it is larger than a slot. One about the same head is left
+        as it is; `RollbackError` if the head there has a higher `seq`, or the same one and another `hash`;
+        `ConflictError` if others keep writing."""
+        if len(data) > MAX_SLOT_BYTES:
+            data = head_only(data)
         mine = _head_of(data)
         for _ in range(_TRIES):
             found = self._client.slot(LEDGER)

@@ -52,4 +52,5 @@ def amend_identity(
         placing.replace(files.log, longer.text)
         saved: list[Keystore] = []
         placing.track(files.keystore, lambda: saved.append(save_keystore(files.keystore, changed, host)))
-        return AmendedIdentity(longer, saved[0], seal_escrow(saved[0], commitment.next_key))
+        # Secrets have an escrow of their own, which every host can renew.
+        return AmendedIdentity(longer, saved[0], seal_escrow(replace(saved[0], secrets=()), commitment.next_key))

@@ -7,6 +7,7 @@ destroys what only that week held. The key of a name never changes: a name that 
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Literal, TypeAlias
@@ -82,19 +83,34 @@ def is_current(epoch: Epoch, now_ns: int) -> bool:
 
 
 def new_epoch(
-    tier: Tier, taken: Collection[str], host_recipient: str, recovery_recipients: Sequence[str], now_ns: int
+    tier: Tier,
+    taken: Collection[str],
+    host_recipient: str,
+    recovery_recipients: Sequence[str],
+    now_ns: int,
+    number: int = 1,
 ) -> NewEpoch:
-    """A new epoch of `tier` for the week of `now_ns`, under a name that is not in `taken` (names, not files).
+    """A new epoch of `tier` for the week of `now_ns`, under a name that is not in `taken` (names, not files): with
+    `number` or a higher one.
 
     The private key exists only inside the sealed file when this returns: a cold one, only recovery opens.
     """
-    name = base = f"{tier}-{_start(now_ns)}"
-    number = 2
+    base = f"{tier}-{_start(now_ns)}"
+    name = base if number == 1 else f"{base}-{number}"
     while name in taken:
-        name, number = f"{base}-{number}", number + 1
+        number += 1
+        name = f"{base}-{number}"
     identity = X25519Identity.generate()
     sealed = seal_epoch(name, identity, host_recipient, recovery_recipients)
     return NewEpoch(Epoch(name, str(identity.recipient)), sealed)
+
+
+def first_number(hosts: Collection[str], host: str) -> int:
+    """With which number the epochs of `host` begin each week, given all `hosts` that the agent ever had: 1 if it
+    is the only one. Hosts do not see one another's epochs, and in a repository a name must never mean two keys."""
+    if len(hosts) < 2:
+        return 1
+    return 2 + int.from_bytes(hashlib.sha256(host.encode()).digest()[:4], "big") % 9000
 
 
 def seal_epoch(

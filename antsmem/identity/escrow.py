@@ -7,9 +7,11 @@ secrets. It is made anew after each key change and kept apart from the backups. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 from antsmem.core.age import X25519Identity
-from antsmem.core.disk import Buffer
+from antsmem.core.clock import file_stamp
+from antsmem.core.disk import Buffer, make_private_dir, write_file
 from antsmem.core.errors import IntegrityError, UsageError
 from antsmem.core.record import field, record
 from antsmem.identity.envelope import open_envelope, seal_envelope
@@ -20,6 +22,8 @@ from antsmem.identity.secret import Secret, secret_from_json, secret_to_json
 from antsmem.identity.signing import SEED_BYTES, SigningKey
 
 SCHEMA = "antsmem.escrow/1"
+FILE = "keystore-escrow.age"
+KEPT = 3
 
 
 @record
@@ -75,6 +79,21 @@ def open_escrow(data: Buffer, identities: Sequence[X25519Identity], log: Identit
     )
     fields.end()
     if escrow.scid != log.scid:
-        raise IntegrityError(f"escrow is of identity `{escrow.scid}`, not of `{log.scid}`")
+        raise IntegrityError(f"escrow is of identity `{escrow.scid[:60]}`, not of `{log.scid}`")
     log.op_key(opened.signer)
     return escrow
+
+
+def keep_escrow(folder: Path, escrow: bytes, now_ns: int, name: str = FILE) -> Path:
+    """Put an escrow where backups are not, as `<time>-<name>`; the newest three stay."""
+    make_private_dir(folder)
+    path = folder / f"{file_stamp(now_ns)}-{name}"
+    write_file(path, [escrow])
+    for old in sorted(folder.glob(f"*Z-{name}"))[:-KEPT]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def newest_escrow(folder: Path, name: str = FILE) -> Path | None:
+    """The newest escrow of that name in `folder`, if there is one."""
+    return max(folder.glob(f"*Z-{name}"), default=None)

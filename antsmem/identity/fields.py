@@ -53,13 +53,27 @@ class Fields:
 
     def data(self, name: str, size: int | None = None) -> bytes:
         """Bytes in base64, `size` of them if given."""
+        text = self.text(name)
         try:
-            value = base64.b64decode(self.text(name), validate=True)
+            value = base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             raise self._wrong(name) from None
+        if to_base64(value) != text:  # a byte has one spelling
+            raise self._wrong(name)
         if size is not None and len(value) != size:
             raise self._wrong(name)
         return value
+
+    def object(self, name: str) -> dict[str, Any]:
+        """An object."""
+        value = self._take(name)
+        if not isinstance(value, dict):
+            raise self._wrong(name)
+        return value
+
+    def has(self, name: str) -> bool:
+        """Whether the member is there (still)."""
+        return name in self._left
 
     def items(self, name: str) -> list[Any]:
         """A list of anything."""

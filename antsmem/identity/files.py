@@ -5,10 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Final
 
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import AntsmemError, LockedError, NotFoundError, WouldOverwriteError
 from antsmem.core.record import record
+from antsmem.identity.keyfiles import DESTROYED_LIST
+
+CHANGE: Final = "change.json"
+"""Beside the keystore: a change of several files that is committed and not yet complete."""
 
 
 @record
@@ -25,6 +30,28 @@ class IdentityFiles:
     """The file with the host's key: outside of `backed_up`."""
     backed_up: tuple[Path, ...] = ()
     """Directories that leave this host: workspaces, repositories."""
+    escrow: Path | None = None
+    """The directory of the escrow files."""
+
+    @property
+    def guardians(self) -> Path:
+        """The directory of the guardians' files."""
+        return self.log.parent / "guardians"
+
+    @property
+    def destroyed(self) -> Path:
+        """The list of epochs whose keys were destroyed."""
+        return self.keystore.with_name(DESTROYED_LIST)
+
+    @property
+    def ledger(self) -> Path:
+        """`ledger.age`, beside the keystore."""
+        return self.keystore.with_name("ledger.age")
+
+    @property
+    def head(self) -> Path:
+        """`head.json`, the ledger's public head."""
+        return self.keystore.with_name("head.json")
 
 
 class Placing:

@@ -104,7 +104,7 @@ def verify_request(request: Request, fields: Mapping[str, str]) -> SignedBy:
         raise IntegrityError("the signature has not exactly the parameters created, keyid, nonce, alg, tag")
     if given["alg"] != "ed25519" or given["tag"] != TAG:
         raise IntegrityError(f"the signature is not `ed25519` with the tag `{TAG}`")
-    if not given["created"].isdecimal() or not _NONCE.fullmatch(given["nonce"]):
+    if not re.fullmatch(r"[0-9]{1,15}", given["created"]) or not _NONCE.fullmatch(given["nonce"]):
         raise IntegrityError("the signature has no `created` and `nonce` as they must be")
     public = parse_multikey(given["keyid"])
     if not is_strong(public):

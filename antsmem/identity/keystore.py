@@ -6,6 +6,7 @@ into the host cannot change the identity. Format: docs/spec/keystore-v1.md.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from antsmem.core.errors import (
     ConflictError,
     IntegrityError,
     NotFoundError,
+    RetiredError,
     UsageError,
     WouldOverwriteError,
 )
@@ -24,6 +26,7 @@ from antsmem.core.record import field, record, replace
 from antsmem.identity.envelope import MAX_BYTES, open_envelope, seal_envelope
 from antsmem.identity.epochs import Epoch, check_epoch_name
 from antsmem.identity.fields import Fields, to_base64
+from antsmem.identity.files import CHANGE
 from antsmem.identity.log import IdentityLog
 from antsmem.identity.secret import Secret, secret_from_json, secret_to_json
 from antsmem.identity.signing import SEED_BYTES, SigningKey
@@ -55,6 +58,9 @@ class Keystore:
     secrets: tuple[Secret, ...] = ()
     sequence: int = 0
     """How often it was saved; 0: never."""
+    ledger: tuple[str, ...] = ()
+    """The rows of the ledger (canonical JSON) that the last change of a secret made: the keystore is where a
+    change is committed, and the ledger is completed from here if a run died in between."""
 
 
 def open_keystore(path: Path, identities: Sequence[X25519Identity]) -> Keystore:
@@ -86,20 +92,29 @@ def save_keystore(path: Path, keystore: Keystore, host: X25519Identity) -> Keyst
     if str(host.recipient) != keystore.host_recipient:
         raise UsageError("the key that opens this keystore is not its host's key", hint="run `antsmem recover`")
     with locked(path.with_suffix(".lock"), f"keystore `{path}` is being saved by another process"):
-        try:
-            before: Keystore | None = open_keystore(path, [host])
-        except NotFoundError:
-            before = None
-        if before is not None and before.scid != keystore.scid:
-            raise WouldOverwriteError(f"keystore `{path}` belongs to another identity")
-        if (before.sequence if before else 0) != keystore.sequence:
-            raise ConflictError(f"keystore `{path}` was changed by another process")
-        saved = replace(keystore, sequence=keystore.sequence + 1)
-        data = keystore_to_bytes(saved)
-        if keystore_from_bytes(data, [host]) != saved:
-            raise IntegrityError("the new keystore does not open to what was put in: not saved")
-        write_file(path, [data], new=before is None)
+        saved, data = successor(path, keystore, host)
+        write_file(path, [data], new=saved.sequence == 1)
     return saved
+
+
+def successor(path: Path, keystore: Keystore, host: X25519Identity) -> tuple[Keystore, bytes]:
+    """`keystore` with the next sequence, and its bytes, which were opened again: what may replace the keystore at
+    `path` for as long as its lock is held. Raises as `save_keystore` does."""
+    try:
+        before: Keystore | None = open_keystore(path, [host])
+    except NotFoundError:
+        before = None
+    if os.path.lexists(path.with_name(CHANGE)):  # what is in there would come over this one
+        raise ConflictError(f"a change of keystore `{path}` was cut off and has to be finished first")
+    if before is not None and before.scid != keystore.scid:
+        raise WouldOverwriteError(f"keystore `{path}` belongs to another identity")
+    if (before.sequence if before else 0) != keystore.sequence:
+        raise ConflictError(f"keystore `{path}` was changed by another process")
+    saved = replace(keystore, sequence=keystore.sequence + 1)
+    data = keystore_to_bytes(saved)
+    if keystore_from_bytes(data, [host]) != saved:
+        raise IntegrityError("the new keystore does not open to what was put in: not saved")
+    return saved, data
 
 
 def keystore_to_bytes(keystore: Keystore) -> bytes:
@@ -125,24 +140,30 @@ def keystore_from_bytes(data: Buffer, identities: Sequence[X25519Identity]) -> K
 def check_keystore(keystore: Keystore, log: IdentityLog) -> None:
     """Return if `keystore` is one of the identity in `log` and its op key speaks for the agent today.
 
-    `IntegrityError`: another identity, or a key that the log never named or has revoked. `RollbackError`: the log
-    is older than, or another than, the one this host has seen.
+    `IntegrityError`: another identity, or a key that the log never named. `RetiredError`: a key that it has
+    revoked. `RollbackError`: the log is older than, or another than, the one this host has seen.
     """
     if keystore.scid != log.scid:
-        raise IntegrityError(f"keystore is of identity `{keystore.scid}`, identity log of `{log.scid}`")
+        raise IntegrityError(f"keystore is of identity `{keystore.scid[:60]}`, identity log of `{log.scid}`")
     log.refuse_rollback(keystore.log_head)
     known = log.op_key(keystore.op_key.public)
     if known.host != keystore.host:
-        raise IntegrityError(f"keystore of host `{keystore.host}` holds the op key of host `{known.host}`")
+        raise IntegrityError(f"keystore of host `{keystore.host[:60]}` holds the op key of host `{known.host}`")
     if known.revoked:
-        raise IntegrityError(
-            f"the op key of host `{keystore.host}` was revoked by version {known.until} of the identity log",
-            hint="the agent lives elsewhere now; run `antsmem recover` to bring it here",
+        raise RetiredError(
+            f"the op key of host `{keystore.host}` was revoked by version {known.until} of the identity log"
         )
 
 
+def known_values(keystore: Keystore) -> list[tuple[str, bytes]]:
+    """Names and values of all that no output may show: every version of every secret, and the keystore's own."""
+    held = [(secret.name, secret.value) for secret in keystore.secrets if secret.value]
+    return [*held, ("op-key", keystore.op_key.seed()), ("fingerprint-key", keystore.fingerprint_key)]
+
+
 def _to_json(keystore: Keystore) -> Mapping[str, Any]:
-    return {
+    last_change = {"ledger": keystore.ledger} if keystore.ledger else {}
+    return last_change | {
         "schema": SCHEMA,
         "sequence": keystore.sequence,
         "agent": keystore.agent,
@@ -175,6 +196,7 @@ def _from_json(body: Mapping[str, Any]) -> Keystore:
         epochs=tuple(_epoch_from_json(item) for item in fields.items("epochs")),
         secrets=tuple(secret_from_json(item) for item in fields.items("secrets")),
         sequence=fields.number("sequence"),
+        ledger=fields.texts("ledger") if fields.has("ledger") else (),
     )
     fields.end()
     return keystore

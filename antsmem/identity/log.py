@@ -80,6 +80,11 @@ class IdentityLog:
         """The version id of the newest entry: what a pin remembers."""
         return self.version_ids[-1]
 
+    @property
+    def hosts(self) -> set[str]:
+        """The names of all hosts that it ever named."""
+        return {key.host for key in self.operational_keys.values()}
+
     def op_key(self, public: bytes) -> OperationalKey:
         """Whose op key `public` is or was; `IntegrityError` if the log never named it."""
         known = self.operational_keys.get(public)

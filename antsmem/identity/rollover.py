@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 
 from antsmem.core.age import X25519Identity
+from antsmem.core.disk import read_file
 from antsmem.core.record import record, replace
-from antsmem.identity.epochs import Epoch, Tier, current_epoch, is_current, new_epoch
+from antsmem.identity.epochs import Epoch, Tier, current_epoch, first_number, is_current, new_epoch
 from antsmem.identity.files import IdentityFiles, all_or_none
 from antsmem.identity.keystore import Keystore, save_keystore
+from antsmem.identity.log import MAX_LOG_BYTES, parse_log
 
 
 @record
@@ -33,8 +35,17 @@ def ensure_epoch(
     epoch = current_epoch(keystore.epochs, tier, present, now_ns)
     if epoch is not None:
         return EnsuredEpoch(epoch, keystore, created=False)
+    return start_epoch(keystore, tier, files, host, now_ns)
+
+
+def start_epoch(
+    keystore: Keystore, tier: Tier, files: IdentityFiles, host: X25519Identity, now_ns: int
+) -> EnsuredEpoch:
+    """As `ensure_epoch`, but a new one also where this week has one: nothing is sealed to that any more."""
+    present = set(os.listdir(files.epochs)) if files.epochs.is_dir() else set()
     taken = {name.removesuffix(".age") for name in present} | {known.name for known in keystore.epochs}
-    made = new_epoch(tier, taken, keystore.host_recipient, keystore.recovery_recipients, now_ns)
+    number = first_number(parse_log(read_file(files.log, MAX_LOG_BYTES)).hosts, keystore.host)
+    made = new_epoch(tier, taken, keystore.host_recipient, keystore.recovery_recipients, now_ns, number)
     kept = tuple(known for known in keystore.epochs if known.file_name in present or is_current(known, now_ns))
     with all_or_none() as placing:
         placing.new(files.epochs / made.epoch.file_name, made.sealed)

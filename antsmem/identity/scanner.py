@@ -7,39 +7,30 @@ Clean bytes must cost next to nothing. So everything begins with literals, which
 from __future__ import annotations
 
 import re
-from binascii import b2a_base64
 from collections.abc import Callable, Iterator, Sequence
-from itertools import pairwise
 from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import UsageError
+from antsmem.core.literals import Find, dealt, passes, search_for
 from antsmem.core.record import record
 from antsmem.identity.patterns import RULES, Rule, plausible
 
 if TYPE_CHECKING:
-    from ahocorasick_rs import BytesAhoCorasick
+    from antsmem.core.spellings import KnownValues
+    from antsmem.identity.fingerprints import Fingerprints, PrintSearch
 
-# For each occurrence: number of the literal, start, end.
-_Find: TypeAlias = Callable[[Buffer], list[tuple[int, int, int]]]
 _MatchAt: TypeAlias = Callable[[Buffer, int, int], re.Match[bytes] | None]
 
 MIN_VALUE_BYTES: Final = 8
 KEY_BYTES: Final = 32
 _FINGERPRINT_BYTES: Final = 16
 _VALUE_BYTES: Final = 2048
-_NEEDLE_BYTES: Final = 8
 _MIN_OVERLAP: Final = 8192
 _REACH: Final = 7000
 # What follows a match may still lengthen it: this much of it must be in sight.
 _SIGHT: Final = 16
-# The SIMD search takes 64 literals at most, and runs half as fast over more than 32.
-_PASS: Final = 64
-_SLIM: Final = 32
-_MAX_NEEDLES: Final = 512
 _KNOWN: Final = -1
-_UNRESERVED: Final = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz-._~"
-_URLSAFE: Final = bytes.maketrans(b"+/", b"-_")
 # Part of the digest: another when the code here or `plausible` finds something else by the same rules and values.
 _VERSION: Final = b"antsmem scanner 1"
 
@@ -67,6 +58,7 @@ class _Match(NamedTuple):
     rule: str
     form: str
     secret: bytes
+    fingerprint: bytes = b""  # of a secret that is known by it alone
 
 
 class Scanner:
@@ -88,9 +80,11 @@ class Scanner:
         *,
         fingerprint_key: bytes,
         rules: Sequence[Rule] = RULES,
+        prints: Fingerprints | None = None,
     ) -> None:
         """`known`: names and values of the agent's own secrets. White space around a value does not count; of a
-        value longer than 2048 bytes the first 2048 are searched. `fingerprint_key`: 32 secret bytes."""
+        value longer than 2048 bytes the first 2048 are searched. `fingerprint_key`: 32 secret bytes.
+        `prints`: what stands for the values where the keystore is locked."""
         if len(fingerprint_key) != KEY_BYTES:
             raise UsageError(f"a fingerprint key has {KEY_BYTES} bytes, not {len(fingerprint_key)}")
         stripped = [(name, value.strip()) for name, value in known]
@@ -99,10 +93,13 @@ class Scanner:
         self._rules = tuple(rules)
         self._tails: list[_MatchAt | None] = [None] * len(rules)
         self._keywords = [*_keyword_search(self._rules, short=False), *_keyword_search(self._rules, short=True)]
-        self._known = _KnownValues(searched) if searched else None
+        self._searched = searched
+        self._known = _known_values([value[:_VALUE_BYTES] for _, value in searched]) if searched else None
         self.too_short = tuple(name for name, value in stripped if len(value) < MIN_VALUE_BYTES)
-        self.overlap = max(_MIN_OVERLAP, self._known.longest + 2 * _SIGHT if self._known else 0)
-        self.digest = self._hash(_described(self._rules, searched))
+        self._prints = _search_for_prints(prints) if prints else None
+        longest = max(each.longest if each else 0 for each in (self._known, self._prints))
+        self.overlap = max(_MIN_OVERLAP, longest + 2 * _SIGHT)
+        self.digest = self._hash(_described(self._rules, searched, prints))
 
     def scan(self, window: Buffer, *, seen: int = 0, more: bool = False) -> list[Finding]:
         """The secrets in `window`, a contiguous buffer of bytes that nobody changes meanwhile, in their order.
@@ -116,12 +113,18 @@ class Scanner:
             if hits := find(window):
                 found += self._confirmed(window, hits, table)
         if self._known is not None:
-            found += self._known.search(window)
+            for start, end, number, form in self._known.search(window):
+                name, value = self._searched[number]
+                found.append(_Match(start, end, _KNOWN, end, f"known:{name}", form, value))
+        if self._prints is not None:
+            for start, end, each in self._prints.search(window):
+                rule = f"known:{each.name}"
+                found.append(_Match(start, end, _KNOWN, end, rule, each.form, b"", each.value))
         if not found:
             return []
         first, last = seen - _SIGHT, len(window) - _SIGHT if more else len(window)
         return [
-            Finding(match.rule, match.start, match.end, self._hash(match.secret)[:_FINGERPRINT_BYTES], match.form)
+            Finding(match.rule, match.start, match.end, self._fingerprint(match), match.form)
             for match in _without_doubles(found)
             if (not seen or match.stop > first) and match.stop <= last
         ]
@@ -157,59 +160,25 @@ class Scanner:
             return None
         return _Match(start, end, rank, match.end(), rule.name, "raw", bytes(window[start:end]))
 
+    def _fingerprint(self, match: _Match) -> bytes:
+        return match.fingerprint or self._hash(match.secret)[:_FINGERPRINT_BYTES]
+
     def _hash(self, data: bytes) -> bytes:
         from blake3 import blake3
 
         return blake3(data, key=self._key).digest()
 
 
-class _KnownValues:
-    """Values searched in every spelling.
+def _known_values(values: Sequence[bytes]) -> KnownValues:
+    from antsmem.core.spellings import KnownValues
 
-    A spelling is found by a needle, a part of it; chosen well, one needle serves several spellings. Up to 512
-    needles (about 70 values) are searched 64 at a time, more of them in one slower pass.
-    """
+    return KnownValues(values)
 
-    def __init__(self, values: Sequence[tuple[str, bytes]]) -> None:
-        self._names = [name for name, _ in values]
-        self._values = [value for _, value in values]
-        places: dict[bytes, list[tuple[int, str, bytes, int]]] = {}
-        self.longest = 0
-        for number, value in enumerate(self._values):
-            mine: list[bytes] = []
-            for text, form in _spellings(value[:_VALUE_BYTES]).items():
-                needle = next((each for each in mine if each in text), None)
-                if needle is None:
-                    needle = _needle(text, form)
-                    mine.append(needle)
-                places.setdefault(needle, []).append((number, form, text, text.index(needle)))
-                self.longest = max(self.longest, len(text))
-        self._needles = sorted(places)
-        self._places = [places[needle] for needle in self._needles]
-        self._all: BytesAhoCorasick | None = None
-        parts = _passes(self._needles) if len(self._needles) <= _MAX_NEEDLES else [self._needles]
-        self._passes = [_search_for(_dealt(part)) for part in parts]
 
-    def search(self, window: Buffer) -> list[_Match]:
-        """Every occurrence of every value in `window`."""
-        if not any(find(window) for find in self._passes):
-            return []
-        found = []
-        for needle, start, _ in self._everywhere().find_matches_as_indexes(window, overlapping=True):
-            for number, form, text, offset in self._places[needle]:
-                begin = start - offset
-                if bytes(window[begin : begin + len(text)]) == text:
-                    name, end = f"known:{self._names[number]}", begin + len(text)
-                    found.append(_Match(begin, end, _KNOWN, end, name, form, self._values[number]))
-        return found
+def _search_for_prints(prints: Fingerprints) -> PrintSearch:
+    from antsmem.identity.fingerprints import PrintSearch
 
-    def _everywhere(self) -> BytesAhoCorasick:
-        """The search that also sees needles which overlap: slower, so it runs where one was found."""
-        if self._all is None:
-            from ahocorasick_rs import BytesAhoCorasick, Implementation
-
-            self._all = BytesAhoCorasick(self._needles, implementation=Implementation.DFA)
-        return self._all
+    return PrintSearch(prints)
 
 
 def masked(secret: bytes) -> str:
@@ -226,7 +195,7 @@ def line_of(data: Buffer, offset: int) -> int:
     return bytes(memoryview(data)[:offset]).count(b"\n") + 1
 
 
-def _keyword_search(rules: Sequence[Rule], short: bool) -> Iterator[tuple[_Find, list[tuple[int, ...]]]]:
+def _keyword_search(rules: Sequence[Rule], short: bool) -> Iterator[tuple[Find, list[tuple[int, ...]]]]:
     """Searches for the keywords of three bytes (`short`) or of more, each with the rules of its literals.
 
     They are apart because a search is as selective as its shortest literal."""
@@ -235,37 +204,9 @@ def _keyword_search(rules: Sequence[Rule], short: bool) -> Iterator[tuple[_Find,
         for keyword in rule.keywords:
             if (len(keyword) < 4) is short:
                 ranks.setdefault(keyword, []).append(rank)
-    for part in _passes(sorted(ranks)):
-        literals = _dealt(part)
-        yield _search_for(literals), [tuple(ranks[keyword]) for keyword in literals]
-
-
-def _passes(literals: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
-    """`literals` in as few parts as one search takes, all about as long."""
-    count = -(-len(literals) // _PASS)
-    for part in range(count):
-        yield literals[len(literals) * part // count : len(literals) * (part + 1) // count]
-
-
-def _dealt(literals: Sequence[bytes]) -> list[bytes]:
-    """Sorted `literals` in the order that makes the search fast.
-
-    Teddy puts literal i into bucket i mod 8 (of more than 32: mod 16) and stops wherever each of four bytes could
-    be that of some literal of one bucket: so those that begin alike belong into the same."""
-    buckets = 8 if len(literals) <= _SLIM else 16
-    size, longer = divmod(len(literals), buckets)
-    cuts = [size * bucket + min(bucket, longer) for bucket in range(buckets + 1)]
-    parts = [literals[a:b] for a, b in pairwise(cuts)]
-    return [part[row] for row in range(size + 1) for part in parts if row < len(part)]
-
-
-def _search_for(literals: Sequence[bytes]) -> _Find:
-    """A search that passes over what overlaps something it found."""
-    from ahocorasick_rs import BytesAhoCorasick, Implementation, MatchKind
-
-    # Too many for SIMD: a DFA is thrice as fast as what the library would choose.
-    kind = Implementation.DFA if len(literals) > _PASS else None
-    return BytesAhoCorasick(literals, MatchKind.LeftmostFirst, kind).find_matches_as_indexes
+    for part in passes(sorted(ranks)):
+        literals = dealt(part)
+        yield search_for(literals), [tuple(ranks[keyword]) for keyword in literals]
 
 
 def _without_doubles(found: list[_Match]) -> list[_Match]:
@@ -279,45 +220,6 @@ def _without_doubles(found: list[_Match]) -> list[_Match]:
     return kept
 
 
-def _spellings(value: bytes) -> dict[bytes, str]:
-    """Each way in which `value` is searched, and its name."""
-    found = {value: "raw"}
-    if value.strip(_UNRESERVED):
-        found |= dict.fromkeys(_quoted(value), "url")
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        pass
-    else:
-        if value.strip(_UNRESERVED):
-            import json
-
-            found |= {json.dumps(text, ensure_ascii=each)[1:-1].encode(): "json" for each in (True, False)}
-        found |= {text.encode("utf-16-le"): "utf-16", text.encode("utf-16-be"): "utf-16"}
-    found |= {value.hex().encode(): "hex", value.hex().upper().encode(): "hex"}
-    for offset in range(3):  # bytes before it, modulo 3; only letters that `value` alone decides
-        code = b2a_base64(bytes(offset) + value)[-(-8 * offset // 6) : 8 * (offset + len(value)) // 6]
-        found |= {code.translate(_URLSAFE): "base64", code: "base64"}
-    return {**found, value[::-1]: "reversed", value: "raw"}
-
-
-def _quoted(value: bytes) -> Iterator[bytes]:
-    """Percent-encodings of `value`: in either case of hex, with `/` kept, with `+` for a space."""
-    for kept in (_UNRESERVED, _UNRESERVED + b"/"):
-        for code in ("%%%02X", "%%%02x"):
-            text = "".join(chr(byte) if byte in kept else code % byte for byte in value).encode()
-            yield from (text, text.replace(b"%20", b"+"))
-
-
-def _needle(text: bytes, form: str) -> bytes:
-    """The part of `text` by which it is found: what most spellings share, and from the end, as many secrets of a
-    service begin alike."""
-    if form == "utf-16":
-        return text[-8:-1]  # in both byte orders, if the last two letters are ASCII
-    runs = re.findall(rb"[0-9]{6,}" if form == "hex" else rb"[0-9A-Za-z]{6,}", text)
-    return (max(reversed(runs), key=len) if runs else text)[-_NEEDLE_BYTES:]
-
-
-def _described(rules: Sequence[Rule], values: Sequence[tuple[str, bytes]]) -> bytes:
+def _described(rules: Sequence[Rule], values: Sequence[tuple[str, bytes]], prints: Fingerprints | None) -> bytes:
     """All that decides what is found."""
-    return repr((_VERSION, rules, values)).encode()
+    return repr((_VERSION, rules, values, *((prints,) if prints else ()))).encode()

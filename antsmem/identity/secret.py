@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Any
 
@@ -9,8 +10,10 @@ from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.core.record import record
 from antsmem.identity.fields import Fields, to_base64
 
-STATES = ("pending", "active", "quarantined", "superseded", "revoked", "destroyed")
+STATES = ("pending", "active", "quarantined", "withheld", "superseded", "revoked", "destroyed")
 CLASSES = ("static", "rotating", "leased", "derived", "identity")
+SECRET_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+MAX_VALUE_BYTES = 1 << 16
 
 
 @record
@@ -27,10 +30,18 @@ class Secret:
     changed: str
     """UTC times as text: of this version's making and of its last change of state."""
     value: bytes
-    """Empty once destroyed."""
+    """Empty where it was destroyed or did not come back in a recovery."""
 
     def __repr__(self) -> str:
         return f"<Secret {self.name!r} version {self.version} {self.state}>"
+
+
+def check_secret_name(name: str) -> None:
+    """`UsageError` unless `name` can name a secret: 1 to 128 letters, digits, `_`, `.` and `-`."""
+    if not SECRET_NAME.fullmatch(name):
+        raise UsageError(
+            f"`{name[:80]!r}` cannot name a secret", hint="use up to 128 letters, digits, `_`, `.` and `-`"
+        )
 
 
 def usable(secrets: Iterable[Secret], name: str) -> Secret:

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 from urllib.parse import parse_qsl
 
-from antsmem.backup.statement import open_statement, sign_statement
 from antsmem.core import canonical
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import AntsmemError, DiskError, IntegrityError
@@ -21,6 +20,7 @@ from antsmem.identity.endpoint import (
     ERROR_SCHEMA,
     HANDLE_SCHEMA,
     HEAD_SCHEMA,
+    LEDGER,
     MAX_ITEMS,
     MAX_LOG_BYTES,
     MAX_SEALED_BYTES,
@@ -38,6 +38,7 @@ from antsmem.identity.http_signature import Request, SignedBy, verify_request
 from antsmem.identity.log import IdentityLog, parse_log
 from antsmem.identity.multikey import multikey
 from antsmem.identity.signing import SigningKey
+from antsmem.identity.statement import open_statement, sign_statement
 from antsmem.service.relay_store import Item, Refusal, RelayStore
 from antsmem.service.throttle import Throttle
 
@@ -152,7 +153,8 @@ class RelayService:
             case ["POST", "agents", scid, "inbox"]:
                 answer = self._settle(request, signed, scid)
             case ["GET", "agents", scid, name] if name in SLOTS:
-                self._own(request, signed, scid)
+                if name != LEDGER:  # sealed, and whoever recovers an agent has no key of it yet
+                    self._own(request, signed, scid)
                 answer = self._slot(scid, name)
             case ["PUT", "agents", scid, name] if name in SLOTS:
                 answer = self._put_slot(request, signed, scid, name)

@@ -34,12 +34,11 @@ from antsmem.core.record import replace
 from antsmem.drivers.file import FileStore
 from antsmem.identity.scanner import Scanner
 from antsmem.identity.signing import SigningKey
-from antsmem.identity.waivers import Waivers
+from antsmem.identity.waivers import NONE
 from antsmem.workspace.classes import Classifier
 
 HOUR_NS = 3_600_000_000_000
 FINGERPRINT_KEY = bytes(range(32))
-NO_WAIVERS = Waivers((), "0" * 64, {})
 KEEP_ALL: Mapping[str, Mapping[str, int]] = {"hot": {"newest": 10_000}, "cold": {"newest": 10_000}}
 Tree = dict[bytes, tuple[Any, ...]]
 
@@ -103,7 +102,7 @@ class Place:
         self.agent = agent or Agent()
         self.cache = root / "state" / "cache"
         self.known: list[tuple[str, bytes]] = []
-        self.waivers = NO_WAIVERS
+        self.waivers = NONE
         self.classes: Mapping[Any, Sequence[str]] = {}
         self.pin: Pin | None = None
         self.workspace.mkdir(parents=True, exist_ok=True)

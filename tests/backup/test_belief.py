@@ -7,6 +7,7 @@ back; files are taken away. Each guard is then switched off, and the same forger
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +20,6 @@ from broken.hostile import ROOT, entry, head_of, lines_of, member
 from made_backups import Agent, Place, silent, tree_of, write
 
 from antsmem.backup import repository as repo
-from antsmem.backup import statement as statements
 from antsmem.backup.hot import back_up_hot
 from antsmem.backup.reader import open_snapshot
 from antsmem.backup.repository import Pin, create_repository, open_repository
@@ -38,6 +38,7 @@ from antsmem.core.errors import (
 )
 from antsmem.core.record import replace
 from antsmem.drivers.file import FileStore
+from antsmem.identity import statement as statements
 
 
 @pytest.fixture
@@ -220,6 +221,15 @@ def test_the_wrong_key_opens_nothing_and_says_so(stored: Place, tmp_path: Path) 
     assert not (tmp_path / "back").exists()
     result = stored.check(keys=stranger)
     assert result.notes and not result.problems, "what cannot be looked at is no damage, but is said"
+
+
+def test_a_pack_that_nobody_here_opens_does_not_hide_what_is_lost(stored: Place) -> None:
+    lost = max(stored.files("packs"), key=lambda path: path.stat().st_size)
+    sealed = b"".join(age.seal([os.urandom(1000)], [X25519Identity.generate().recipient]))
+    (stored.folder / f"packs/{hashlib.sha256(sealed).hexdigest()}.age").write_bytes(sealed)
+    assert stored.check().problems == [] and not any("pack" in note for note in stored.check().notes)
+    lost.unlink()
+    assert any(problem.startswith("snapshot ") for problem in stored.check().problems), stored.check().problems
 
 
 def test_the_host_that_writes_a_cold_archive_cannot_read_it_back(stored: Place) -> None:

@@ -6,6 +6,7 @@ hostile members, packs that are bombs; after each restore the surroundings are a
 
 from __future__ import annotations
 
+import base64
 import os
 import resource
 from collections.abc import Iterator
@@ -36,6 +37,7 @@ from antsmem.backup import tarstream
 from antsmem.backup.manifest import checked, line, parse_line
 from antsmem.backup.pack import open_damaged_pack, open_pack, read_toc
 from antsmem.backup.replace import STAGING, finish_replacement
+from antsmem.cli.commands.browse import _columns, _row
 from antsmem.core import age, canonical
 from antsmem.core.errors import AntsmemError, IntegrityError
 
@@ -143,6 +145,41 @@ def test_metadata_that_no_file_system_takes_gives_a_warning_and_the_rest(
             assert not result.complete
         elif "mtime_ns" in odd:
             assert result.complete is (made.lstat().st_mtime_ns == strange.mtime_ns)
+
+
+def test_attributes_that_cannot_be_read_are_refused(place: Place, tmp_path: Path) -> None:
+    for text in (b"x", b"ey", "ü".encode(), b"eyJ4Ijo="):
+        manifest = lines_of([ROOT, entry(b"f", b"a", data=DATA, attributes=text)])
+        hot = plant_hot(place.repository(), manifest, [DATA])
+        cold = plant_cold(place.repository(), member(workspace(b"a"), DATA), manifest)
+        for verb, snapshot in ((place.restore, hot), (place.thaw, cold)):
+            with pytest.raises(IntegrityError):
+                verb(snapshot, tmp_path / "target")
+            assert not (tmp_path / "target").exists()
+
+
+@pytest.mark.parametrize("value", ["7", '"AA=="', "[]", "null"])
+def test_an_extended_attribute_that_is_none_gives_a_warning(place: Place, tmp_path: Path, value: str) -> None:
+    text = base64.b64encode(b'{"xattr":{"user.a":%b,"user.b\\u0000":"AA=="}}' % value.encode())
+    manifest = lines_of([ROOT, entry(b"f", b"a", data=DATA, attributes=text)])
+    snapshot = plant_hot(place.repository(), manifest, [DATA])
+    result = place.restore(snapshot, tmp_path / "target")
+    assert (tmp_path / "target/a").read_bytes() == DATA and result.warnings
+
+
+def test_a_path_left_out_for_a_reason_that_is_no_text_is_shown(place: Place, tmp_path: Path) -> None:
+    odd = entry(b"x", b"a", link=b"\xff\x9b2J", mtime_ns=1 << 90)
+    snapshot = plant_hot(place.repository(), lines_of([ROOT, odd]))
+    ((path, why),) = place.restore(snapshot, tmp_path / "target").left_out
+    assert path == "a" and why.isprintable()
+    assert _columns(_row(odd))[2].startswith("9999")
+
+
+def test_a_link_to_what_cannot_be_named_is_refused(place: Place, tmp_path: Path) -> None:
+    odd = entry(b"l", b"a", link=b"to\0nowhere")
+    snapshot = plant_hot(place.repository(), lines_of([ROOT, odd]))
+    with pytest.raises(IntegrityError, match="no file system can name"):
+        place.restore(snapshot, tmp_path / "target")
 
 
 NO_LINES = (

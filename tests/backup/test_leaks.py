@@ -20,8 +20,9 @@ from antsmem.core import age, clock
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import CannotUnlockError, LeakError
 from antsmem.drivers.file import FileStore
+from antsmem.identity.ledger import Ledger, extended
 from antsmem.identity.scanner import Scanner
-from antsmem.identity.waivers import Waiver, add_waiver, load_waivers
+from antsmem.identity.waivers import waivers_of
 
 DAY_NS = 86_400_000_000_000
 TOKEN = secret("gh", "p_", "q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi")
@@ -166,20 +167,23 @@ def test_every_secret_is_named_at_once(guarded: Place) -> None:
     assert "and 2 more" in str(refused.value)
 
 
-def waive(place: Place, name: str, days: float, now_ns: int) -> Path:
-    """Record what `antsmem waive` records for the first finding in a file."""
+def waive(place: Place, name: str, days: float, now_ns: int) -> Ledger:
+    """A ledger with what `antsmem waive` records for the first finding in a file."""
     path = place.workspace / name
     finding = Scanner(place.known, fingerprint_key=FINGERPRINT_KEY).scan(path.read_bytes())[0]
-    waiver = Waiver(
-        os.fsencode(name), finding.rule, finding.fingerprint, "an example", now_ns, now_ns + int(days * DAY_NS)
-    )
-    file = place.root / "waivers.jsonl"
-    add_waiver(file, waiver, place.agent.op_key, [place.agent.op_key.public])
-    return file
+    row = {
+        "op": "waive",
+        "path": name,
+        "rule": finding.rule,
+        "fingerprint": finding.fingerprint.hex(),
+        "expires": clock.utc_text(now_ns + int(days * DAY_NS)),
+        "reason": "an example",
+    }
+    return extended(Ledger(place.agent.scid, FINGERPRINT_KEY), [row], place.agent.op_key, now_ns)
 
 
-def load(place: Place, file: Path, now_ns: int) -> None:
-    place.waivers = load_waivers(file, [place.agent.op_key.public], now_ns)
+def load(place: Place, ledger: Ledger, now_ns: int) -> None:
+    place.waivers = waivers_of(ledger.rows, now_ns)
 
 
 @pytest.mark.parametrize("tier", ["hot", "cold"])
@@ -189,14 +193,14 @@ def test_a_waived_secret_is_stored_and_told_until_the_waiver_ends(guarded: Place
     aged(write(guarded.workspace / "example.md", " " * size + f"\n{KNOWN}\n"))
     with pytest.raises(LeakError):
         guarded.back_up(tier)
-    file = waive(guarded, "example.md", 30, now)
-    load(guarded, file, now)
+    ledger = waive(guarded, "example.md", 30, now)
+    load(guarded, ledger, now)
     for _ in range(3):
         result = guarded.back_up(tier)
         assert result.complete
         assert [(leak.path, leak.line, leak.rule) for leak in result.waived] == [("example.md", 2, "known:mail")]
         assert KNOWN not in result.waived[0].shown
-    load(guarded, file, now + 31 * DAY_NS)
+    load(guarded, ledger, now + 31 * DAY_NS)
     with pytest.raises(LeakError, match=r"`example\.md:2`"):
         guarded.back_up(tier)
 

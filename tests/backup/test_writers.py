@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from made_backups import HOUR_NS, Place, tree_of, write
 
-from antsmem.backup.lease import LEASE, LEASE_SECONDS, Lease, leased
+from antsmem.backup.lease import LEASE, LEASE_SECONDS, Lease, _boot_id, leased
 from antsmem.backup.restore import staging, staging_for
 from antsmem.backup.store import Capabilities
 from antsmem.core import canonical, clock
@@ -84,6 +84,14 @@ def test_the_lease_of_another_host_holds_until_it_expires(place: Place, monkeypa
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b'{"pid":"x","expires_ns":"y"}', b"\xff" * 100])
 def test_a_torn_lease_protects_nobody(place: Place, content: bytes) -> None:
     write(place.folder / LEASE, content)
+    assert place.back_up().snapshot
+
+
+@pytest.mark.parametrize("pid", [0, -1, 1 << 40, -(1 << 40)])
+def test_a_lease_of_a_process_that_cannot_be_protects_nobody(place: Place, pid: int) -> None:
+    expires_ns = str(clock.now_ns() + LEASE_SECONDS * 1_000_000_000)
+    content = {"host": "laptop", "boot": _boot_id(), "pid": pid, "expires_ns": expires_ns, "token": "x"}
+    write(place.folder / LEASE, canonical.dumps(content))
     assert place.back_up().snapshot
 
 

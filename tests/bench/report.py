@@ -83,7 +83,7 @@ def side_by_side(section: str, taken: Taken) -> str:
         ratios = [f"{sizes['antsmem'] / sizes[peer]:.2f}" if peer in sizes else "" for peer in TOOLS[1:]]
         rows.append([f"{figure}, MB", *cells, *ratios, *_verdict(section, figure, sizes)])
     head = [section, *TOOLS, "to restic", "to borg", "target", ""]
-    return _table(head, rows)
+    return table(head, rows)
 
 
 def _verdict(section: str, step: str, values: Mapping[str, float]) -> list[str]:
@@ -117,7 +117,7 @@ def growth(taken: Taken, hours: int) -> str:
         median(taken.sizes["repository size"][name]) / 1e6 for name in (years.SHORT, years.PRUNED, years.KEPT)
     ]
     rows.append(["repository size, MB", *[f"{size:.1f}" for size in sizes], "", "", "", ""])
-    return _table(
+    return table(
         [f"H, {hours:,} hours", years.SHORT, years.PRUNED, years.KEPT, "pruned", "never", "target", ""], rows
     )
 
@@ -132,7 +132,7 @@ def costs(taken: Mapping[int, Taken]) -> str:
                 samples = each.times[step].get(tool)
                 row.append(f"{_each(each, step, tool, files):,.0f}" if samples else "")
             rows.append(row)
-    return _table(["files", "µs a file", *TOOLS], rows)
+    return table(["files", "µs a file", *TOOLS], rows)
 
 
 def _each(taken: Taken, step: str, tool: str, files: int) -> float:
@@ -146,7 +146,7 @@ def _megabytes(size_bytes: float) -> str:
     return f"{size_bytes / 1e6:.1f}" if size_bytes >= 1e6 else f"{size_bytes / 1e6:.3f}"
 
 
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [head, ["---", *["---:"] * (len(head) - 1)], *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 

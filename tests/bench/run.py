@@ -21,6 +21,7 @@ from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 
+from leaks import leaks
 from measure import BenchError
 from report import costs, growth, put_into, side_by_side
 from sides import Sides, Taken, copied, corpus, per_file
@@ -29,8 +30,8 @@ from years import history
 
 _PROJECT = Path(__file__).parents[2]
 _OWN = _PROJECT / ".bench"
-_QUICK = {"S": 3, "M": 3, "L": 1, "H": 3, "files": 1}
-_ROUNDS = {"S": 7, "M": 5, "L": 3, "H": 7, "files": 3}
+_QUICK = {"S": 3, "M": 3, "L": 1, "H": 3, "files": 1, "leaks": 1}
+_ROUNDS = {"S": 7, "M": 5, "L": 3, "H": 7, "files": 3, "leaks": 5}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,9 @@ class Bench:
             hours = 240 if self.quick else 8760
             taken = history(self.ours, _OWN, hours, self.rounds[name], _say)
             return growth(taken, hours), {name: taken}
+        if name == "leaks":
+            found_all, taken_all = leaks(self.ours, _OWN / "work" / name, self.rounds[name], _say)
+            return found_all, {name: taken_all}
         if name != "files":
             found = self.on(name, "corpus", name, steps=corpus)
             return side_by_side(name, found), {name: found}
@@ -70,7 +74,7 @@ class Bench:
 
     def caption(self, section: str) -> str:
         """With what the table was made."""
-        others = () if section == "H" else self.others
+        others = () if section in {"H", "leaks"} else self.others
         told = [f"{tool.name} {tool.version} ({tool.settings})" for tool in (self.ours, *others)]
         absent = f" Not here: {', '.join(self.missing)}." if self.missing else ""
         when = time.strftime("%Y-%m-%d %H:%M")
@@ -104,7 +108,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", default=",".join(_ROUNDS), help="S, M, L, H (a year), files (cost a file)")
+    parser.add_argument(
+        "--only", default=",".join(_ROUNDS), help="S, M, L, H (a year), files (cost a file), leaks"
+    )
     parser.add_argument("--runs", type=int, help="rounds of every step")
     parser.add_argument("--quick", action="store_true", help="few rounds, ten days for H, up to 10,000 files")
     parser.add_argument("--into", type=Path, help="also put the tables between their marks in this page")

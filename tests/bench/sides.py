@@ -76,10 +76,20 @@ class Sides:
             for tool in (*self.tools[first:], *self.tools[:first]):
                 yield number, tool
 
+    def sample(self, tool: Tool, command: Command) -> Sample:
+        """`command` of `tool`, with the workspace and its repository in the page cache, whatever was there."""
+        for folder in (self.workspace, tool.repository):
+            for place, _, names in os.walk(folder):
+                for name in names:
+                    with open(os.path.join(place, name), "rb", buffering=0) as file:
+                        while file.read(1 << 20):
+                            pass
+        return measured(command)
+
     def each(self, step: str, command: Callable[[Tool], Command]) -> None:
         """Measure what `command` gives for each tool."""
         for _, tool in self.turns(step):
-            self.taken.add(step, tool.name, measured(command(tool)))
+            self.taken.add(step, tool.name, self.sample(tool, command(tool)))
 
     def first(self) -> None:
         """The first backup into a new repository; the last round's repositories are used from then on."""
@@ -87,7 +97,7 @@ class Sides:
             place = self.place(tool)
             shutil.rmtree(place, ignore_errors=True)
             tool.begin(self.workspace, place)
-            self.taken.add("first", tool.name, measured(tool.backup()))
+            self.taken.add("first", tool.name, self.sample(tool, tool.backup()))
             self.taken.add_size("repository size", tool.name, tool.size_bytes())
 
     def place(self, tool: Tool) -> Path:
@@ -103,7 +113,7 @@ class Sides:
                 time.sleep(_SETTLE_SECONDS)
                 last = number
             before = tool.size_bytes()
-            self.taken.add(step, tool.name, measured(tool.backup()))
+            self.taken.add(step, tool.name, self.sample(tool, tool.backup()))
             self.taken.add_size(f"{step}, bytes added", tool.name, tool.size_bytes() - before)
 
     def restored(self, step: str, command: Callable[[Tool, Path], Command], same: Callable[[Path], None]) -> None:
@@ -115,7 +125,7 @@ class Sides:
         for number, tool in self.turns(step):
             target = self.place(tool) / f"{step} {number}"
             target.mkdir()
-            self.taken.add(step, tool.name, measured(command(tool, target)))
+            self.taken.add(step, tool.name, self.sample(tool, command(tool, target)))
             if not number:
                 same(tool.restored(target))
             for folder, _, names in os.walk(target):

@@ -17,9 +17,9 @@ from antsmem.backup.manifest import Entry, line, object_list, segments
 from antsmem.backup.packer import Kind, Packer
 from antsmem.backup.repository import Repository
 from antsmem.backup.snapshot import COLD, HOT, Head, new_id, pack_lines
-from antsmem.backup.statement import sign_statement
 from antsmem.core import age, canonical, clock
 from antsmem.core.record import replace
+from antsmem.identity.statement import sign_statement
 
 ROOT = Entry(b"d", 0o755, (0, 0), 0, 0, b"", b"", b".")
 

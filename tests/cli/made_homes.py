@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryFile
@@ -65,14 +65,21 @@ class Home:
         self.home.mkdir(parents=True, exist_ok=True)
         self.environment = {"HOME": str(self.home), "PATH": os.environ["PATH"], "LANG": "C.UTF-8"}
 
-    def run(self, *words: str, stdin: bytes = b"", user: int = 0, more: Mapping[str, str] | None = None) -> Ran:
-        """Run `antsmem WORDS` in `root`. `user`: as whom, where root runs the tests."""
+    def run(
+        self,
+        *words: str,
+        stdin: bytes = b"",
+        user: int = 0,
+        more: Mapping[str, str] | None = None,
+        before: Callable[[], None] | None = None,
+    ) -> Ran:
+        """Run `antsmem WORDS` in `root`. `user`: as whom, where root runs the tests. `before`: called first."""
         with TemporaryFile() as given, TemporaryFile() as out, TemporaryFile() as err:
             given.write(stdin)
             given.seek(0)
             child = os.fork()
             if child == 0:
-                self._become(words, (given.fileno(), out.fileno(), err.fileno()), user, more or {})
+                self._become(words, (given.fileno(), out.fileno(), err.fileno()), user, more or {}, before)
             _, status = os.waitpid(child, 0)
             out.seek(0)
             err.seek(0)
@@ -80,7 +87,12 @@ class Home:
         return Ran(os.waitstatus_to_exitcode(status), *texts)
 
     def _become(
-        self, words: tuple[str, ...], streams: tuple[int, int, int], user: int, more: Mapping[str, str]
+        self,
+        words: tuple[str, ...],
+        streams: tuple[int, int, int],
+        user: int,
+        more: Mapping[str, str],
+        before: Callable[[], None] | None,
     ) -> None:
         code = 70
         try:
@@ -96,6 +108,8 @@ class Home:
             os.environ.clear()
             os.environ.update(self.environment | dict(more))
             os.chdir(self.root)
+            if before:
+                before()
             main(list(words))
         except SystemExit as end:
             code = end.code if isinstance(end.code, int) else 0
@@ -107,9 +121,9 @@ class Home:
             sys.stderr.flush()
             os._exit(code)
 
-    def must(self, *words: str, code: int = 0) -> Ran:
+    def must(self, *words: str, code: int = 0, stdin: bytes = b"") -> Ran:
         """Run a command in the workspace, which must end with `code`."""
-        ran = self.run("-C", str(self.workspace), *words)
+        ran = self.run("-C", str(self.workspace), *words, stdin=stdin)
         assert ran.code == code, ran
         return ran
 

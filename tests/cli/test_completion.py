@@ -24,8 +24,8 @@ printf '%s\\n' "${COMPREPLY[@]}"
 @pytest.mark.parametrize(
     ("words", "offered"),
     [
-        (["rec"], {"recover"}),
-        (["re"], {"restore", "recover", "repository", "relay"}),
+        (["rec"], {"recover", "recovery"}),
+        (["re"], {"restore", "recover", "recovery", "repository", "relay"}),
         (["backup", "--t"], {"--tier"}),
         (["repository", "a"], {"add"}),
     ],

@@ -77,6 +77,15 @@ def no_repository(home: Home) -> None:
     shutil.rmtree(home.repository)
 
 
+def retired(home: Home) -> None:
+    home.must("backup")
+    name = home.must("status", "--json", code=3).document["host"]
+    elsewhere = Home(home.root / "elsewhere")
+    kit, place = str(home.root / KIT), str(home.repository)
+    ran = elsewhere.run("recover", "agent", "--kit", kit, "--repository", place, "--host", name)
+    assert ran.code == 0, ran
+
+
 def unreadable_database(home: Home) -> None:
     (home.workspace / "memory.db").write_bytes(b"SQLite format 3\0".ljust(4096, b"x"))
 
@@ -113,6 +122,9 @@ CASES: list[tuple[int, str, Callable[[Home], None], list[str]]] = [
     (2, "config", bad_configuration, ["backup"]),
     (3, "", unreadable_database, ["backup"]),
     (3, "", nothing, ["status"]),
+    (4, "retired", retired, ["backup"]),
+    (4, "retired", retired, ["restore", "--in-place"]),
+    (4, "retired", retired, ["identity", "rotate", "--kit", KIT]),
     (10, "not-found", nothing, ["restore", "--to", "x"]),
     (10, "not-found", backed_up, ["restore", "20200101", "--to", "x"]),
     (10, "not-found", backed_up, ["restore", "--path", "no/such", "--to", "x"]),

@@ -14,7 +14,9 @@ import pytest
 from made_homes import KIT, TRACE, Home
 
 from antsmem.cli.main import COMMANDS
+from antsmem.core.age import X25519Identity
 
+GUARDIAN = str(X25519Identity.generate().recipient)
 WORDS: dict[str, tuple[list[str], str]] = {
     "init": (["init", "other", "--recovery-out", "other-kit"], "init"),
     "backup": (["backup"], "backup"),
@@ -35,10 +37,24 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "repository list": (["repository", "list"], "repository-list"),
     "repository init": (["repository", "init", "default"], "repository-init"),
     "repository test": (["repository", "test"], "repository-test"),
+    "secret set": (["secret", "set", "new"], "secret"),
+    "secret get": (["secret", "get", "old"], "secret-get"),
+    "secret list": (["secret", "list"], "secret-list"),
+    "secret rotate": (["secret", "rotate", "old"], "secret"),
+    "secret revoke": (["secret", "revoke", "old"], "secret"),
+    "secret destroy": (["secret", "destroy", "old"], "secret"),
+    "secret verify": (["secret", "verify"], "secret"),
+    "secret import": (["secret", "import"], "secret"),
     "waive": (["waive", "leak.md", "--reason", "an example"], "waive"),
+    "scan": (["scan"], "scan"),
     "log": (["log", "something happened"], "log"),
     "status": (["status"], "status"),
     "config": (["config", "show", "--origin"], "config"),
+    "identity rotate": (["identity", "rotate", "--kit", KIT], "identity-rotate"),
+    "recovery show": (["recovery", "show"], "recovery-show"),
+    "recovery add-guardian": (["recovery", "add-guardian", GUARDIAN, "--kit", KIT], "recovery-guardians"),
+    "epoch list": (["epoch", "list"], "epoch-list"),
+    "keys rewrap": (["keys", "rewrap", "--kit", KIT], "keys-rewrap"),
     "identity": (["identity", "show"], "identity"),
     "identity verify": (["identity", "verify"], "identity-verify"),
 }
@@ -62,7 +78,9 @@ def test_a_command_prints_one_document_of_its_schema(lived: Home, name: str) -> 
     if name == "waive":
         (lived.workspace / "leak.md").write_text("gh" + "p_q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi\n")
     words = [{"REPOSITORY": str(lived.repository), "OLDEST": ids[0]}.get(word, word) for word in words]
-    ran = lived.run("--json", "-C", str(lived.workspace), *words)
+    if words[0] == "secret":
+        lived.must("secret", "set", "old", stdin=b"not a secret")
+    ran = lived.run("--json", "-C", str(lived.workspace), *words, stdin=b"NAME=value\n")
     assert ran.code == (3 if name == "status" else 0), ran
     assert ran.err == "", "nothing but the document"
     assert ran.document["schema"] == f"antsmem.{schema}/1"
@@ -70,8 +88,9 @@ def test_a_command_prints_one_document_of_its_schema(lived: Home, name: str) -> 
 
 
 def test_every_command_is_among_them() -> None:
-    """`show` prints a file as it was, whatever the options: it has no document. `relay` needs one that runs."""
-    assert {name.split()[0] for name in WORDS} | {"show", "relay"} == set(COMMANDS)
+    """`show`, `exec` and `secret resolve` print what is not ours, whatever the options: they have no document.
+    `relay` needs one that runs."""
+    assert {name.split()[0] for name in WORDS} | {"show", "exec", "secret", "relay"} == set(COMMANDS)
 
 
 def test_what_the_document_says_is_what_happened(lived: Home) -> None:

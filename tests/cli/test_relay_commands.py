@@ -251,6 +251,14 @@ def test_another_host_of_the_agent_takes_over_what_was_changed(
     assert identity(twin) == identity(home)
 
 
+def test_a_rotation_is_told_to_the_relays(home: Home, relay: RelayServer) -> None:
+    move(home, relay)
+    done = home.must("identity", "rotate", "--kit", KIT, "--json").document
+    assert done["not_told"] == [] and done["identity_version"] == 3
+    assert "version 3" in home.must("relay", "status").out
+    home.must("relay", "inbox")
+
+
 def test_a_recovery_begins_with_the_longest_log(home: Home, relay: RelayServer, tmp_path: Path) -> None:
     """The repository was away when the agent moved: extending what it has would make two histories."""
     home.must("backup")

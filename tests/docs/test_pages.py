@@ -19,7 +19,7 @@ GROUPS = {name.split()[1] for name, _ in commands() if len(name.split()) == 3}
 _LINK = re.compile(r"(?<!!)\[[^\]\[]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: ([a-z]+)\b)?([^|;&\n]*)")
+_CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: ([a-z-]+)\b)?([^|;&\n]*)")
 
 
 def prose(text: str) -> str:
@@ -89,6 +89,7 @@ def calls() -> Iterator[tuple[str, str, list[str]]]:
                 words = shlex.split(rest, comments=True)
             except ValueError:
                 words = rest.split()
+            words = words[: words.index("--")] if "--" in words else words  # what follows is another program's
             options = [word.partition("=")[0] for word in words if re.match(r"--?[a-zA-Z]", word)]
             yield f"{page.relative_to(PROJECT)}: {found[0].strip()}", command, options
 

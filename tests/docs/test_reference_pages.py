@@ -19,9 +19,12 @@ from program import DOCS, Terminal, commands, table
 from relays import RelayServer
 
 from antsmem.cli.main import COMMANDS
+from antsmem.cli.providers import OWN_PROVIDERS, provider_class
 from antsmem.core import errors
+from antsmem.core.age import X25519Identity
 from antsmem.core.config import KEY_SOURCES, read_agent, read_operator
 from antsmem.core.errors import AntsmemError, ConfigError
+from antsmem.identity.provider import Abilities, Host
 from antsmem.workspace.settings import AgentSettings, parse_settings
 
 CLI = (DOCS / "reference" / "cli.md").read_text("utf-8")
@@ -110,6 +113,28 @@ def fits(value: Any, kind: str) -> bool:
     return any(value is None if each == "null" else isinstance(value, TYPES[each]) for each in allowed)
 
 
+def ways_back(at: Terminal) -> list[dict[str, Any]]:
+    """What guardians, a rotation and the end of an epoch print."""
+    kit = ("--kit", "kit.txt")
+    guardian = str(X25519Identity.generate().recipient)
+    printed = [
+        at.json("-C", "kevin", "recovery", "add-guardian", guardian, *kit),
+        at.json("-C", "kevin", "recovery", "drill", *kit, code=3),
+        at.json("-C", "kevin", "recovery", "show"),
+        at.json("-C", "kevin", "identity", "rotate", *kit),
+        at.json("-C", "kevin", "backup"),
+        listed := at.json("-C", "kevin", "epoch", "list"),
+    ]
+    first, last = [row["name"] for row in listed["epochs"] if row["tier"] == "hot"]
+    return [
+        *printed,
+        at.json("-C", "kevin", "epoch", "destroy", first, "--dry-run"),
+        at.json("-C", "kevin", "epoch", "destroy", first, "--yes"),
+        at.json("-C", "kevin", "keys", "rewrap", *kit),
+        at.json("-C", "kevin", "keys", "rewrap", "--epoch", last, "--reseal"),
+    ]
+
+
 @pytest.fixture(scope="module")
 def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[str, Any]]]:
     """What every command prints with `--json` in the life of an agent, by schema."""
@@ -125,9 +150,17 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         at.json("-C", "kevin", "repository", "test"),
         at.json("-C", "kevin", "log", "hello"),
     ]
+    (home / "values.json").write_text('{"a": "1", "b": "2"}')
+    printed += [
+        at.json("-C", "kevin", "secret", "import", "values.json"),
+        at.json("-C", "kevin", "secret", "revoke", "a"),
+        at.json("-C", "kevin", "secret", "list"),
+        at.json("-C", "kevin", "secret", "get", "b"),
+    ]
     (workspace / "TOOLS.md").write_text(corpora.secret("token gh", "p_", "Zk7Qw2Lx9Rt4Vb8Nm1Hs6Jd3Fg5Pc0Ya2Ue7\n"))
     printed += [
         at.json("-C", "kevin", "backup", code=21),
+        at.json("-C", "kevin", "scan", code=21),
         at.json("-C", "kevin", "waive", "TOOLS.md", "--reason", "a test"),
         at.json("-C", "kevin", "backup"),
         at.json("-C", "kevin", "backup", "--tier", "cold"),
@@ -145,6 +178,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         at.json("-C", "kevin", "prune"),
         at.json("-C", "kevin", "status"),
         at.json("-C", "kevin", "config", "show"),
+        *ways_back(at),
         *met(at),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
     ]
@@ -196,10 +230,8 @@ def test_a_member_that_the_page_lacks_is_noticed() -> None:
 
 def examples() -> dict[str, str]:
     """The YAML of each section of the page of configuration."""
-    held = {
-        title: re.findall(r"```yaml\n(.*?)```", body, re.DOTALL)
-        for title, body in sections(CONFIGURATION, "##").items()
-    }
+    parts = sections(CONFIGURATION, "##") | sections(CONFIGURATION, "###")
+    held = {title: re.findall(r"```yaml\n(.*?)```", body, re.DOTALL) for title, body in parts.items()}
     return {title: blocks[0] for title, blocks in held.items() if blocks}
 
 
@@ -211,6 +243,38 @@ def test_the_examples_of_configuration_are_valid(tmp_path: Path) -> None:
     agent = read_agent(tmp_path / "agent")
     assert [item.name for item in agent.repositories] == ["default", "cloud"] and agent.escrow and agent.host_key
     assert read_operator(tmp_path / "operator").key_sources == ("credentials", "host_key")
+    (tmp_path / "operator").write_text(held["Providers"])
+    providers = read_operator(tmp_path / "operator").providers
+    assert [(each.name, each.kind, len(each.options)) for each in providers] == [
+        ("env", "env", 1),
+        ("team", "vault", 2),
+    ]
+
+
+def test_the_examples_on_the_pages_of_providers_are_valid(tmp_path: Path) -> None:
+    for name in OWN_PROVIDERS:
+        page = (DOCS / "how-to/providers" / f"{name}.md").read_text("utf-8")
+        for example in re.findall(r"```yaml\n(.*?)```", page, re.DOTALL):
+            (tmp_path / "operator").write_text(example)
+            (config,) = read_operator(tmp_path / "operator").providers
+            assert config.kind == name
+            provider_class(name).open(config.name, config.options, Host({}, list))
+
+
+def test_every_provider_is_on_the_page_with_what_it_can() -> None:
+    rows = re.findall(
+        r"^\| \[`(\w+)`\]\(.+?\) \| .+? \| ?(.*) \|$", sections(CONFIGURATION, "###")["Providers"], re.MULTILINE
+    )
+    assert {name for name, _ in rows} == set(OWN_PROVIDERS)
+    for name, said in rows:
+        can = provider_class(name).can if name != "age" else Abilities(True, True, True, True)
+        words = {
+            "write": can.write,
+            "list": can.list,
+            "versions": can.versions,
+            "compare and set": can.compare_and_set,
+        }
+        assert [word for word, able in words.items() if able] == [word for word in said.split(", ") if word], name
 
 
 def test_the_defaults_on_the_page_are_the_defaults() -> None:

@@ -24,11 +24,11 @@ from antsmem.backup.manifest import Entry, checked, line, object_list, parse_lin
 from antsmem.backup.pack import decompress, open_pack, read_toc
 from antsmem.backup.prune import GARBAGE
 from antsmem.backup.snapshot import Head
-from antsmem.backup.statement import open_statement, sign_statement
 from antsmem.core import canonical
 from antsmem.core.age import X25519Identity, unseal
 from antsmem.core.errors import IntegrityError
 from antsmem.identity.signing import SigningKey
+from antsmem.identity.statement import open_statement, sign_statement
 
 PAGE = (DOCS / "spec" / "repository-v1.md").read_text("utf-8")
 OP_KEY = SigningKey(b"\x11" * 32)

@@ -21,7 +21,6 @@ from typing import Any
 import pytest
 from relays import Agent, new_agent
 
-from antsmem.backup.statement import sign_statement
 from antsmem.core.clock import now_ns, utc_text
 from antsmem.core.errors import (
     AntsmemError,
@@ -43,6 +42,7 @@ from antsmem.identity.multikey import multikey
 from antsmem.identity.resolve import Resolver
 from antsmem.identity.seen import Seen
 from antsmem.identity.signing import SigningKey
+from antsmem.identity.statement import sign_statement
 
 
 class Hostile:

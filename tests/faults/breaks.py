@@ -135,6 +135,19 @@ def _deaf() -> None:
     VerifiedStore._require = lambda *_: None  # type: ignore[method-assign]
 
 
+def _forgotten_rows() -> None:
+    """The keystore does not remember the rows of its last change."""
+    from antsmem.identity import custody
+
+    replace = custody.replace
+
+    def forgetful(made: Any, **changes: Any) -> Any:
+        changes.pop("ledger", None)
+        return replace(made, **changes)
+
+    custody.replace = forgetful  # type: ignore[assignment]
+
+
 BREAKS: dict[str, Callable[[], None]] = {
     "writing-in-place": _writing_in_place,
     "rename-first": _rename_first,
@@ -145,4 +158,5 @@ BREAKS: dict[str, Callable[[], None]] = {
     "garbage-before-lists": _garbage_before_lists,
     "lease-of-another": _lease_of_another,
     "deaf": _deaf,
+    "forgotten-rows": _forgotten_rows,
 }

@@ -6,14 +6,16 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from syscalls import Call, Ran, Tracer
 from worlds import FRIDAY, HOUR, Tree, World, agent_tree, different, tree_of
 
+from antsmem.core.age import X25519Identity
 from antsmem.core.errors import AntsmemError
 
+GUARDIAN = str(X25519Identity.generate().recipient)
 SECOND, DAY = HOUR // 3600, 24 * HOUR
 WRONG_WORDS = ("Traceback", "Error:")
 EXPECTED_CODES = frozenset({3, 12, 20, 40, 41})
@@ -21,10 +23,15 @@ EXPECTED_CODES = frozenset({3, 12, 20, 40, 41})
 refused."""
 
 
+_WORKERS = 3  # threads that seal, at most
+
+
 @dataclass
 class Scenario:
-    """A command, `words` at `now_ns`, in a world that `build` makes. The rest is learned from an undisturbed run:
-    the trees of the agent and the repository before and after."""
+    """A command, `words` (`WORLD`: where it lies) at `now_ns`, in a world that `build` makes. The rest is learned
+    from an undisturbed run: the trees of the agent and the repository, and its secrets, before and after. `again`:
+    how the command may end when it is run after itself. With `settles` the same command is run again before the
+    repository is looked at: it holds keys that change in several places."""
 
     name: str
     words: tuple[str, ...]
@@ -32,22 +39,29 @@ class Scenario:
     build: Callable[[World], None]
     in_place: bool = False
     makes_repository: bool = False
+    again: tuple[int, ...] = (0,)
+    settles: bool = False
     world: World = field(init=False)
     calls: list[Call] = field(init=False)
     before: Tree = field(init=False)
     after: Tree = field(init=False)
     made: Tree | None = field(init=False, default=None)
     forgotten: frozenset[str] = field(init=False, default=frozenset())
+    secrets: tuple[object, object] = field(init=False)
 
     def prepare(self, root: Path) -> None:
         """Build the world, save it, and learn from an undisturbed run."""
         self.world = world = World(root)
+        self.words = tuple(word.replace("WORLD", str(world.root)) for word in self.words)
         world.agent.mkdir(parents=True)
         self.build(world)
         world.save()
+        self.words = tuple(str(world.kit) if word == "KIT" else word for word in self.words)
         self.before = agent_tree(world.agent)
+        secrets = world.secrets()
         self.calls = self.record()
         self.after = agent_tree(world.agent)
+        self.secrets = (secrets, world.secrets())
         listed = world.listed()
         new = listed - world.snapshots.keys()
         self.made = world.restored(*new) if new else None
@@ -72,9 +86,11 @@ class Scenario:
         """Run the command in the world as it was, struck at `call`. Which thread of several does what is a race:
         it is run again until the call comes."""
         argv = self.world.argv(self.now_ns, *self.words, broken=broken)
-        for _ in range(20):
+        for attempt in range(40):
             self.world.reset()
-            ran = Tracer(self.world.environment).struck(argv, call, how)
+            # Threads that do the same work take what there is in any order.
+            thread = 1 + attempt // 2 % _WORKERS if call.thread and attempt % 2 else call.thread
+            ran = Tracer(self.world.environment).struck(argv, replace(call, thread=thread), how)
             if call.is_hit_by(ran):
                 break
         return ran
@@ -86,8 +102,12 @@ class Scenario:
         if ran is not None:
             wrong += self._said(ran, folder_times)
         partly = ran is not None and ran.code == 3
+        if self.settles:
+            again = self.world.run(self.now_ns + SECOND, *self.words)
+            wrong += [f"run again it ended with {again.code}: {again.err}"] if again.code else []
         wrong += self._repository_damage(partly)
         wrong += self._agent_damage(folder_times)
+        wrong += self._secrets_damage()
         wrong += self._next_run(partly, folder_times)
         return wrong
 
@@ -108,6 +128,8 @@ class Scenario:
             return [f"the repository does not open: {error}"]
         now, after = _timeless(agent_tree(world.agent), folder_times), _timeless(self.after, folder_times)
         wrong = different("the agent", now, after)
+        if world.secrets() != self.secrets[1]:
+            wrong.append("the secrets are not as they should be")
         if self.made is not None and not listed - world.snapshots.keys():
             wrong.append("there is no new snapshot")
         return wrong + [f"{i} is still there" for i in self.forgotten & listed]
@@ -132,6 +154,14 @@ class Scenario:
                 wrong.append(f"`{path}` is {found}, neither {old} nor {new}")
         return wrong
 
+    def _secrets_damage(self) -> list[str]:
+        """Secrets and ledger together are the old ones or the new ones."""
+        try:
+            found = self.world.secrets()
+        except AntsmemError as error:
+            return [f"the secrets do not open: {error}"]
+        return [] if found in self.secrets else [f"the secrets are neither the old nor the new ones: {found}"]
+
     def _next_run(self, partly: bool, folder_times: bool) -> list[str]:
         """The next command finishes or clears away; the same command again succeeds; nothing is lost or left."""
         world, wrong = self.world, []
@@ -143,7 +173,7 @@ class Scenario:
             wrong += [] if partly else self._old_or_new(folder_times)
             wrong += self._not_kept()
         ran = world.run(self.now_ns + 2 * SECOND, *self.words)
-        if ran.code:
+        if ran.code and ran.code not in self.again:
             return [*wrong, f"the next run ended with {ran.code}: {ran.err}"]
         if self.makes_repository:
             ran = world.run(self.now_ns + 3 * SECOND, "backup")
@@ -290,16 +320,56 @@ def _with_plan(world: World) -> None:
     assert (world.agent / ".antsmem/restoring/plan.json").exists()
 
 
+def _with_secrets(world: World) -> None:
+    """Secrets in several states, an older backup, a change that no repository has been told of, and a file with
+    values to put in."""
+    _with_history(world)
+    values = world.root / "values.env"
+    values.write_text("TOKEN=one\nOTHER=two\n")
+    world.must(FRIDAY + 2 * HOUR, "secret", "import", str(values))
+    world.must(FRIDAY + 2 * HOUR + SECOND, "secret", "revoke", "OTHER")
+    world.must(FRIDAY + 2 * HOUR + 2 * SECOND, "secret", "import", str(values))
+    values.write_text("TOKEN=three\nMORE=four\n")
+    read, write = os.pipe()
+    os.write(write, b"next")
+    os.close(write)
+    world.must(FRIDAY + 3 * HOUR, "secret", "rotate", "OTHER", "--pending", "--fd", str(read))
+    os.close(read)
+
+
 def _without_repository(world: World) -> None:
     """The repository is configured and not there any more."""
     _new_agent(world)
     shutil.rmtree(world.store)
 
 
+def _with_guardian(world: World) -> None:
+    """Two snapshots of two weeks, a cold one, and a guardian."""
+    _new_agent(world)
+    world.snapshot(FRIDAY + HOUR)
+    for number in range(4):
+        world.write(f"memory/{number}.md", f"A week later {number}.\n" * 30, 20)
+    world.snapshot(FRIDAY + 7 * DAY)
+    world.snapshot(FRIDAY + 7 * DAY, "--tier", "cold")
+    add = ("recovery", "add-guardian", "--threshold", "1", "--kit", str(world.kit))
+    world.must(FRIDAY + 7 * DAY, *add, str(X25519Identity.generate().recipient))
+
+
 def scenarios() -> list[Scenario]:
     """All of them, to be prepared."""
     restore = ("restore", "--in-place")
+    secret = ("secret", "import", "WORLD/values.env", "--replace")
+    later = FRIDAY + 8 * DAY
     return [
+        Scenario("secret-import", secret, FRIDAY + 4 * HOUR, _with_secrets),
+        Scenario(
+            "secret-rotate",
+            ("secret", "rotate", "OTHER", "--activate"),
+            FRIDAY + 4 * HOUR,
+            _with_secrets,
+            again=(0, 10),
+        ),
+        Scenario("secret-revoke", ("secret", "revoke", "TOKEN"), FRIDAY + 4 * HOUR, _with_secrets),
         Scenario("backup", ("backup",), FRIDAY + 4 * HOUR, _with_history),
         Scenario("backup-new-week", ("backup",), FRIDAY + 4 * DAY, _with_attachment),
         Scenario("backup-cold", ("backup", "--tier", "cold"), FRIDAY + 4 * HOUR, _with_history),
@@ -307,6 +377,15 @@ def scenarios() -> list[Scenario]:
         Scenario("prune-at-once", ("prune", "--grace-hours", "0"), FRIDAY + 4 * HOUR, _with_garbage),
         Scenario("restore-in-place", restore, FRIDAY + 4 * HOUR, _with_changes, in_place=True),
         Scenario("finish-restore", restore, FRIDAY + 4 * HOUR, _with_plan, in_place=True),
+        Scenario("rotate", ("identity", "rotate", "--kit", "KIT"), later, _with_guardian, settles=True),
+        Scenario(
+            "guardians",
+            ("recovery", "add-guardian", GUARDIAN, "--kit", "KIT"),
+            later,
+            _with_guardian,
+            settles=True,
+        ),
+        Scenario("destroy", ("epoch", "destroy", "hot-20261116", "--yes"), later, _with_guardian, settles=True),
         Scenario(
             "init", ("repository", "init", "default"), FRIDAY + HOUR, _without_repository, makes_repository=True
         ),

@@ -17,16 +17,22 @@ from syscalls import Call
 
 
 def swept(scenario: Scenario, calls: Sequence[Call], broken: str = "", enough: int = 20) -> list[str]:
-    """Kill at each of `calls`; what was damaged, at most `enough` times."""
+    """Kill at each of `calls`; what was damaged, at most `enough` times. Calls that change the disk come in every
+    run; of the others a few, as those of an allocator, belong to one order of the threads."""
     damage: list[str] = []
+    missed = 0
     for call in calls:
         ran = scenario.strike(call, "signal=KILL", broken)
+        if not call.changes and not call.is_hit_by(ran):
+            missed += 1
+            continue
         assert ran.code == -9 and call.is_hit_by(ran), f"not killed at {call}: {ran}"
         found = scenario.damage()
         if found:
             damage.append(f"{scenario.name} killed at {call}: {'; '.join(found)}")
         if len(damage) >= enough:
             break
+    assert missed <= 1 + len(calls) // 10, f"{missed} of {len(calls)} calls never came again"
     return damage
 
 
@@ -57,6 +63,8 @@ CONTROLS = [
     ("garbage-before-lists", "prune-at-once", ".packs"),
     ("plan-before-staging", "restore-in-place", "restoring/new"),
     ("writing-in-place", "restore-in-place", "plan.json"),
+    ("forgotten-rows", "secret-revoke", "ledger.age"),
+    ("writing-in-place", "secret-revoke", "keystore.age"),
 ]
 
 

@@ -115,7 +115,7 @@ class World:
                 traceback.print_exc()
                 code = 1
             sys.stdout.flush()
-        return Ran(code, out.getvalue().decode(), err.getvalue())
+        return Ran(code, out.getvalue().decode(), err.getvalue().decode())
 
     def must(self, now_ns: int, *words: str) -> str:
         """Run a command that has to succeed."""
@@ -165,6 +165,7 @@ class World:
         remove(self.scratch)
         repository = self.opened()
         try:
+            read_state(repository, None)  # what its list says of each snapshot
             if (self.store / "cold" / f"{snapshot_id}.sig").exists():
                 restore_cold(repository, snapshot_id, self.scratch, lambda *_: None)
             else:
@@ -174,6 +175,14 @@ class World:
             return tree_of(self.scratch)
         finally:
             remove(self.scratch)
+
+    def secrets(self) -> tuple[Any, ...]:
+        """The agent's secrets, and what its ledger says of them; opening completes what a killed run left."""
+        custody = Context(Options(workspace=str(self.agent)), self.environment).custody
+        if custody is None:
+            return ()
+        held = sorted((each.name, each.version, each.state, each.value) for each in custody.keystore.secrets)
+        return (*held, *((*key, each.state) for key, each in custody.ledger.standings().items()))
 
     def listed(self) -> set[str]:
         """The ids of the snapshots that the repository says it has."""
@@ -262,12 +271,13 @@ def _at(now_ns: int) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _captured() -> Iterator[tuple[io.BytesIO, io.StringIO]]:
-    out, err, umask = io.BytesIO(), io.StringIO(), os.umask(0o077)
-    text = io.TextIOWrapper(out, write_through=True)
+def _captured() -> Iterator[tuple[io.BytesIO, io.BytesIO]]:
+    out, err, umask = io.BytesIO(), io.BytesIO(), os.umask(0o077)
+    texts = [io.TextIOWrapper(each, write_through=True) for each in (out, err)]
     try:
-        with contextlib.redirect_stdout(text), contextlib.redirect_stderr(err):
+        with contextlib.redirect_stdout(texts[0]), contextlib.redirect_stderr(texts[1]):
             yield out, err
     finally:
-        text.detach()
+        for text in texts:
+            text.detach()
         os.umask(umask)

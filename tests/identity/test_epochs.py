@@ -12,30 +12,66 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from made_agents import FRIDAY_NS, WEEK_NS, age_decrypt, new_agent
+from made_agents import FRIDAY_NS, WEEK_NS, age_decrypt, files_in, new_agent, saved_copy
 
 from antsmem.core.age import X25519Identity, parse_recipient, seal
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import CannotUnlockError, ConflictError, IntegrityError, UsageError
+from antsmem.core.record import replace
 from antsmem.identity.epochs import (
     Epoch,
     NewEpoch,
     Tier,
+    check_epoch_name,
     current_epoch,
+    first_number,
     is_current,
     new_epoch,
     open_epoch,
     open_epochs,
 )
 from antsmem.identity.keystore import open_keystore, save_keystore
+from antsmem.identity.recover import recover_identity
 from antsmem.identity.rollover import ensure_epoch
 
 HOST, RECOVERY = X25519Identity.generate(), X25519Identity.generate()
+TIERS: tuple[Tier, ...] = ("hot", "cold")
 DAY_NS = 86_400_000_000_000
 
 
 def epoch(tier: Tier, now_ns: int = FRIDAY_NS, taken: tuple[str, ...] = ()) -> NewEpoch:
     return new_epoch(tier, taken, str(HOST.recipient), [str(RECOVERY.recipient)], now_ns)
+
+
+def test_two_hosts_make_epochs_of_the_same_week_under_different_names(tmp_path: Path) -> None:
+    files, made = new_agent(tmp_path / "first")
+    others = files_in(tmp_path / "second")
+    second = recover_identity(made.kit, saved_copy(files, None), "desktop", others, FRIDAY_NS)
+    files.log.write_bytes(second.log.text)
+    later = FRIDAY_NS + WEEK_NS
+    for tier in TIERS:
+        here = ensure_epoch(made.keystore, tier, files, made.host_key, later)
+        there = ensure_epoch(second.keystore, tier, others, second.host_key, later)
+        made, second = replace(made, keystore=here.keystore), replace(second, keystore=there.keystore)
+        assert here.epoch.start == there.epoch.start and here.epoch.name != there.epoch.name
+
+
+def test_hosts_that_share_repositories_do_not_share_names() -> None:
+    """Else the key file of one would take the place of the other's."""
+    hosts = [f"host{number}" for number in range(12)]
+    assert first_number(hosts[:1], hosts[0]) == 1, "alone, as ever"
+    names = set()
+    for host in hosts:
+        number = first_number(hosts, host)
+        first = new_epoch("hot", (), str(HOST.recipient), [str(RECOVERY.recipient)], FRIDAY_NS, number).epoch.name
+        second = new_epoch(
+            "hot", [first], str(HOST.recipient), [str(RECOVERY.recipient)], FRIDAY_NS, number
+        ).epoch.name
+        check_epoch_name(first)
+        check_epoch_name(second)
+        assert (len(second), second) > (len(first), first), "the newest is the current one"
+        names |= {first, second}
+    assert len(names) == 24
 
 
 def test_an_epoch_is_named_after_the_monday_of_its_week() -> None:

@@ -21,6 +21,7 @@ from antsmem.core.errors import (
     IntegrityError,
     LockedError,
     NotFoundError,
+    RetiredError,
     RollbackError,
     UsageError,
     WouldOverwriteError,
@@ -282,7 +283,7 @@ def test_a_keystore_whose_key_was_revoked_says_since_when(agent: Agent) -> None:
     longer = recover_host(
         made.log, made.kit, "desktop", SigningKey.generate().public, FRIDAY_NS, retire=["laptop"]
     ).log
-    with pytest.raises(IntegrityError, match="revoked by version 2"):
+    with pytest.raises(RetiredError, match="revoked by version 2"):
         check_keystore(made.keystore, longer)
 
 

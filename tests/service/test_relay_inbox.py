@@ -13,9 +13,9 @@ import engines
 import pytest
 from relays import Agent, RelayServer, code, new_agent, put, request, signed
 
-from antsmem.backup.statement import sign_statement
 from antsmem.core.errors import IntegrityError, NotFoundError, RefusedError
 from antsmem.drivers.relay import RelayClient
+from antsmem.identity.statement import sign_statement
 from antsmem.service.relay_store import MAX_FROM_ONE
 
 JSON = "application/json"
@@ -139,7 +139,7 @@ def test_who_moved_gets_no_message_here(relay: RelayServer, reader: Agent, sende
 def test_a_receipt_names_the_relay_and_the_bytes(
     relay: RelayServer, reader: Agent, sender: Agent, tmp_path: Path
 ) -> None:
-    from antsmem.backup.statement import open_statement
+    from antsmem.identity.statement import open_statement
 
     (client,) = clients(relay, tmp_path, sender)
     receipt = client.send(reader.scid, "A" * 22, b"x")

@@ -23,7 +23,10 @@ from relays import Agent, RelayServer, new_agent
 
 from antsmem.core.errors import AntsmemError, BackendError, ConflictError, IntegrityError, RollbackError
 from antsmem.drivers.relay import RelayLedger
+from antsmem.identity.anchor import Publication, publication_to_bytes, sign_head
 from antsmem.identity.endpoint import EPOCH, LEDGER
+from antsmem.identity.ledger import Ledger, extended, secret_row
+from antsmem.identity.signing import SigningKey
 
 WRITERS, ROUNDS = 20, 5
 SECONDS = float(os.environ.get("ANTSMEM_SOAK") == "1") * 60 or 4.0
@@ -129,6 +132,16 @@ def test_a_ledger_anchor_never_goes_back(relay: RelayServer, tmp_path: Path) -> 
         one.fetch()
     with pytest.raises(BackendError):
         one.publish(document(4))
+
+
+def test_of_a_ledger_that_is_larger_than_a_slot_the_head_is_kept(relay: RelayServer, tmp_path: Path) -> None:
+    agent = crowd(relay, tmp_path)
+    anchor = RelayLedger(agent.client(relay.url, tmp_path / "seen", next(iter(agent.keys))))
+    rows = [secret_row("set", "token", 1, "static")]
+    ledger = extended(Ledger(agent.scid, bytes(32)), rows, SigningKey(bytes(32)), 0)
+    head = sign_head(ledger, "laptop", SigningKey(bytes(32)))
+    anchor.publish(publication_to_bytes(Publication(head, bytes(300_000))))
+    assert anchor.fetch() == publication_to_bytes(Publication(head, b""))
 
 
 class Life:

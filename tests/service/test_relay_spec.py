@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from antsmem.backup.statement import open_statement, sign_statement
 from antsmem.core import canonical
 from antsmem.identity import endpoint, http_signature
 from antsmem.identity.entry import SCID_PLACEHOLDER
@@ -20,6 +19,7 @@ from antsmem.identity.message import SCHEMA as MESSAGE_SCHEMA
 from antsmem.identity.message import _recipient
 from antsmem.identity.multikey import base58_encode, multikey
 from antsmem.identity.signing import SigningKey
+from antsmem.identity.statement import open_statement, sign_statement
 from antsmem.service import relay, relay_store
 
 PROJECT = Path(__file__).parents[2]

@@ -171,7 +171,7 @@ def test_a_key_that_the_newest_log_revoked_is_refused_everywhere(
     scid = agent.scid
     for method, path, body, kind, more in (
         ("GET", f"/agents/{scid}/inbox", b"", "", {}),
-        ("GET", f"/agents/{scid}/ledger", b"", "", {}),
+        ("GET", f"/agents/{scid}/epoch", b"", "", {}),
         ("PUT", f"/agents/{scid}/epoch", b"1", OCTETS, {"If-None-Match": "*"}),
         ("POST", f"/agents/{scid}/inbox", b'{"read":[],"drop":[]}', JSON, {}),
         ("POST", f"/agents/{scid}/messages", _message(scid), JSON, {}),

@@ -24,6 +24,7 @@ from antsmem.core.record import record
 
 _Repository = Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")]
 _Kit = Annotated[Path | None, typer.Option(help="Recovery kit, where this host has no keys.")]
+_LAST_NS = 253_402_300_799_999_999_999  # of the year 9999
 _LETTERS = {b"d": "d", b"l": "l", b"h": "h", b"p": "p", b"s": "s", b"b": "b", b"x": "x"}
 
 
@@ -177,7 +178,7 @@ def _sign(before: Entry | None, after: Entry | None) -> str:
 
 def _row(entry: Entry) -> Row:
     letter = _LETTERS.get(entry.kind, "-")
-    time = utc_text(max(entry.mtime_ns, 0))
+    time = utc_text(min(max(entry.mtime_ns, 0), _LAST_NS))
     return Row(shown(entry.path), letter, f"{entry.mode:04o}", entry.size_bytes, time, shown(entry.link))
 
 

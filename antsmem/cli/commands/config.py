@@ -54,6 +54,9 @@ def _operator(ctx: Context) -> list[Setting]:
         rows.append(Setting(f"{name}_dir", str(place), origin))
     operator = ctx.operator
     rows.append(Setting("key_sources", ", ".join(operator.key_sources), operator.origin["key_sources"]))
+    for provider in operator.providers:
+        options = ", ".join((provider.kind, *sorted(provider.options)))
+        rows.append(Setting(f"providers.{provider.name}", options, str(ctx.operator_file)))
     return rows
 
 

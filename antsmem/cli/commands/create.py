@@ -15,7 +15,6 @@ from antsmem.cli.context import Context
 from antsmem.cli.hourly import refuse_overlap
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import size, table
-from antsmem.core.clock import file_stamp
 from antsmem.core.config import AgentConfig, RepositoryConfig, agent_path, write_agent
 from antsmem.core.disk import make_private_dir, write_file
 from antsmem.core.errors import UsageError, WouldOverwriteError
@@ -28,8 +27,6 @@ from antsmem.workspace.settings import AgentSettings, name_from, read_settings, 
 if TYPE_CHECKING:
     from antsmem.workspace.runtimes import Recognised
     from antsmem.workspace.survey import Survey
-
-_ESCROWS_KEPT = 3
 
 
 @record
@@ -94,7 +91,7 @@ def _refuse(ctx: Context, layout: Layout, adopt: bool, recovery_out: Path | None
         raise WouldOverwriteError(f"`{recovery_out}` exists already", hint="name another --recovery-out")
     if recovery_out is not None and not os.access(recovery_out.absolute().parent, os.W_OK | os.X_OK):
         raise UsageError(f"`{recovery_out}` cannot be written", hint="name another --recovery-out")
-    if recovery_out is not None and recovery_out.absolute().is_relative_to(root):
+    if recovery_out is not None and recovery_out.resolve().is_relative_to(root.resolve()):
         raise UsageError("the recovery kit must not lie in what it recovers", hint="name another --recovery-out")
     if ctx.options.json and recovery_out is None:
         raise UsageError("with --json the recovery kit is not shown", hint="name a file with --recovery-out")
@@ -116,6 +113,7 @@ def _url(wanted: str) -> str:
 def _identity(ctx: Context, layout: Layout, settings: AgentSettings) -> tuple[str, str, str]:
     """Make the identity; (recovery kit, where the escrow is, DID)."""
     from antsmem.identity.create import create_identity
+    from antsmem.identity.escrow import keep_escrow
     from antsmem.identity.files import IdentityFiles
 
     host_key = ctx.config_dir / "keys" / f"{settings.name}-{os.urandom(4).hex()}.key"
@@ -135,16 +133,6 @@ def _identity(ctx: Context, layout: Layout, settings: AgentSettings) -> tuple[st
     else:
         write_settings(layout, replace(settings, did=created.log.did))
     return created.kit.text(), str(escrow), created.log.did
-
-
-def keep_escrow(folder: Path, escrow: bytes, now_ns: int) -> Path:
-    """Put the sealed keystore where backups are not; the newest three stay."""
-    make_private_dir(folder)
-    path = folder / f"{file_stamp(now_ns)}-keystore-escrow.age"
-    write_file(path, [escrow])
-    for old in sorted(folder.glob("*-keystore-escrow.age"))[:-_ESCROWS_KEPT]:
-        old.unlink()
-    return path
 
 
 def _repository(ctx: Context, wanted: str) -> str:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from antsmem.backup.statement import open_statement, sign_statement
+from antsmem.cli.commands.rotate import rotate
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
 from antsmem.cli.relays import find, log_at, public_relay, refuse_stale, seen, tell_relays
@@ -34,6 +34,7 @@ from antsmem.identity.handle import (
 )
 from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog, parse_log
 from antsmem.identity.multikey import multikey
+from antsmem.identity.statement import open_statement, sign_statement
 
 if TYPE_CHECKING:
     from antsmem.identity.document import Document
@@ -46,7 +47,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 BUNDLE_SCHEMA = "antsmem.identity-bundle/1"
-# `rotate` has a file of its own: from antsmem.cli.commands.rotate import rotate; app.command()(rotate)
 _LIMIT = 1 << 20
 _NAMESERVER = typer.Option(help="ADDRESS:PORT to ask instead of the system's DNS.")
 
@@ -225,8 +225,8 @@ def _moved_document(log: IdentityLog, urls: list[str], names: list[str] | tuple[
 
 def _amend(ctx: Context, document: Document, kit_path: Path) -> str:
     """One more entry in the log, by the kit; where the new escrow is."""
-    from antsmem.cli.commands.create import keep_escrow
     from antsmem.identity.amend import amend_identity
+    from antsmem.identity.escrow import keep_escrow
     from antsmem.identity.recovery import RecoveryKit
 
     kit = RecoveryKit.parse(read_file(kit_path, _LIMIT).decode(errors="replace"))
@@ -246,7 +246,8 @@ def _publish(ctx: Context) -> list[str]:
     failed = []
     for config in ctx.agent.repositories:
         try:
-            publish_keys(ctx.repository(config, host_keyring(ctx)))
+            opened = ctx.repository(config, host_keyring(ctx))
+            ctx.keep_pin(opened, publish_keys(opened, ctx.pin(opened)))
         except AntsmemError as error:
             ctx.output.error(error)
             failed.append(config.name)
@@ -308,3 +309,6 @@ def _text(row: IdentityRow) -> str:
     lines += [f"relay   {url}" for url in row.relays]
     lines += [f"handle  {handle}" for handle in row.handles]
     return "\n".join(lines)
+
+
+app.command()(rotate)

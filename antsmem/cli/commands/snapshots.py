@@ -67,7 +67,8 @@ def _row(repository: Repository, tier: str, snapshot_id: str) -> Row:
         except CannotUnlockError:
             return Row(snapshot_id, tier, time, None, None, None, None)
     statement = read_signature(repository, snapshot_id, COLD)
-    return Row(snapshot_id, tier, time, None, None, statement.get("size_bytes"), None)
+    size_bytes = statement.get("size_bytes")
+    return Row(snapshot_id, tier, time, None, None, size_bytes if isinstance(size_bytes, int) else None, None)
 
 
 def _text(ctx: Context, rows: list[Row], hidden: int) -> str:

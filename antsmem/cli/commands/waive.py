@@ -10,12 +10,13 @@ import typer
 
 from antsmem.backup.manifest import shown
 from antsmem.cli.context import Context
+from antsmem.cli.ledger import renew_escrow
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import read_file
 from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.core.record import record
 from antsmem.identity.scanner import line_of, masked
-from antsmem.identity.waivers import Waiver, add_waiver
+from antsmem.identity.waivers import Waiver, add_waivers, end_waivers
 
 _DAY_NS = 86400 * 1_000_000_000
 
@@ -37,6 +38,7 @@ def waive(
     place: Annotated[str, typer.Argument(help="PATH:LINE as the refused backup named it; PATH alone: all in it.")],
     reason: Annotated[str, typer.Option(help="Why it may stay: recorded and signed.")],
     days: Annotated[int, typer.Option(help="For how long.", min=1, max=366)] = 90,
+    end: Annotated[bool, typer.Option("--end", help="Take the permission back.")] = False,
 ) -> None:
     """Let a backup store a secret that stands in a file, until the permission ends."""
     ctx: Context = context.obj
@@ -48,18 +50,24 @@ def waive(
     findings = [item for item in ctx.scanner().scan(data) if not row or line_of(data, item.start) == int(row)]
     if not findings:
         raise NotFoundError(f"no secret stands in `{place}`", hint="antsmem backup names file and line")
-    expires_ns = ctx.now_ns + days * _DAY_NS
-    done = []
+    expires_ns = ctx.now_ns + (0 if end else days * _DAY_NS)
+    waivers = [Waiver(relative, item.rule, item.fingerprint, reason, expires_ns) for item in findings]
     with ctx.working():
-        for item in findings:
-            waiver = Waiver(relative, item.rule, item.fingerprint, reason, ctx.now_ns, expires_ns)
-            add_waiver(ctx.waiver_file, waiver, ctx.keystore.op_key, ctx.log.operational_keys)
-            secret = masked(data[item.start : item.end])
-            line = line_of(data, item.start)
-            done.append(Waived(shown(relative), line, item.rule, secret, reason, utc_text(expires_ns)))
-    text = "\n".join(
-        f"{each.path}:{each.line} {each.rule} {each.shown} may stay until {each.expires[:10]}" for each in done
-    )
+        custody = (end_waivers if end else add_waivers)(ctx.access, waivers, ctx.now_ns)
+        renew_escrow(ctx, custody)
+    done = [
+        Waived(
+            shown(relative),
+            line_of(data, item.start),
+            item.rule,
+            masked(data[item.start : item.end]),
+            reason,
+            utc_text(expires_ns),
+        )
+        for item in findings
+    ]
+    until = "may stay no longer" if end else f"may stay until {utc_text(expires_ns)[:10]}"
+    text = "\n".join(f"{each.path}:{each.line} {each.rule} {each.shown} {until}" for each in done)
     ctx.output.result("waive", {"waived": done}, text)
 
 

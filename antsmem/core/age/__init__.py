@@ -16,7 +16,16 @@ from antsmem.core.age.keys import (
 )
 from antsmem.core.age.scrypt import ScryptIdentity, ScryptRecipient
 from antsmem.core.age.source import AgeFileError
-from antsmem.core.age.stream import HeaderSummary, inspect, rewrap, seal, seal_stream, unseal, unseal_stream
+from antsmem.core.age.stream import (
+    HeaderSummary,
+    inspect,
+    opened_by,
+    rewrap,
+    seal,
+    seal_stream,
+    unseal,
+    unseal_stream,
+)
 
 __all__ = [
     "AgeFileError",
@@ -31,6 +40,7 @@ __all__ = [
     "X25519Recipient",
     "armor",
     "inspect",
+    "opened_by",
     "parse_identity",
     "parse_identity_file",
     "parse_recipient",

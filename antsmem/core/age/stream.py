@@ -101,6 +101,19 @@ def rewrap(
         yield bytes(source.read(_COPY_BYTES))
 
 
+def opened_by(chunks: Buffer | Iterable[Buffer], identities: Sequence[Identity]) -> Identity | None:
+    """The first of `identities` that opens the file, by its header alone; None if none does. No more of `chunks`
+    is read than the header lies in. `AgeFileError` if there is none."""
+    source, _ = _start(chunks)
+    header = read_header(source)
+    for identity in identities:
+        for stanza in header.stanzas:
+            file_key = identity.unwrap(stanza)
+            if file_key is not None and header.is_authentic(file_key):
+                return identity
+    return None
+
+
 def inspect(chunks: Buffer | Iterable[Buffer]) -> HeaderSummary:
     """What the header says, without any key: it may be forged. No more of `chunks` is read than the header lies
     in. `AgeFileError` if there is none."""

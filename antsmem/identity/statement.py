@@ -62,7 +62,7 @@ def _require_schema(found: str, wanted: str, name: str) -> None:
         return
     kind, _, version = found.partition("/")
     wanted_kind, _, wanted_version = wanted.partition("/")
-    if kind == wanted_kind and version.isdecimal() and int(version) > int(wanted_version):
+    if kind == wanted_kind and version.isdecimal() and len(version) < 10 and int(version) > int(wanted_version):
         raise UsageError(
             f"`{name}` has format {found}, newer than the {wanted} that this antsmem reads",
             hint="pip install --upgrade antsmem",

@@ -1,0 +1,97 @@
+"""What commands do after a change of the ledger: publish it, renew the secrets' escrow, remember who has it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from antsmem.cli.context import Context
+from antsmem.core import canonical
+from antsmem.core.disk import make_private_dir, read_file, write_file
+from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError
+
+if TYPE_CHECKING:
+    from antsmem.identity.anchor import Anchor, Published
+    from antsmem.identity.custody import Custody
+
+_LIMIT = 1 << 20
+
+
+def publish_to(ctx: Context, custody: Custody, anchors: Sequence[Anchor]) -> Published:
+    """Give the ledger in `custody` to `anchors`, and remember who took it. Raises `RollbackError` where one has a
+    newer or another ledger."""
+    from antsmem.identity.anchor import Published, publish
+    from antsmem.identity.custody import publication_of
+
+    data = publication_of(custody)
+    if data is None:
+        return Published(())
+    published = publish(data, anchors)
+    held = dict.fromkeys(published.took, custody.ledger.hash)
+    make_private_dir(ctx.agent_state)
+    write_file(_file(ctx), [canonical.dumps({**_remembered(ctx), **held})], durable=False)
+    return published
+
+
+def is_pending(ctx: Context, name: str) -> bool:
+    """Whether the anchor `name` does not have this host's ledger, as far as this host remembers: asks nobody."""
+    return ctx.custody is not None and _remembered(ctx).get(name) != ctx.custody.ledger.hash
+
+
+def warn_of(ctx: Context, failed: Mapping[str, str]) -> None:
+    """Warn of anchors that did not answer or did not take the ledger: name → why."""
+    for name, why in failed.items():
+        named = f"`{name}`" in why
+        ctx.output.warn(why if named else f"anchor `{name}`: {why}")
+
+
+def renew_escrow(ctx: Context, custody: Custody) -> Path | None:
+    """Write the secrets' escrow anew, where the operator keeps escrows. A failure is told, and None: the change
+    itself is made, and the next one writes it again."""
+    from antsmem.identity.escrow import keep_escrow
+    from antsmem.identity.secrets_escrow import FILE, seal_secrets
+
+    if custody.pending:
+        ctx.output.warn(f"the change is made, but the ledger waits for the next command: {custody.pending}")
+    try:
+        return keep_escrow(escrow_folder(ctx), seal_secrets(custody), ctx.now_ns, FILE)
+    except AntsmemError as error:
+        ctx.output.warn(f"the secrets' escrow is not renewed: {error}")
+        return None
+
+
+def reseal_ledger(ctx: Context) -> bool:
+    """Seal the ledger and the secrets' escrow to the recovery kit that counts now, and give it to every anchor;
+    whether all have it. Former escrows go: the former kit opens them."""
+    from antsmem.identity.custody import reseal_custody
+    from antsmem.identity.secrets_escrow import FILE
+
+    if ctx.custody is None:
+        return True
+    custody = reseal_custody(ctx.access)
+    new = renew_escrow(ctx, custody)
+    if new is not None:
+        for former in new.parent.glob(f"*Z-{FILE}"):
+            if former != new:
+                former.unlink(missing_ok=True)
+    failed = publish_to(ctx, custody, ctx.anchors()).failed
+    warn_of(ctx, {name: str(error) for name, error in failed.items()})
+    return new is not None and not failed
+
+
+def escrow_folder(ctx: Context) -> Path:
+    """Where escrows are kept."""
+    return Path(ctx.agent.escrow or ctx.data_dir / ctx.log.scid / "escrow")
+
+
+def _file(ctx: Context) -> Path:
+    return ctx.agent_state / "ledger-published.json"
+
+
+def _remembered(ctx: Context) -> dict[str, str]:
+    try:
+        found = canonical.loads(read_file(_file(ctx), _LIMIT), _LIMIT)
+    except (NotFoundError, IntegrityError):
+        return {}
+    return found if isinstance(found, dict) else {}
