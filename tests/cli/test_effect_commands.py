@@ -112,6 +112,14 @@ def test_standard_input_reaches_the_command(bare: Home) -> None:
     assert bare.run("once", "k", "--", "cat", stdin=b"other\n").out == "said\n"
 
 
+def test_a_secret_of_the_environment_is_kept_nowhere(bare: Home) -> None:
+    value = "q7RtZ2mVx9KpL4s"
+    ran = bare.run("once", "k", "--", "sh", "-c", "echo got $MY_TOKEN", more={"MY_TOKEN": value})
+    assert ran.out == "got [secret:MY_TOKEN]\n"
+    kept = [path for path in (bare.home / ".local").rglob("*") if path.is_file()]
+    assert kept and not any(value.encode() in path.read_bytes() for path in kept)
+
+
 def test_json_says_it_all(bare: Home) -> None:
     found = bare.run("--json", "once", "k", "--", *POST).document
     assert found["schema"] == "antsmem.once/1"

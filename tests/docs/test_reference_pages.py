@@ -180,12 +180,22 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         at.json("-C", "kevin", "config", "show"),
         *ways_back(at),
         *met(at),
+        *effects(at),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
     ]
     by_schema: dict[str, list[dict[str, Any]]] = {}
     for document in printed:
         by_schema.setdefault(document.pop("schema"), []).append(document)
     return by_schema
+
+
+def effects(at: Terminal) -> list[dict[str, Any]]:
+    """What is printed about effects."""
+    calls = [
+        ("once done true", 0), ("once failed /nowhere", 5), ("once unknown false", 3), ("heartbeat log", 0),
+        ("heartbeat resolve unknown done", 0), ("heartbeat retire", 0), ("heartbeat take-over --old-host-off", 0),
+    ]  # fmt: skip
+    return [at.json("-C", "kevin", *words.split(), code=code) for words, code in calls]
 
 
 def met(at: Terminal) -> list[dict[str, Any]]:

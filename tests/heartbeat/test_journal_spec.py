@@ -77,7 +77,9 @@ def test_every_vector_is_checked_here() -> None:
 def test_what_the_page_counts_and_lists_is_so() -> None:
     assert f"{MAX_LINE_BYTES // 1024} KiB" in PAGE
     assert all(f"`{kind}`" in PAGE for kind in KINDS)
-    assert all(f"`{name}`" in PAGE for name in ("PLANNED", "STARTED", "FAILED", "UNKNOWN", "HELD", "BLOCKED", *SETTLED))
+    assert all(
+        f"`{name}`" in PAGE for name in ("PLANNED", "STARTED", "FAILED", "UNKNOWN", "HELD", "BLOCKED", *SETTLED)
+    )
 
 
 def read_by_the_page(data: bytes) -> dict[str, Any]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import random
+import re
 import shlex
 import sys
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -22,9 +24,15 @@ from antsmem.heartbeat.once import Effect, Host, OnceResult, clean_key, content_
 from antsmem.heartbeat.once import once as run_once
 from antsmem.heartbeat.states import KINDS
 
+if TYPE_CHECKING:
+    from antsmem.core.mask import Mask as MaskMaker
+    from antsmem.heartbeat.action import Mask
+
 _CONTENT_BYTES = 64 << 20
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_SECONDS = 7 * 86400
+_SECRET_BYTES = 8
+_SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
 
 
 def once(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -61,7 +69,7 @@ def once(  # noqa: PLR0913, PLR0917 - one parameter an option
         stdin=None if sys.stdin is None or sys.stdin.isatty() else 0,
     )  # fmt: skip
     here = post(ctx)
-    host = Host(clock.now_ns, random.random)
+    host = Host(clock.now_ns, random.random, mask=_masking(ctx.environment))
     if here is not None:
         host = replace(host, enter=lambda: here.require_active(journal), started=lambda: here.saw(journal))
     result = run_once(journal, what, host)
@@ -95,6 +103,22 @@ def _show(ctx: Context, result: OnceResult) -> None:
     if result.survivors:
         pids = ", ".join(map(str, result.survivors))
         ctx.output.warn(f"`{result.key}` left processes behind: {pids}")
+
+
+def _masking(environment: Mapping[str, str]) -> Callable[[], Mask]:
+    """Takes the secrets of the environment out of what is kept, known by the names of their variables: nothing is
+    unlocked for an effect."""
+    known = [(name, os.fsencode(value)) for name, value in environment.items() if _SECRET.search(name)]
+    made: list[MaskMaker] = []
+
+    def stream() -> Mask:
+        from antsmem.core.mask import Mask
+
+        if not made:
+            made.append(Mask([(name, value) for name, value in known if len(value) >= _SECRET_BYTES]))
+        return made[0].stream()
+
+    return stream
 
 
 def _seconds(text: str) -> float:
