@@ -45,6 +45,7 @@ COMMANDS = {
     "epoch": "epoch",
     "keys": "keys",
     "relay": "relay",
+    "once": "once",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 

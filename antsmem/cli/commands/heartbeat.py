@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from antsmem.cli.commands import effects
 from antsmem.cli.context import Context
 from antsmem.cli.heartbeats import NAME, read_heartbeat
 from antsmem.cli.output import table
@@ -195,3 +196,6 @@ def _clean(text: str) -> str:
     """`text` of the file without what a terminal would obey, and not too long."""
     shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
     return shown if len(shown) <= 160 else shown[:159] + "…"
+
+
+app.registered_commands += effects.app.registered_commands
