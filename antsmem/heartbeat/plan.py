@@ -6,8 +6,8 @@ from typing import Final
 
 from antsmem.core.record import field, record
 from antsmem.heartbeat.naming import Known
-from antsmem.heartbeat.schedule import DAY, HOUR, MINUTE, Days, Every, Once, Schedule, Tick, schedule_text
-from antsmem.heartbeat.tags import PROSE_ID, Options
+from antsmem.heartbeat.schedule import HOUR, MINUTE, Days, Every, Once, Schedule, Tick, schedule_text
+from antsmem.heartbeat.tags import Options
 
 BASE_SECONDS: Final = 30 * MINUTE
 _LONGEST_GRACE: Final = 12 * HOUR
@@ -134,18 +134,3 @@ def grace_seconds(task: Task, base_seconds: int) -> int | None:
             return None
         case _:
             return max(_CALENDAR_GRACE, 2 * base_seconds)
-
-
-__all__ = [
-    "BASE_SECONDS",
-    "DAY",
-    "PROSE_ID",
-    "Plan",
-    "Remark",
-    "Settings",
-    "Span",
-    "Task",
-    "Zone",
-    "grace_seconds",
-    "text_of",
-]
