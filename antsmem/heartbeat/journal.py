@@ -108,9 +108,7 @@ class Journal:
         if known is None:
             return None
         entry = self._entry(known[0])
-        if (
-            entry is None or entry.key != key or entry.number != known[1]
-        ):  # the cache or the disk is not what it was
+        if entry is None or (entry.key, entry.number) != (key, known[1]):  # cache or disk are not what they were
             self._start_over()
             known = self._fold.keys.get(key)
             entry = None if known is None else self._entry(known[0])
@@ -153,11 +151,9 @@ class Journal:
             with open(self.places.months / name, "rb") as lines:
                 while line := lines.readline(MAX_LINE_BYTES):
                     entry = decode(line.removesuffix(b"\n"), quick=True)
-                    if (
-                        entry is not None
-                        and (key is None or entry.key == key)
-                        and not entry.body.get("carried_from")
-                    ):
+                    if entry is None or entry.body.get("carried_from"):
+                        continue
+                    if key is None or entry.key == key:
                         yield entry
 
     @contextmanager

@@ -266,7 +266,7 @@ class _Work:
             members |= {"why": "exit"} if ended.code else {"how": "exit", "stdout": kept, "cut": output.cut}
         if ended.survivors:
             members["survivors"] = list(ended.survivors[:32])
-        if outcome(ended, self.effect.kind) == "FAILED":
+        if ended.code != 0 or ended.late:
             seconds = delay_seconds(members["attempt"], self.host.draw)
             members["retry_at"] = utc_text(self.host.now_ns() + int(seconds * _NS))
         return members

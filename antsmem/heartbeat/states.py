@@ -59,14 +59,21 @@ def next_step(last: Entry | None, kind: Kind, *, hidden: bool, now: str, patient
     if not hidden and (last is None or last.state == "PLANNED"):
         return "start"
     if not hidden and last is not None and last.state == "FAILED":
-        if patient and last.count("attempt") >= MOST_ATTEMPTS:
-            return "hold"
-        return "wait" if patient and now < last.text("retry_at") else "start"
+        return _again(last, now) if patient else "start"
     # STARTED (its process is gone), UNKNOWN, a state of a later version, or damage.
     kind = stricter(last, kind)
     if kind == "verify":
         return "ask"
-    return "start" if kind in REPEATABLE else "hold"
+    if kind not in REPEATABLE:
+        return "hold"
+    return _again(last, now) if patient and last is not None else "start"
+
+
+def _again(last: Entry, now: str) -> Step:
+    """What a wake does about something that may run again."""
+    if last.count("attempt") >= MOST_ATTEMPTS:
+        return "hold"
+    return "wait" if now < last.text("retry_at") else "start"
 
 
 def stricter(last: Entry | None, kind: Kind) -> Kind:

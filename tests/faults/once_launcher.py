@@ -18,7 +18,7 @@ from launcher import IDLE, MARKER, idle
 from antsmem.core import clock
 
 MODULES = (
-    "antsmem.cli.commands.once", "antsmem.cli.main", "antsmem.heartbeat.settle", "hashlib", "json", "random",
+    "antsmem.cli.commands.once", "antsmem.cli.main", "antsmem.heartbeat.settle", "hashlib", "json",
     "selectors", "shlex", "subprocess", "typer.main", "typer.core", "unicodedata", "_posixsubprocess",
 )  # fmt: skip
 

@@ -253,6 +253,16 @@ def test_a_patient_caller_waits_and_gives_up(world: World) -> None:
     assert seen == [("FAILED", True)] * 2 + [("FAILED", False), ("FAILED", True)] + [("HELD", False)] * 4
 
 
+def test_a_patient_caller_does_not_try_for_ever_what_runs_out_of_time(world: World) -> None:
+    now = [FRIDAY]
+    host = Host(lambda: now[0], lambda: 0.0, patient=True)
+    seen = []
+    for _ in range(5):
+        seen.append(once.once(Journal(world.places), world.effect("k", "pure", "kill -9 $$"), host).state)
+        now[0] += 61_000_000_000
+    assert seen == ["UNKNOWN"] * 2 + ["HELD"] * 3 and world.count("k") == 3
+
+
 def test_an_output_that_is_gone_is_told_and_nothing_runs_again(world: World) -> None:
     world.once(world.effect("k", "hold"))
     for path in world.places.runs.glob("*/stdout"):
