@@ -38,12 +38,14 @@ COMMANDS = {
     "scan": "scan",
     "log": "log",
     "status": "status",
+    "heartbeat": "heartbeat",
     "config": "config",
     "identity": "identity",
     "recovery": "recovery",
     "epoch": "epoch",
     "keys": "keys",
     "relay": "relay",
+    "once": "once",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 

@@ -87,6 +87,27 @@ def write_file(
         raise disk_error("write", target, error) from error
 
 
+def append_file(path: AnyPath, data: Buffer) -> None:
+    """Put `data` at the end of the file `path`, which must be there, by one write, and make it durable.
+
+    Nobody else may append meanwhile: a write that does not fit is taken back. `DiskError` where the disk is full
+    or failing; if it fails while we wait for it, `data` may stand there or not.
+    """
+    try:
+        fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC | os.O_NOFOLLOW)
+        try:
+            size = os.fstat(fd).st_size
+            if (written := os.write(fd, data)) != len(data):
+                if written > 0:
+                    os.ftruncate(fd, size)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            os.fsync(fd)
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise disk_error("append to", path, error) from error
+
+
 def read_file(path: AnyPath, limit: int | None = None) -> bytes:
     """All bytes of the regular file `path`, which must not be a symlink. More than `limit` bytes is refused."""
     try:

@@ -10,7 +10,8 @@ type next. A message is one line, lower case, with the thing in backticks: what 
     ├─ NotFoundError        10   no such workspace, repository, snapshot or path
     ├─ WouldOverwriteError  11   the target holds something that would be lost
     ├─ LockedError          12   somebody else is writing (transient)
-    │  └─ ConflictError     12   somebody else wrote in between (transient)
+    │  ├─ ConflictError     12   somebody else wrote in between (transient)
+    │  └─ BusyError         75   the same work is being done right now (transient)
     ├─ CannotUnlockError    20   no key opens this
     ├─ LeakError            21   a secret would leave the host
     ├─ IntegrityError       30   bytes are not what was written, or forged
@@ -88,6 +89,11 @@ class LockedError(AntsmemError):
 class ConflictError(LockedError):
     slug = "conflict"
     hint = "run the same command again"
+
+
+class BusyError(LockedError):
+    slug = "busy"
+    exit_code = 75
 
 
 class CannotUnlockError(AntsmemError):

@@ -24,8 +24,7 @@ def human_time(now_ns: int, time_zone: str) -> HumanTime:
 
     Raises `ConfigError` for a zone this host does not know.
     """
-    # Counted from the epoch, because `fromtimestamp` goes through floating point and the C library.
-    instant = (_EPOCH + timedelta(seconds=now_ns // 1_000_000_000)).astimezone(_zone(time_zone))
+    instant = local_time(zone_of(time_zone), now_ns // 1_000_000_000)
     offset = instant.strftime("%z")
     return HumanTime(
         day=f"{instant.year:04d}-{instant.month:02d}-{instant.day:02d}",
@@ -34,7 +33,20 @@ def human_time(now_ns: int, time_zone: str) -> HumanTime:
     )
 
 
-def _zone(name: str) -> tzinfo:
+def local_time(zone: tzinfo, instant: int) -> datetime:
+    """The instant, whole seconds since 1970 UTC, as the wall clock in `zone` shows it."""
+    # Counted from the epoch, because `fromtimestamp` goes through floating point and the C library.
+    return (_EPOCH + timedelta(seconds=instant)).astimezone(zone)
+
+
+def utc_offset(zone: tzinfo, instant: int) -> int:
+    """By how many seconds the wall clock in `zone` is ahead of UTC at `instant`, seconds since 1970 UTC."""
+    offset = local_time(zone, instant).utcoffset()
+    return int(offset.total_seconds()) if offset is not None else 0
+
+
+def zone_of(name: str) -> tzinfo:
+    """The time zone of that IANA name. Raises `ConfigError` for one that this host does not know."""
     if name == "UTC":
         return UTC
     from zoneinfo import ZoneInfo

@@ -41,6 +41,7 @@ RULES: Final[tuple[Rule, ...]] = (
     *_rows("secret", "antsmem's keystore: leaves the host only as escrow", ".antsmem/keystore/"),
     *_rows("derived", "antsmem's cache: made again when needed", ".antsmem/cache/"),
     *_rows("machine-bound", "what a restore replaced here, kept until the next prune", ".antsmem/replaced/"),
+    *_rows("machine-bound", "locks of the work that is being done here", ".antsmem/heartbeat/locks/"),
     *_rows("machine-bound", "a restore in place that is under way", ".antsmem/restoring/"),
     *_rows("machine-bound", "a file antsmem was writing when it was killed", ".antsmem-tmp-*"),
     *_rows("secret", "environment file: the usual place of tokens", ".env|.env.*|*.env|.envrc"),

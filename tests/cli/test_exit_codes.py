@@ -177,6 +177,7 @@ def test_every_error_of_the_tree_is_met_here_or_elsewhere() -> None:
     """A class that nothing can bring about would be a lie in the list of exit codes."""
     met = {slug for _, slug, _, _ in CASES}
     others = {"error", "conflict", "disk"}  # the root; races (tests/backup); full disks (tests/faults)
+    others |= {"busy"}  # tests/cli/test_effect_commands.py
     others |= {"retired"}  # tests/cli/test_relay_commands.py
     classes = [errors.AntsmemError]
     for each in classes:

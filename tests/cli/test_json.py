@@ -49,6 +49,8 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "scan": (["scan"], "scan"),
     "log": (["log", "something happened"], "log"),
     "status": (["status"], "status"),
+    "heartbeat": (["heartbeat", "plan"], "heartbeat-plan"),
+    "heartbeat next": (["heartbeat", "next"], "heartbeat-next"),
     "config": (["config", "show", "--origin"], "config"),
     "identity rotate": (["identity", "rotate", "--kit", KIT], "identity-rotate"),
     "recovery show": (["recovery", "show"], "recovery-show"),

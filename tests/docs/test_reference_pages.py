@@ -72,7 +72,7 @@ def test_the_page_of_exit_codes_explains_every_code() -> None:
     explained = {
         int(code) for row in re.findall(r"^\| ([\d, ]+) \| ", CODES, re.MULTILINE) for code in row.split(",")
     }
-    assert {each.exit_code for each in error_classes()} | {0, 1, 3, 129, 130, 141, 143} == explained
+    assert {each.exit_code for each in error_classes()} | {0, 1, 3, 5, 129, 130, 141, 143} == explained
 
 
 def members(schema: str) -> dict[str, str]:
@@ -178,14 +178,36 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         at.json("-C", "kevin", "prune"),
         at.json("-C", "kevin", "status"),
         at.json("-C", "kevin", "config", "show"),
+        *planned(at, workspace),
         *ways_back(at),
         *met(at),
+        *effects(at),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
     ]
     by_schema: dict[str, list[dict[str, Any]]] = {}
     for document in printed:
         by_schema.setdefault(document.pop("schema"), []).append(document)
     return by_schema
+
+
+def planned(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
+    """What is printed about a HEARTBEAT.md with something of everything."""
+    (workspace / "HEARTBEAT.md").write_text(
+        "- look\n## Around 9:00\n- a {every=1h\n- b {once}\n- c {every=09:00}\n#- d\n"
+    )
+    plan = at.json("-C", "kevin", "heartbeat", "plan", code=2)
+    quiet = "---\nheartbeat: 1\nquiet: 22:00-07:00\n---\n- a {every=1h timeout=5m budget=1usd verify=x}\n"
+    (workspace / "HEARTBEAT.md").write_text(quiet)
+    return [plan, at.json("-C", "kevin", "heartbeat", "plan"), at.json("-C", "kevin", "heartbeat", "next")]
+
+
+def effects(at: Terminal) -> list[dict[str, Any]]:
+    """What is printed about effects."""
+    calls = [
+        ("once done true", 0), ("once failed /nowhere", 5), ("once unknown false", 3), ("heartbeat log", 0),
+        ("heartbeat resolve unknown done", 0), ("heartbeat retire", 0), ("heartbeat take-over --old-host-off", 0),
+    ]  # fmt: skip
+    return [at.json("-C", "kevin", *words.split(), code=code) for words, code in calls]
 
 
 def met(at: Terminal) -> list[dict[str, Any]]:

@@ -50,7 +50,7 @@ IDLE: dict[str, Callable[[], object]] = {
 
 def import_all() -> None:
     """Every module of ours, and what they import when they are first used."""
-    for room in ("core", "identity", "workspace", "backup", "cli"):
+    for room in ("core", "identity", "workspace", "backup", "heartbeat", "cli"):
         for module in pkgutil.walk_packages([f"{antsmem.__path__[0]}/{room}"], f"antsmem.{room}."):
             importlib.import_module(module.name)
     for name in ("antsmem.drivers.file", "ahocorasick_rs", "zstandard", "typer.main", "json", "urllib.parse"):

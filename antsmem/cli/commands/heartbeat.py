@@ -1,0 +1,201 @@
+"""`antsmem heartbeat`: what HEARTBEAT.md asks for, and when."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from antsmem.cli.commands import effects
+from antsmem.cli.context import Context
+from antsmem.cli.heartbeats import NAME, read_heartbeat
+from antsmem.cli.output import table
+from antsmem.core.clock import utc_text
+from antsmem.core.record import record
+from antsmem.heartbeat.due import next_of, next_slots
+from antsmem.heartbeat.plan import Plan, Remark, Task, Zone, grace_seconds
+from antsmem.heartbeat.schedule import duration_text, schedule_text
+from antsmem.heartbeat.slots import NANO
+from antsmem.workspace.humantime import human_time
+
+app = typer.Typer(
+    help="Work that resumes after a restart, and never happens twice.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+
+@record
+class TaskRow:
+    """A task as `plan` shows it. `state` is `runs`, `done`, `paused`, `empty` or `error`; `next` is UTC."""
+
+    id: str
+    line: int
+    headings: tuple[str, ...]
+    title: str
+    source: str
+    state: str
+    error: str
+    schedule: str
+    time_zone: str
+    next: str | None
+    catchup: str
+    grace_seconds: int | None
+    timeout_seconds: int | None
+    effect: str
+    verify: str | None
+    budget: str | None
+    urgent: bool
+    size_bytes: int
+
+
+@record
+class PlanReport:
+    """How the file was understood."""
+
+    found: bool
+    time_zone: Zone
+    base_seconds: int
+    quiet: str | None
+    tasks: tuple[TaskRow, ...]
+    prose_bytes: int
+    errors: tuple[Remark, ...]
+    warnings: tuple[Remark, ...]
+    offers: tuple[Remark, ...]
+
+
+@record
+class ComingRow:
+    """A slot to come. `key` is the name of that piece of work; `at` is UTC."""
+
+    key: str
+    task: str
+    title: str
+    at: str
+    due: bool
+
+
+@app.callback()
+def _group() -> None:
+    """Work that resumes after a restart, and never happens twice."""
+
+
+@app.command()
+def plan(context: typer.Context) -> None:
+    """Show how HEARTBEAT.md was understood: its tasks, when each runs next, and what is wrong."""
+    ctx: Context = context.obj
+    file = read_heartbeat(ctx)
+    found = file.plan
+    report = PlanReport(
+        found=file.data is not None,
+        time_zone=found.zone,
+        base_seconds=found.settings.base_seconds,
+        quiet=_quiet(found),
+        tasks=tuple(_row(ctx, found, task) for task in found.tasks),
+        prose_bytes=sum(span.end - span.start for span in found.prose),
+        errors=found.all_errors,
+        warnings=found.warnings,
+        offers=found.offers,
+    )
+    for remark in report.errors:
+        ctx.output.warn(f"{_place(remark)}: error: {_clean(remark.text)}")
+    for remark in report.warnings:
+        ctx.output.warn(f"{_place(remark)}: {_clean(remark.text)}")
+    for remark in report.offers:
+        ctx.output.note(f"{_place(remark)}: {_clean(remark.text)}")
+    ctx.output.result("heartbeat-plan", report, lambda: _plan_text(ctx, found, report))
+    if report.errors:
+        raise typer.Exit(2)
+
+
+@app.command(name="next")
+def coming(
+    context: typer.Context,
+    count: Annotated[int, typer.Option(help="How many.", min=1, max=50)] = 10,
+) -> None:
+    """List what runs next, soonest first."""
+    ctx: Context = context.obj
+    found = read_heartbeat(ctx).plan
+    slots = next_slots(found, {}, ctx.now_ns, count)
+    rows = [
+        ComingRow(slot.key, slot.task.id, slot.task.title, _utc(slot.at), slot.at * NANO <= ctx.now_ns)
+        for slot in slots
+    ]
+    shown = [(_local(ctx, slot.task, slot.at), slot.task.id, _clean(slot.task.title)) for slot in slots]
+    ctx.output.result("heartbeat-next", {"slots": rows}, lambda: table(shown) if shown else "nothing to do")
+
+
+def _row(ctx: Context, found: Plan, task: Task) -> TaskRow:
+    at = next_of(found, task, {}, ctx.now_ns) if task.runs else None
+    options = task.options
+    return TaskRow(
+        id=task.id,
+        line=task.line,
+        headings=task.path,
+        title=task.title,
+        source=task.source,
+        state="error" if task.error else task.off or "runs",
+        error=task.error,
+        schedule=schedule_text(task.schedule),
+        time_zone=task.zone.name,
+        next=None if at is None else _utc(at),
+        catchup=options.catchup,
+        grace_seconds=grace_seconds(task, found.settings.base_seconds),
+        timeout_seconds=options.timeout_seconds,
+        effect=options.effect,
+        verify=options.verify,
+        budget=options.budget,
+        urgent=options.urgent,
+        size_bytes=sum(span.end - span.start for span in task.spans),
+    )
+
+
+def _plan_text(ctx: Context, found: Plan, report: PlanReport) -> str:
+    if not report.found:
+        return f"no {NAME}: nothing to do"
+    if not found.tasks:
+        return f"{NAME} asks for nothing: only headings, comments and examples"
+    rows = []
+    for task, row in zip(found.tasks, report.tasks, strict=True):
+        at = next_of(found, task, {}, ctx.now_ns) if task.runs else None
+        when = row.schedule if row.state == "runs" else row.state
+        rows.append((str(row.line), row.id, _clean(row.title), when, "" if at is None else _local(ctx, task, at)))
+    quiet = f", quiet {report.quiet}" if report.quiet else ""
+    base = duration_text(report.base_seconds)
+    clock = f"{_clean(found.zone.name) or 'unknown'}, as {found.zone.origin} says"
+    return (
+        f"{table(rows, ('line', 'task', 'what', 'when', 'next'))}\na tick is {base}{quiet}; the clock is {clock}"
+    )
+
+
+def _quiet(found: Plan) -> str | None:
+    if found.settings.quiet is None:
+        return None
+    return "-".join(f"{minute // 60:02d}:{minute % 60:02d}" for minute in found.settings.quiet)
+
+
+def _local(ctx: Context, task: Task, at: int) -> str:
+    """A slot on the clock of its task."""
+    if at * NANO <= ctx.now_ns:
+        return "now"
+    human = human_time(at * NANO, task.zone.name or "UTC")
+    return f"{human.day} {human.clock[:5]}"
+
+
+def _utc(at: int) -> str:
+    return utc_text(at * NANO)
+
+
+def _place(remark: Remark) -> str:
+    return f"{NAME}:{remark.line}"
+
+
+def _clean(text: str) -> str:
+    """`text` of the file without what a terminal would obey, and not too long."""
+    shown = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return shown if len(shown) <= 160 else shown[:159] + "…"
+
+
+app.registered_commands += effects.app.registered_commands

@@ -1,0 +1,135 @@
+"""`antsmem once`: run a command exactly once, and replay its result ever after."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from antsmem.cli.commands.effects import hint_for, opened_journal, post
+from antsmem.cli.context import Context
+from antsmem.core import clock
+from antsmem.core.disk import read_file
+from antsmem.core.errors import UsageError
+from antsmem.core.record import replace, shown
+from antsmem.heartbeat.fold import SETTLED
+from antsmem.heartbeat.once import Effect, Host, OnceResult, clean_key, content_key
+from antsmem.heartbeat.once import once as run_once
+from antsmem.heartbeat.states import KINDS
+
+if TYPE_CHECKING:
+    from antsmem.core.mask import Mask as MaskMaker
+    from antsmem.heartbeat.action import Mask
+
+_CONTENT_BYTES = 64 << 20
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_SECONDS = 7 * 86400
+_SECRET_BYTES = 8
+_SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
+
+
+def once(  # noqa: PLR0913, PLR0917 - one parameter an option
+    context: typer.Context,
+    key: Annotated[str, typer.Argument(help="The name of the effect: one key, one effect, for ever.")],
+    command: Annotated[list[str], typer.Argument(help="The command, behind `--`.")],
+    key_from: Annotated[
+        Path | None, typer.Option(help="Add to the key what this file says: the same text goes out once.")
+    ] = None,
+    verify: Annotated[
+        str, typer.Option(help="Command that tells whether it happened: 0 yes, 1 no, else nobody knows.")
+    ] = "",
+    effect: Annotated[str, typer.Option(help="pure, idempotent, verify, hold or retry.")] = "",
+    timeout: Annotated[str, typer.Option(help="How long it may take: 90s, 15m, 2h.")] = "10m",
+) -> None:
+    """Run a command once: never again by this key, whatever is killed in between; its result is replayed."""
+    ctx: Context = context.obj
+    kind = next((known for known in KINDS if known == (effect or ("verify" if verify else "hold"))), None)
+    if kind is None or (kind == "verify") != bool(verify):
+        raise UsageError(
+            f"`--effect {effect}` cannot be meant" + (" with `--verify`" if verify else ""),
+            hint=f"one of {', '.join(KINDS)}; `verify` goes with `--verify COMMAND`",
+        )
+    wanted = clean_key(key)
+    if key_from is not None:
+        wanted = content_key(wanted, read_file(key_from, _CONTENT_BYTES))
+    try:
+        asking = tuple(shlex.split(verify))
+    except ValueError:
+        raise UsageError("`--verify` has an open quote") from None
+    journal = opened_journal(ctx)
+    what = Effect(
+        wanted, tuple(command), kind, asking, _seconds(timeout), environment=ctx.environment,
+        stdin=None if sys.stdin is None or sys.stdin.isatty() else 0,
+    )  # fmt: skip
+    here = post(ctx)
+    host = Host(clock.now_ns, _draw, mask=_masking(ctx.environment))
+    if here is not None:
+        host = replace(host, enter=lambda: here.require_active(journal), started=lambda: here.saw(journal))
+    result = run_once(journal, what, host)
+    _show(ctx, result)
+    if result.state not in SETTLED:
+        raise typer.Exit(5 if result.state in {"FAILED", "PLANNED"} else 3)
+
+
+def _show(ctx: Context, result: OnceResult) -> None:
+    if ctx.options.json:
+        document = {
+            **shown(result),
+            "stdout": result.stdout.decode(errors="replace"),
+            "stderr": result.stderr.decode(errors="replace"),
+        }
+        ctx.output.result("once", document, "")
+    else:
+        os.write(2, result.stderr)
+        sys.stdout.buffer.write(result.stdout)
+        sys.stdout.flush()
+    if result.state not in SETTLED:
+        code = "" if result.exit_code is None else f", exit code {result.exit_code}"
+        ctx.output.warn(f"`{result.key}` is {result.state} ({result.why or 'did not happen'}{code})")
+        ctx.output.note(f"  → {hint_for(result.key, result.state)}")
+    elif not result.ran:
+        ctx.output.note(f"`{result.key}` was {result.state} before: not run again")
+    if not result.stdout_whole:
+        ctx.output.warn(f"the output of `{result.key}` is not all there")
+    if not result.same_command:
+        ctx.output.warn(f"`{result.key}` was done by another command line")
+    if result.survivors:
+        pids = ", ".join(map(str, result.survivors))
+        ctx.output.warn(f"`{result.key}` left processes behind: {pids}")
+
+
+def _masking(environment: Mapping[str, str]) -> Callable[[], Mask]:
+    """Takes the secrets of the environment out of what is kept, known by the names of their variables: nothing is
+    unlocked for an effect."""
+    known = [(name, os.fsencode(value)) for name, value in environment.items() if _SECRET.search(name)]
+    made: list[MaskMaker] = []
+
+    def stream() -> Mask:
+        from antsmem.core.mask import Mask
+
+        if not made:
+            made.append(Mask([(name, value) for name, value in known if len(value) >= _SECRET_BYTES]))
+        return made[0].stream()
+
+    return stream
+
+
+def _draw() -> float:
+    """A number in [0, 1), without what importing `random` costs."""
+    return int.from_bytes(os.urandom(6), "big") / (1 << 48)
+
+
+def _seconds(text: str) -> float:
+    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
+    if not (number.isascii() and number.isdecimal() and len(number) < 9):
+        raise UsageError(f"`{text}` is no duration", hint="write 90s, 15m or 2h")
+    seconds = int(number) * _UNITS[unit]
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        raise UsageError(f"`{text}` is no time to wait for: from 1s to 7d")
+    return float(seconds)

@@ -1,0 +1,236 @@
+"""Which host does the agent's work: hosts that share nothing but a copy of the files must not both do it.
+
+    workspace  .antsmem/heartbeat/epoch.json   "host H works in epoch N", signed; travels with the files
+    host       <state>/<journal>.json          the epoch that this host holds, and whether it has retired
+    host       <state>/<journal>.seen          the newest record that this host saw
+    host       <state>/<agent>.agent           that this host has worked for the agent
+
+A copy of the workspace on another host, or an older copy put back on this one, does not go with what the host
+knows, and starts nothing until a person lets it take over. A larger epoch than this host holds fences it off.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
+
+from antsmem.core import canonical
+from antsmem.core.clock import utc_text
+from antsmem.core.disk import make_private_dir, read_file, write_file
+from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError, RetiredError, UsageError
+from antsmem.core.record import record
+
+if TYPE_CHECKING:
+    from antsmem.heartbeat.journal import Journal
+
+SCHEMA: Final = "antsmem.epoch/1"
+_LIMIT: Final = 16 << 10
+_MAX_EPOCH: Final = 1 << 12
+Standing: TypeAlias = Literal["active", "copy", "older", "fenced", "retired"]
+
+
+class Signer(Protocol):
+    """An Ed25519 key that signs."""
+
+    @property
+    def public(self) -> bytes:
+        """32 bytes."""
+        ...
+
+    def sign(self, message: bytes) -> bytes:
+        """64 bytes."""
+        ...
+
+
+class Witness(Protocol):
+    """Somebody both hosts can reach, who keeps one small document and replaces it only by compare and swap."""
+
+    def read(self) -> tuple[bytes, str] | None:
+        """The document and its version token; None if there is none. `BackendError` if nobody answers."""
+        ...
+
+    def swap(self, document: bytes, expected: str | None) -> str:
+        """Put `document` in the place of the version `expected` (None: of nothing); its version token.
+
+        `ConflictError` if another version is there.
+        """
+        ...
+
+
+@record
+class Duty:
+    """What a signed statement says: `host` does the work of the agent `scid` in `epoch`."""
+
+    scid: str
+    epoch: int
+    host: str
+    time: str
+
+
+@record
+class Post:
+    """This host's part: its memory in `folder`, and the agent's statement in `statement`.
+
+    `agent` is a name for the agent, fit for a file.
+    """
+
+    folder: Path
+    statement: Path
+    agent: str
+
+    def born(self, journal: str) -> None:
+        """A new journal begins here: this host holds epoch 0 of it."""
+        self._write(journal, 0, retired=False)
+        write_file(self.folder / f"{self.agent}.agent", [journal.encode()])
+
+    def standing(self, journal: Journal) -> tuple[Standing, int]:
+        """Whether this host may start work, and the epoch that it holds."""
+        epoch = self._stated()
+        if not journal.number:
+            if epoch:
+                return "copy", 0
+            return ("older" if (self.folder / f"{self.agent}.agent").exists() else "active"), 0
+        held = self._held(journal.name)
+        if held is None:
+            return "copy", 0
+        mine, retired = held
+        if retired:
+            return "retired", mine
+        if epoch > mine:
+            return "fenced", mine
+        return ("older" if epoch < mine or journal.number < self._seen(journal.name) else "active"), mine
+
+    def require_active(self, journal: Journal) -> int:
+        """The epoch that this host holds; `RetiredError` if it may not start work."""
+        standing, epoch = self.standing(journal)
+        if standing == "active":
+            return epoch
+        says = {
+            "copy": "this workspace is a copy, and its work may be going on elsewhere",
+            "older": "this workspace is older than what this host has done from it",
+            "fenced": "another host has taken over the work of this agent",
+            "retired": "this host has retired from the work of this agent",
+        }
+        raise RetiredError(f"{says[standing]}: nothing started", hint="antsmem heartbeat take-over --old-host-off")
+
+    def saw(self, journal: Journal) -> None:
+        """Remember how far the journal is. A disk that fails forgets it, which costs a little safety, not work."""
+        if journal.name:
+            with suppress(AntsmemError):
+                make_private_dir(self.folder)
+                path = self.folder / f"{journal.name}.seen"
+                write_file(path, [str(journal.number).encode()], durable=False)
+
+    def retire(self, journal: Journal) -> None:
+        """Start nothing any more on this host."""
+        if not journal.name:
+            raise NotFoundError("this workspace has done no work yet: there is nothing to retire from")
+        self._write(journal.name, self.standing(journal)[1], retired=True)
+
+    def _stated(self) -> int:
+        """The epoch in the workspace's statement, 0 if there is none: enough to stop, not to believe."""
+        try:
+            body = canonical.loads(read_file(self.statement, _LIMIT), _LIMIT)
+        except NotFoundError:
+            return 0
+        epoch = body.get("epoch") if isinstance(body, dict) else None
+        if not isinstance(epoch, int) or not 0 < epoch < _MAX_EPOCH:
+            raise IntegrityError(
+                f"`{self.statement}` is damaged", hint="antsmem heartbeat take-over --old-host-off"
+            )
+        return epoch
+
+    def _held(self, journal: str) -> tuple[int, bool] | None:
+        try:
+            body = canonical.loads(read_file(self.folder / f"{journal}.json", _LIMIT), _LIMIT)
+            return int(body["epoch"]), bool(body["retired"])
+        except (NotFoundError, IntegrityError, KeyError, TypeError, ValueError):
+            return None
+
+    def _seen(self, journal: str) -> int:
+        with suppress(NotFoundError, ValueError):
+            return int(read_file(self.folder / f"{journal}.seen", 32))
+        return 0
+
+    def _write(self, journal: str, epoch: int, *, retired: bool) -> None:
+        make_private_dir(self.folder)
+        write_file(self.folder / f"{journal}.json", [canonical.dumps({"epoch": epoch, "retired": retired})])
+
+    def take(self, journal: Journal, key: Signer, duty: Duty, now_ns: int, witness: Witness | None = None) -> Duty:
+        """Take over: the work of `duty.scid` is this host's from now on, in an epoch larger than any known.
+
+        Every key that is open in the copy becomes unknown, because another host may have gone on with it.
+        `ConflictError`: another host took over at the same moment, as the witness saw.
+        """
+        known = witness.read() if witness is not None else None
+        seen = _epoch_of(known[0]) if known else 0
+        held = self._held(journal.name) if journal.name else None
+        epoch = 1 + max(self._stated_or_0(), held[0] if held else 0, seen)
+        if epoch >= _MAX_EPOCH:
+            raise UsageError(f"`{self.statement}` names the last epoch there is", hint="remove it if it is forged")
+        taken = Duty(duty.scid, epoch, duty.host, utc_text(now_ns))
+        document = sign_duty(taken, key)
+        if witness is not None:
+            witness.swap(document, known[1] if known else None)
+        with journal.deciding(now_ns):
+            journal.append(now_ns, {"kind": "take-over", "epoch": epoch, "host": duty.host})
+        make_private_dir(self.statement.parent)
+        write_file(self.statement, [document])
+        self._write(journal.name, epoch, retired=False)
+        self.saw(journal)
+        return taken
+
+    def _stated_or_0(self) -> int:
+        with suppress(IntegrityError):
+            return self._stated()
+        return 0
+
+
+def require_witnessed(witness: Witness, epoch: int, trusted: Container[bytes]) -> None:
+    """Return if `witness` knows of no larger epoch than `epoch`, signed by one of the keys `trusted`.
+
+    `RetiredError` if it does, `BackendError` if it does not answer: then only `pure` work may go on.
+    """
+    known = witness.read()
+    if known is not None and read_duty(known[0], trusted).epoch > epoch:
+        raise RetiredError("another host has taken over the work of this agent: nothing started")
+
+
+def sign_duty(duty: Duty, key: Signer) -> bytes:
+    """The signed statement of `duty`: one line of canonical JSON."""
+    from antsmem.identity.multikey import multikey
+
+    body = {
+        "schema": SCHEMA, "scid": duty.scid, "epoch": duty.epoch, "host": duty.host, "time": duty.time,
+        "key": multikey(key.public),
+    }  # fmt: skip
+    return canonical.dumps({**body, "signature": key.sign(canonical.dumps(body)).hex()}) + b"\n"
+
+
+def read_duty(data: bytes, trusted: Container[bytes]) -> Duty:
+    """What the statement `data` says, if one of the keys `trusted` signed it, else `IntegrityError`."""
+    from antsmem.identity.fields import Fields
+    from antsmem.identity.multikey import parse_multikey
+    from antsmem.identity.signing import verify
+
+    body = canonical.loads(data, _LIMIT)
+    fields = Fields(body, "an epoch statement")
+    signature, public = fields.text("signature"), parse_multikey(fields.text("key"))
+    fields.choice("schema", (SCHEMA,))
+    duty = Duty(fields.text("scid"), fields.number("epoch"), fields.text("host"), fields.text("time"))
+    unsigned = {name: value for name, value in body.items() if name != "signature"}
+    try:
+        verify(public, canonical.dumps(unsigned), bytes.fromhex(signature))
+    except ValueError:
+        raise IntegrityError("an epoch statement is not signed") from None
+    if public not in trusted:
+        raise IntegrityError("an epoch statement is signed by a key that is not this agent's")
+    return duty
+
+
+def _epoch_of(document: bytes) -> int:
+    body: Any = canonical.loads(document, _LIMIT)
+    epoch = body.get("epoch") if isinstance(body, dict) else None
+    return epoch if isinstance(epoch, int) else 0
