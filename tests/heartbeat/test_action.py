@@ -67,6 +67,28 @@ def test_what_is_left_behind_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux tells")
+def test_a_run_within_a_run_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(action, "GRACE_SECONDS", 0.5)
+    inner = "from pathlib import Path; from antsmem.heartbeat.action import *; from antsmem.heartbeat.runs import Run\n"
+    inner += "import os, sys\nfiles = Run(Path(sys.argv[1]))\n"
+    inner += "what = Action(('sleep', '600'), dict(os.environ), files.name, 600)\n"
+    inner += "os.kill(os.getppid(), 0)\nrun_action(what, files.stdout, files.stderr)"
+    with Run(tmp_path) as files:
+        argv = (
+            "sh",
+            "-c",
+            'trap "" TERM; "$0" -c "$1" "$2" & wait; wait',
+            sys.executable,
+            inner,
+            str(tmp_path / "in"),
+        )
+        what = Action(argv, {"PATH": os.environ["PATH"]}, files.name, 1.5)
+        ended, _ = run_action(what, files.stdout, files.stderr)
+        inner_run = next((tmp_path / "in").iterdir()).name
+        assert ended.late and survivors(files.name) == survivors(inner_run) == ()
+
+
+@pytest.mark.skipif(not LINUX, reason="only Linux tells")
 def test_who_forgot_its_environment_is_known_by_the_lock(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     code = (
