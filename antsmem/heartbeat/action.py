@@ -3,8 +3,8 @@
 The command gets a session of its own, the run lock, and in its environment `ANTSMEM_RUN`, by which everything that
 it started is found again, also what left its process group, and what was started by an `once` within.
 
-Its output passes through here into files, up to a bound; what is more is read and dropped, so that it neither fills
-the disk nor blocks.
+Its output passes through here into files, up to a bound; what is more is read and dropped, so that it neither
+fills the disk nor blocks.
 """
 
 from __future__ import annotations

@@ -74,14 +74,8 @@ def test_a_run_within_a_run_ends_with_it(tmp_path: Path, monkeypatch: pytest.Mon
     inner += "what = Action(('sleep', '600'), dict(os.environ), files.name, 600)\n"
     inner += "os.kill(os.getppid(), 0)\nrun_action(what, files.stdout, files.stderr)"
     with Run(tmp_path) as files:
-        argv = (
-            "sh",
-            "-c",
-            'trap "" TERM; "$0" -c "$1" "$2" & wait; wait',
-            sys.executable,
-            inner,
-            str(tmp_path / "in"),
-        )
+        shell = 'trap "" TERM; "$0" -c "$1" "$2" & wait; wait'
+        argv = ("sh", "-c", shell, sys.executable, inner, str(tmp_path / "in"))
         what = Action(argv, {"PATH": os.environ["PATH"]}, files.name, 1.5)
         ended, _ = run_action(what, files.stdout, files.stderr)
         inner_run = next((tmp_path / "in").iterdir()).name
