@@ -67,19 +67,26 @@ def test_what_is_left_behind_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux tells")
-def test_a_run_within_a_run_ends_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(action, "GRACE_SECONDS", 0.5)
-    inner = "from pathlib import Path; from antsmem.heartbeat.action import *; from antsmem.heartbeat.runs import Run\n"
-    inner += "import os, sys\nfiles = Run(Path(sys.argv[1]))\n"
-    inner += "what = Action(('sleep', '600'), dict(os.environ), files.name, 600)\n"
-    inner += "os.kill(os.getppid(), 0)\nrun_action(what, files.stdout, files.stderr)"
+def test_what_a_run_within_a_run_started_belongs_to_both(tmp_path: Path) -> None:
+    inner = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from antsmem.heartbeat.action import Action, run_action\nfrom antsmem.heartbeat.runs import Run\n"
+        "files = Run(Path(sys.argv[1]))\n"
+        "what = Action(('sleep', '600'), dict(os.environ), files.name, 600)\n"
+        "run_action(what, files.stdout, files.stderr)"
+    )
     with Run(tmp_path) as files:
-        shell = 'trap "" TERM; "$0" -c "$1" "$2" & wait; wait'
-        argv = ("sh", "-c", shell, sys.executable, inner, str(tmp_path / "in"))
-        what = Action(argv, {"PATH": os.environ["PATH"]}, files.name, 1.5)
-        ended, _ = run_action(what, files.stdout, files.stderr)
-        inner_run = next((tmp_path / "in").iterdir()).name
-        assert ended.late and survivors(files.name) == survivors(inner_run) == ()
+        argv = ("sh", "-c", '"$0" -c "$1" "$2" >/dev/null 2>&1 &', sys.executable, inner, str(tmp_path / "in"))
+        ended, _ = run_action(
+            Action(argv, {"PATH": os.environ["PATH"]}, files.name, 60), files.stdout, files.stderr
+        )
+    assert ended.code == 0
+    while not (names := [path.name for path in tmp_path.glob("in/*")]) or not survivors(names[0]):
+        time.sleep(0.02)
+    within, around = survivors(names[0]), survivors(files.name)
+    for pid in around:
+        os.kill(pid, signal.SIGKILL)
+    assert len(within) == 1 and within[0] in around and len(around) == 2
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux tells")
