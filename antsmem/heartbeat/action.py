@@ -1,8 +1,10 @@
 """Run one command to its end, or to the end of its time, and leave nothing of it behind.
 
 The command gets a session of its own, the run lock, and in its environment `ANTSMEM_RUN`, by which everything that
-it started is found again, also what left its process group. Its output passes through here into files, up to a
-bound; what is more is read and dropped, so that it neither fills the disk nor blocks.
+it started is found again, also what left its process group, and what was started by an `once` within.
+
+Its output passes through here into files, up to a bound; what is more is read and dropped, so that it neither
+fills the disk nor blocks.
 """
 
 from __future__ import annotations
@@ -24,9 +26,13 @@ if TYPE_CHECKING:
 
 STDOUT_BYTES: Final = 8 << 20
 STDERR_BYTES: Final = 1 << 20
+RUN: Final = "ANTSMEM_RUN"
+"""The variable that names the run of a process, behind those of the runs around it."""
+
 GRACE_SECONDS: Final = 10.0
 """Between SIGTERM and SIGKILL."""
 
+_RUN: Final = f"{RUN}=".encode()
 _DRAIN_SECONDS: Final = 0.5
 _POLL_SECONDS: Final = 0.05
 _PART_BYTES: Final = 64 << 10
@@ -86,7 +92,7 @@ def run_action(action: Action, stdout: IO[bytes], stderr: IO[bytes]) -> tuple[En
                 stdin=subprocess.DEVNULL if action.stdin is None else action.stdin,
                 stdout=pump.writer(stdout, STDOUT_BYTES, action.mask),
                 stderr=pump.writer(stderr, STDERR_BYTES, action.mask),
-                env={**action.environment, "ANTSMEM_RUN": action.run},
+                env={**action.environment, RUN: ":".join(filter(None, (action.environment.get(RUN), action.run)))},
                 pass_fds=() if action.lock is None else (action.lock,),
                 start_new_session=True,
                 cwd=action.folder,
@@ -120,23 +126,24 @@ def survivors(run: str, lock: int | None = None) -> tuple[int, ...]:
 
     They have its name in their environment, or the run lock, which this process has open as `lock`.
     """
-    wanted, found, own = f"ANTSMEM_RUN={run}".encode(), [], os.getpid()
+    found, own = [], os.getpid()
     try:
         names = [name for name in os.listdir("/proc") if name.isdecimal() and int(name) != own]
     except OSError:
         return ()
     for name in names:
         try:
-            if not _is_dead(name) and (_has(name, wanted) or (lock is not None and _holds(name, lock))):
+            if not _is_dead(name) and (_has(name, run.encode()) or (lock is not None and _holds(name, lock))):
                 found.append(int(name))
         except OSError:  # gone, or somebody else's
             continue
     return tuple(sorted(found))
 
 
-def _has(name: str, wanted: bytes) -> bool:
+def _has(name: str, run: bytes) -> bool:
     with open(f"/proc/{name}/environ", "rb") as lines:
-        return wanted in lines.read(4 << 20).split(b"\0")
+        environment = lines.read(4 << 20).split(b"\0")
+    return any(run in each[len(_RUN) :].split(b":") for each in environment if each.startswith(_RUN))
 
 
 def _holds(name: str, lock: int) -> bool:

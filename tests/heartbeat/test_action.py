@@ -67,6 +67,29 @@ def test_what_is_left_behind_is_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not LINUX, reason="only Linux tells")
+def test_what_a_run_within_a_run_started_belongs_to_both(tmp_path: Path) -> None:
+    inner = (
+        "import os, sys\nfrom pathlib import Path\n"
+        "from antsmem.heartbeat.action import Action, run_action\nfrom antsmem.heartbeat.runs import Run\n"
+        "files = Run(Path(sys.argv[1]))\n"
+        "what = Action(('sleep', '600'), dict(os.environ), files.name, 600)\n"
+        "run_action(what, files.stdout, files.stderr)"
+    )
+    with Run(tmp_path) as files:
+        argv = ("sh", "-c", '"$0" -c "$1" "$2" >/dev/null 2>&1 &', sys.executable, inner, str(tmp_path / "in"))
+        ended, _ = run_action(
+            Action(argv, {"PATH": os.environ["PATH"]}, files.name, 60), files.stdout, files.stderr
+        )
+    assert ended.code == 0
+    while not (names := [path.name for path in tmp_path.glob("in/*")]) or not survivors(names[0]):
+        time.sleep(0.02)
+    within, around = survivors(names[0]), survivors(files.name)
+    for pid in around:
+        os.kill(pid, signal.SIGKILL)
+    assert len(within) == 1 and within[0] in around and len(around) == 2
+
+
+@pytest.mark.skipif(not LINUX, reason="only Linux tells")
 def test_who_forgot_its_environment_is_known_by_the_lock(tmp_path: Path) -> None:
     lock = os.open(tmp_path / "lock", os.O_RDWR | os.O_CREAT)
     code = (
