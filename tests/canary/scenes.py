@@ -47,6 +47,18 @@ def _with_value(home: Home) -> None:
     (home.workspace / "TOOLS.md").write_text(f"mail: {TEXTS['keystore value']}\n")
 
 
+def _with_effect(home: Home) -> None:
+    home.must("once", "key", "--", "echo", "hello")
+
+
+def _with_question(home: Home) -> None:
+    home.must("once", "key", "--", "false", code=3)
+
+
+def _at_work(home: Home) -> None:
+    home.must("heartbeat", "take-over")
+
+
 def _with_damage(home: Home) -> None:
     next((home.repository / "packs").iterdir()).write_bytes(b"damaged")
 
@@ -107,6 +119,16 @@ SCENES: dict[str, list[Scene]] = {
     "waive": [Scene(("waive", "TOOLS.md", "--reason", "an example"), prepare=_with_token)],
     "log": [Scene(("log",), stdin=TEXTS["daily log"]), Scene(("log", TEXTS["daily log"]))],
     "status": [Scene(("status",))],
+    "once": [
+        Scene(("once", "key", "--", "echo", "hello"), shows=KEY_COMMAND),
+        Scene(("once", "key", "--", "false"), 3, shows=KEY_COMMAND),
+    ],
+    "heartbeat plan": [Scene(("heartbeat", "plan"))],
+    "heartbeat next": [Scene(("heartbeat", "next"))],
+    "heartbeat log": [Scene(("heartbeat", "log"), prepare=_with_effect)],
+    "heartbeat resolve": [Scene(("heartbeat", "resolve", "key", "done"), prepare=_with_question)],
+    "heartbeat retire": [Scene(("heartbeat", "retire"), prepare=_at_work)],
+    "heartbeat take-over": [Scene(("heartbeat", "take-over"))],
     "config show": [Scene(("config", "show", "--origin"))],
     **SECRETS,
     **WAYS_BACK,
