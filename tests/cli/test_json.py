@@ -49,6 +49,7 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "scan": (["scan"], "scan"),
     "log": (["log", "something happened"], "log"),
     "status": (["status"], "status"),
+    "once": (["once", "key", "--", "true"], "once"),
     "heartbeat": (["heartbeat", "plan"], "heartbeat-plan"),
     "heartbeat next": (["heartbeat", "next"], "heartbeat-next"),
     "config": (["config", "show", "--origin"], "config"),
