@@ -24,24 +24,12 @@ from antsmem.core.record import record
 
 if TYPE_CHECKING:
     from antsmem.heartbeat.journal import Journal
+    from antsmem.identity.statement import Signer
 
 SCHEMA: Final = "antsmem.epoch/1"
 _LIMIT: Final = 16 << 10
 _MAX_EPOCH: Final = 1 << 12
 Standing: TypeAlias = Literal["active", "copy", "older", "fenced", "retired"]
-
-
-class Signer(Protocol):
-    """An Ed25519 key that signs."""
-
-    @property
-    def public(self) -> bytes:
-        """32 bytes."""
-        ...
-
-    def sign(self, message: bytes) -> bytes:
-        """64 bytes."""
-        ...
 
 
 class Witness(Protocol):
@@ -200,34 +188,19 @@ def require_witnessed(witness: Witness, epoch: int, trusted: Container[bytes]) -
 
 def sign_duty(duty: Duty, key: Signer) -> bytes:
     """The signed statement of `duty`: one line of canonical JSON."""
-    from antsmem.identity.multikey import multikey
+    from antsmem.identity.statement import sign_statement
 
-    body = {
-        "schema": SCHEMA, "scid": duty.scid, "epoch": duty.epoch, "host": duty.host, "time": duty.time,
-        "key": multikey(key.public),
-    }  # fmt: skip
-    return canonical.dumps({**body, "signature": key.sign(canonical.dumps(body)).hex()}) + b"\n"
+    said = {"schema": SCHEMA, "scid": duty.scid, "epoch": duty.epoch, "host": duty.host, "time": duty.time}
+    return sign_statement(said, key)
 
 
 def read_duty(data: bytes, trusted: Container[bytes]) -> Duty:
     """What the statement `data` says, if one of the keys `trusted` signed it, else `IntegrityError`."""
     from antsmem.identity.fields import Fields
-    from antsmem.identity.multikey import parse_multikey
-    from antsmem.identity.signing import verify
+    from antsmem.identity.statement import open_statement
 
-    body = canonical.loads(data, _LIMIT)
-    fields = Fields(body, "an epoch statement")
-    signature, public = fields.text("signature"), parse_multikey(fields.text("key"))
-    fields.choice("schema", (SCHEMA,))
-    duty = Duty(fields.text("scid"), fields.number("epoch"), fields.text("host"), fields.text("time"))
-    unsigned = {name: value for name, value in body.items() if name != "signature"}
-    try:
-        verify(public, canonical.dumps(unsigned), bytes.fromhex(signature))
-    except ValueError:
-        raise IntegrityError("an epoch statement is not signed") from None
-    if public not in trusted:
-        raise IntegrityError("an epoch statement is signed by a key that is not this agent's")
-    return duty
+    fields = Fields(open_statement(data, SCHEMA, trusted, "epoch.json"), "an epoch statement")
+    return Duty(fields.text("scid"), fields.number("epoch"), fields.text("host"), fields.text("time"))
 
 
 def _epoch_of(document: bytes) -> int:

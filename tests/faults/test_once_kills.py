@@ -221,10 +221,11 @@ def test_a_kill_at_any_call_leaves_an_effect_that_happens_once(situation: Situat
     problems = []
     for call in chosen:
         ran = struck(situation, call)
-        assert ran.code == -9, f"{situation.name}: not killed at {call}: {ran}"
+        sampler.count("kills of once", ran.code == -9)
+        # How often it looks whether its child has ended is another number each time.
+        assert ran.code == -9 or not call.changes, f"{situation.name}: not killed at {call}: {ran}"
         problems += [f"{situation.name} {situation.policy} killed at {call}: {what}" for what in situation.wrong()]
-    sampler.count("kills of once", len(chosen))
-    assert problems == []
+        assert problems == []
 
 
 def test_a_second_kill_changes_nothing(situation: Situation, sampler: Sampler) -> None:
