@@ -7,17 +7,12 @@ from typing import Annotated
 import typer
 
 from antsmem.cli.context import Context
+from antsmem.cli.group import group
 from antsmem.cli.output import table
 from antsmem.core.errors import NotFoundError
 from antsmem.core.record import record
 
-app = typer.Typer(
-    help="Show the configuration.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = group("Show the configuration.")
 
 
 @record

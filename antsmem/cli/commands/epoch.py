@@ -22,6 +22,7 @@ from antsmem.cli.epochs import (
     tombstones,
     with_tombstone,
 )
+from antsmem.cli.group import group
 from antsmem.cli.keys import host_keyring, key_files, read_kit
 from antsmem.cli.kits import require_own
 from antsmem.cli.output import size, table
@@ -34,13 +35,7 @@ if TYPE_CHECKING:
     from antsmem.core.age import Identity
     from antsmem.identity.recovery import RecoveryKit
 
-app = typer.Typer(
-    help="Weeks and their keys: list, destroy.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = group("Weeks and their keys: list, destroy.")
 
 
 @record

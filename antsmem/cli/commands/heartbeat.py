@@ -8,6 +8,7 @@ import typer
 
 from antsmem.cli.commands import effects
 from antsmem.cli.context import Context
+from antsmem.cli.group import group
 from antsmem.cli.heartbeats import NAME, read_heartbeat
 from antsmem.cli.output import table
 from antsmem.core.clock import utc_text
@@ -18,13 +19,7 @@ from antsmem.heartbeat.schedule import duration_text, schedule_text
 from antsmem.heartbeat.slots import NANO
 from antsmem.workspace.humantime import human_time
 
-app = typer.Typer(
-    help="Work that resumes after a restart, and never happens twice.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = group("Work that resumes after a restart, and never happens twice.")
 
 
 @record

@@ -10,6 +10,7 @@ import typer
 
 from antsmem.cli.commands.rotate import rotate
 from antsmem.cli.context import Context
+from antsmem.cli.group import group
 from antsmem.cli.output import table
 from antsmem.cli.relays import find, log_at, public_relay, refuse_stale, seen, tell_relays
 from antsmem.core.clock import utc_text
@@ -39,13 +40,7 @@ from antsmem.identity.statement import open_statement, sign_statement
 if TYPE_CHECKING:
     from antsmem.identity.document import Document
 
-app = typer.Typer(
-    help="The agent's identity, and others': show, verify, move, resolve, export, rotate.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = group("The agent's identity, and others': show, verify, move, resolve, export, rotate.")
 BUNDLE_SCHEMA = "antsmem.identity-bundle/1"
 _LIMIT = 1 << 20
 _NAMESERVER = typer.Option(help="ADDRESS:PORT to ask instead of the system's DNS.")

@@ -16,6 +16,7 @@ from antsmem.cli.epochs import (
     rewrapped_epochs,
     with_foreign_epochs,
 )
+from antsmem.cli.group import group
 from antsmem.cli.keys import host_keyring, read_kit
 from antsmem.cli.kits import kit_or_guardians, require_own
 from antsmem.cli.ledger import reseal_ledger
@@ -26,13 +27,7 @@ from antsmem.core.record import record, replace
 if TYPE_CHECKING:
     from antsmem.backup.erase import Moved
 
-app = typer.Typer(
-    help="Who opens what is sealed: rewrap.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = group("Who opens what is sealed: rewrap.")
 
 
 @record

@@ -12,6 +12,7 @@ import typer
 from antsmem.backup.repository import IDENTITY_LOG, open_repository, read_state
 from antsmem.cli.commands.rotate import publish_everywhere
 from antsmem.cli.context import Context
+from antsmem.cli.group import group
 from antsmem.cli.keys import host_keyring, key_files, read_kit, recovery_keyring
 from antsmem.cli.kits import guardian_identities, kit_or_guardians, newest_guardians, require_own
 from antsmem.core import canonical
@@ -27,13 +28,7 @@ if TYPE_CHECKING:
     from antsmem.identity.guardians import GuardianSet
     from antsmem.identity.recovery import RecoveryKit
 
-app = typer.Typer(
-    help="Ways back to the agent: show, add-guardian, drill.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = group("Ways back to the agent: show, add-guardian, drill.")
 _LIMIT = 1 << 20
 _SHOWN_LETTERS = 16
 

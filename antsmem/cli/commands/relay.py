@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from antsmem.cli.context import Context
+from antsmem.cli.group import group
 from antsmem.cli.output import table
 from antsmem.cli.relays import find, own_relay, own_relays, public_relay
 from antsmem.core.disk import make_private_dir, write_file
@@ -34,13 +35,7 @@ if TYPE_CHECKING:
     from antsmem.identity.log import IdentityLog
     from antsmem.service.relay_server import Listening
 
-app = typer.Typer(
-    help="The relays where the agent is found: serve, register, status, send, inbox.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = group("The relays where the agent is found: serve, register, status, send, inbox.")
 _RELAY_HELP = "Its URL. Default: those in the identity log."
 RelayOption = Annotated[str, typer.Option(help=_RELAY_HELP)]
 

@@ -14,6 +14,7 @@ from antsmem.backup.repository import complete_repository, create_repository, op
 from antsmem.backup.store import Store
 from antsmem.cli.commands.open import driver_options
 from antsmem.cli.context import Context
+from antsmem.cli.group import group
 from antsmem.cli.hourly import refuse_overlap
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import table
@@ -21,13 +22,7 @@ from antsmem.core.config import VERIFY, RepositoryConfig, write_agent
 from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError, UsageError, WouldOverwriteError
 from antsmem.core.record import record, replace
 
-app = typer.Typer(
-    help="Where the backups go: add, list, init, test.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = group("Where the backups go: add, list, init, test.")
 _NAME = re.compile(r"[a-z][a-z0-9_-]{0,40}")
 
 

@@ -10,6 +10,7 @@ import typer
 from antsmem.cli.commands.resolve import resolve
 from antsmem.cli.context import Context
 from antsmem.cli.get import get_secret
+from antsmem.cli.group import group
 from antsmem.cli.ledger import publish_to, renew_escrow, warn_of
 from antsmem.cli.output import table
 from antsmem.cli.values import parse_pairs, read_value
@@ -22,13 +23,7 @@ from antsmem.identity.secret_rotate import activate_secret, rotate_secret
 from antsmem.identity.secret_set import ChangedSecrets, NewSecret, set_secrets
 from antsmem.identity.secret_verify import compare_ledger, vouch_for
 
-app = typer.Typer(
-    help="Keep the agent's secrets, and give them to programs that ask.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    rich_markup_mode=None,
-)
+app = group("Keep the agent's secrets, and give them to programs that ask.")
 
 Name = Annotated[str, typer.Argument(help="Its name.")]
 Fd = Annotated[int | None, typer.Option(help="Read the value from this open file descriptor.", min=0)]
