@@ -18,7 +18,7 @@ from antsmem.core.record import field, record, replace
 from antsmem.identity.change import save_change
 from antsmem.identity.document import op_keys_of, with_op_keys
 from antsmem.identity.epochs import Epoch, first_number, new_epoch
-from antsmem.identity.escrow import seal_escrow
+from antsmem.identity.escrow import FILE, KEPT, seal_escrow
 from antsmem.identity.extend import commit, extend_log
 from antsmem.identity.files import IdentityFiles
 from antsmem.identity.guardians import (
@@ -34,8 +34,6 @@ from antsmem.identity.rewrap import rewrap_epoch
 from antsmem.identity.signing import SigningKey
 
 _LIMIT = 1 << 20
-ESCROW_NAME = "keystore-escrow.age"
-ESCROWS_KEPT = 3
 
 
 @record
@@ -94,11 +92,11 @@ def rotate_identity(
         unreadable = _rewrap(changed, files, rotated, [host, kit.identity], holder.identity)
     if wanted.new_kit is not None:
         changed |= _new_guardians(files, rotated, [host, kit.identity], log, wanted, now_ns)
-    escrow = f"{file_stamp(now_ns)}-{ESCROW_NAME}"
+    escrow = f"{file_stamp(now_ns)}-{FILE}"
     sealed = seal_escrow(replace(rotated, sequence=keystore.sequence + 1), commitment.next_key)
     changed |= {"log": log.text, f"escrow/{escrow}": sealed}
-    former = sorted(name for name in _listed(files.escrow) if name.endswith(f"-{ESCROW_NAME}"))
-    changed |= {f"escrow/{name}": None for name in (former if wanted.new_kit else former[: 1 - ESCROWS_KEPT])}
+    former = sorted(name for name in _listed(files.escrow) if name.endswith(f"-{FILE}"))
+    changed |= {f"escrow/{name}": None for name in (former if wanted.new_kit else former[: 1 - KEPT])}
     saved = save_change(files, rotated, host, changed)
     return RotatedIdentity(
         log=log,
