@@ -241,10 +241,10 @@ class Context:
 
     def scanner(self) -> Scanner:
         """The leak scanner, with the agent's own secrets as known values."""
+        from antsmem.identity.keystore import secret_values
         from antsmem.identity.scanner import Scanner
 
-        known = [(secret.name, secret.value) for secret in self.keystore.secrets if secret.value]
-        return Scanner(known, fingerprint_key=self.keystore.fingerprint_key)
+        return Scanner(secret_values(self.keystore), fingerprint_key=self.keystore.fingerprint_key)
 
     @cached_property
     def access(self) -> Access:

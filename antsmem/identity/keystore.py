@@ -155,10 +155,15 @@ def check_keystore(keystore: Keystore, log: IdentityLog) -> None:
         )
 
 
+def secret_values(keystore: Keystore) -> list[tuple[str, bytes]]:
+    """Names and values of every version of every secret that has one."""
+    return [(secret.name, secret.value) for secret in keystore.secrets if secret.value]
+
+
 def known_values(keystore: Keystore) -> list[tuple[str, bytes]]:
     """Names and values of all that no output may show: every version of every secret, and the keystore's own."""
-    held = [(secret.name, secret.value) for secret in keystore.secrets if secret.value]
-    return [*held, ("op-key", keystore.op_key.seed()), ("fingerprint-key", keystore.fingerprint_key)]
+    own = [("op-key", keystore.op_key.seed()), ("fingerprint-key", keystore.fingerprint_key)]
+    return secret_values(keystore) + own
 
 
 def _to_json(keystore: Keystore) -> Mapping[str, Any]:

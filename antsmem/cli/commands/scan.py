@@ -16,6 +16,7 @@ from antsmem.cli.providers import plain_environment
 from antsmem.core.errors import CannotUnlockError, LeakError, NotFoundError, UsageError
 from antsmem.core.record import record
 from antsmem.identity.gitscan import Git, commit_of, open_git, scan_history, scan_staged
+from antsmem.identity.keystore import secret_values
 from antsmem.identity.scan import Place, Scanned, Skip, scan_file, scan_tree
 from antsmem.identity.scanner import KEY_BYTES, Finding, Scanner
 from antsmem.identity.waivers import NONE, Waivers
@@ -121,8 +122,7 @@ def _scanner(ctx: Context, here: Path | None, remember: bool) -> tuple[Scanner, 
         _not_searched(ctx, prints.left_out)
         return Scanner(fingerprint_key=prints.key, prints=prints), "locked", lambda: prints.waivers
     if remember:
-        known = [(secret.name, secret.value) for secret in ctx.keystore.secrets if secret.value]
-        made = fingerprints_of(known, ctx.keystore.fingerprint_key, ctx.waivers())
+        made = fingerprints_of(secret_values(ctx.keystore), ctx.keystore.fingerprint_key, ctx.waivers())
         write_fingerprints(kept, made)
         _not_searched(ctx, made.left_out)
     return scanner, "open", ctx.waivers
