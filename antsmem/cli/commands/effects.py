@@ -18,10 +18,7 @@ from antsmem.heartbeat.journal import Health, Journal, Places
 
 _LOG_BYTES = 16 << 20
 
-app = typer.Typer(help="Work that resumes, and never happens twice.", no_args_is_help=True)
 
-
-@app.command()
 def log(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="Only this key.")] = "",
@@ -41,7 +38,6 @@ def log(
         raise typer.Exit(3)
 
 
-@app.command()
 def resolve(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="The key.")],
@@ -58,7 +54,6 @@ def resolve(
     ctx.output.result("heartbeat-resolve", result, f"{key}: {result.before} → {result.state}")
 
 
-@app.command()
 def retire(context: typer.Context) -> None:
     """Start nothing any more on this host, because another one takes over."""
     ctx: Context = context.obj
@@ -68,7 +63,6 @@ def retire(context: typer.Context) -> None:
     )
 
 
-@app.command("take-over")
 def take_over(
     context: typer.Context,
     old_host_off: Annotated[

@@ -193,4 +193,5 @@ def _clean(text: str) -> str:
     return shown if len(shown) <= 160 else shown[:159] + "…"
 
 
-app.registered_commands += effects.app.registered_commands
+for command in (effects.log, effects.resolve, effects.retire, effects.take_over):
+    app.command()(command)
