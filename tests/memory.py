@@ -50,3 +50,17 @@ def remove(path: Path) -> None:
             if not os.path.islink(below := os.path.join(folder, name)):
                 os.chmod(below, 0o700)
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def quick_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """For a conftest to import, with `tmp_path`."""
+    with quick_directory(tmp_path_factory) as root:
+        yield root
+
+
+@pytest.fixture
+def tmp_path(quick_root: Path) -> Iterator[Path]:
+    """As pytest's own, but quick."""
+    with scratch(quick_root) as path:
+        yield path

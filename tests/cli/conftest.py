@@ -3,25 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from made_homes import Home
-from memory import quick_directory, scratch
+from memory import quick_root, tmp_path
 
-
-@pytest.fixture(scope="session")
-def quick_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with quick_directory(tmp_path_factory) as root:
-        yield root
-
-
-@pytest.fixture
-def tmp_path(quick_root: Path) -> Iterator[Path]:
-    """As pytest's own, but quick."""
-    with scratch(quick_root) as path:
-        yield path
+__all__ = ["quick_root", "tmp_path"]
 
 
 @pytest.fixture(scope="session")
