@@ -60,11 +60,24 @@ class ProviderConfig:
 
 
 @record
+class ProgramConfig:
+    """The program that the heartbeat runs as the agent: a `preset`, or with `command` another command line that
+    speaks like it. `environment` names the variables that it gets besides the preset's own, or is `*`. Without a
+    `preset` none is configured."""
+
+    preset: str = ""
+    command: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    timeout_seconds: float | None = None
+
+
+@record
 class OperatorConfig:
     """What holds for every agent of this operator. `origin` says where each setting comes from."""
 
     key_sources: tuple[str, ...] = _DEFAULT_SOURCES
     providers: tuple[ProviderConfig, ...] = ()
+    agent: ProgramConfig = field(default_factory=ProgramConfig)
     heartbeat: WakeConfig = field(default_factory=WakeConfig)
     origin: Mapping[str, str] = field(default_factory=dict)
 
