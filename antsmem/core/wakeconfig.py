@@ -1,14 +1,14 @@
 """What the operator allows the heartbeat: the section `heartbeat` of `config.yaml`.
 
-    heartbeat:
-      trust: pin                      # a changed HEARTBEAT.md waits for `antsmem heartbeat approve`; else: open
-      timeout: 15m
-      allow:                          # commands of HEARTBEAT.md that may run; `*` at the end: with any arguments
-        - "./bin/has-post *"
-      budget:
-        run: "10m, 0.50usd"           # one run; a task's tag may ask for less
-        task: "1h"                    # a task, in a day
-        day: "3h, 60turns, 5usd"      # all tasks, in a day
+heartbeat:
+  trust: pin                      # a changed HEARTBEAT.md waits for `antsmem heartbeat approve`; else: open
+  timeout: 15m
+  allow:                          # commands of HEARTBEAT.md that may run; `*` at the end: with any arguments
+    - "./bin/has-post *"
+  budget:
+    run: "10m, 0.50usd"           # one run; a task's tag may ask for less
+    task: "1h"                    # a task, in a day
+    day: "3h, 60turns, 5usd"      # all tasks, in a day
 """
 
 from __future__ import annotations

@@ -38,8 +38,8 @@ _BLANK: Final = re.compile(r"\s+")
 class Effect:
     """What is to happen once. `key` names it; `verify` is the command that tells whether it happened.
 
-    `task` and `slot` say whose it is, where a schedule asks for it. `environment` is what actions get, `prompt` what the
-    action reads. With a `judge`, exit code 0 is not enough: it says what a run came to; `nonce` is what only this
+    `task` and `slot` say whose it is, where a schedule asks for it. `environment` is what actions get, `prompt` what
+    the action reads. With a `judge`, exit code 0 is not enough: it says what a run came to; `nonce` is what only this
     run knows.
     """
 
@@ -213,7 +213,8 @@ class _Work:
 
     def _started(self, last: Entry | None) -> tuple[Entry, Run]:
         epoch = self.host.enter()
-        run = Run(self.journal.places.runs, self.effect.prompt)  # first: where there is no room for its output, nothing is started
+        # First: where there is no room for its output, nothing is started.
+        run = Run(self.journal.places.runs, self.effect.prompt)
         now_ns = self.host.now_ns()
         lease_ns = int((self.effect.timeout_seconds + _MARGIN_SECONDS) * _NS)
         started = {

@@ -1,8 +1,8 @@
 """What the journal knows of the tasks of a plan: since when each is there, how far it is, and what it was called.
 
-    fact task:ID    {"anchor": first seen, "path": headings, "title", "when": its schedule, "gone": since when}
-    fact name:ID    the name under which the work of a task goes on whose text was edited
-    fact file       {"sha256": of HEARTBEAT.md, "reading": SHA-256 of how it was understood}
+fact task:ID    {"anchor": first seen, "path": headings, "title", "when": its schedule, "gone": since when}
+fact name:ID    the name under which the work of a task goes on whose text was edited
+fact file       {"sha256": of HEARTBEAT.md, "reading": SHA-256 of how it was understood}
 """
 
 from __future__ import annotations
@@ -171,7 +171,8 @@ def _known(journal: Journal, name: str) -> _Recorded | None:
     match journal.fact(name):
         case {"anchor": str(anchor), "path": [*path], "title": str(title), "when": str(when), **rest}:
             try:
-                gone = parse_slot(rest["gone"]) if isinstance(rest.get("gone"), str) else None
+                since = rest.get("gone")
+                gone = parse_slot(since) if isinstance(since, str) else None
                 known = Known(name[len(_TASK) :], tuple(map(str, path)), title)
                 return _Recorded(parse_slot(anchor), known, when, gone)
             except ValueError:  # written by somebody else

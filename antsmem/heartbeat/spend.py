@@ -1,7 +1,7 @@
 """What was spent today, of time, turns, tokens and money, and whether more may be.
 
-    fact used          {"day", "seconds", "turns", "tokens", "cost_micros"}: all tasks
-    fact used:TASK     the same of one task
+fact used          {"day", "seconds", "turns", "tokens", "cost_micros"}: all tasks
+fact used:TASK     the same of one task
 """
 
 from __future__ import annotations
@@ -48,7 +48,9 @@ def spent_by(entry: Entry, seconds: float) -> Spent:
 
 def exceeds(budget: Budget, spent: Spent) -> bool:
     """Whether more than the budget was taken."""
-    return any((most := getattr(budget, name)) is not None and getattr(spent, name) > most for name in members(Spent))
+    return any(
+        (most := getattr(budget, name)) is not None and getattr(spent, name) > most for name in members(Spent)
+    )
 
 
 def exhausted(journal: Journal, config: WakeConfig, task: str, day: str) -> str:
@@ -61,7 +63,9 @@ def exhausted(journal: Journal, config: WakeConfig, task: str, day: str) -> str:
 
 
 def _used_up(budget: Budget, spent: Spent) -> bool:
-    return any((most := getattr(budget, name)) is not None and getattr(spent, name) >= most for name in members(Spent))
+    return any(
+        (most := getattr(budget, name)) is not None and getattr(spent, name) >= most for name in members(Spent)
+    )
 
 
 def used(journal: Journal, name: str, day: str) -> Spent:
