@@ -43,8 +43,8 @@ class Work:
 
 @record
 class Skipped:
-    """Slots that will not run: `count` of them up to `key`. `why`: `missed`, `grace`, `quiet`, `budget`, `breaker`,
-    `superseded`."""
+    """Slots that will not run: `count` of them up to `key`. `why`: `missed`, `grace`, `quiet`, `budget`,
+    `breaker`, `superseded`."""
 
     key: str
     task: str
@@ -65,8 +65,8 @@ class Refused:
 @mutable_record
 class Choice:
     """What a wake found. `work` is in order; `settled` are open keys that are to be skipped, `skipped` slots that
-    were never planned; `busy` keys that are being done; `until` the next instant at which that may change, seconds,
-    None where nothing waits; `again`: it may change at any time."""
+    were never planned; `busy` keys that are being done; `until` the next instant at which that may change,
+    seconds, None where nothing waits; `again`: it may change at any time."""
 
     work: list[Work] = field(default_factory=list)
     settled: list[Skipped] = field(default_factory=list)
@@ -85,8 +85,8 @@ class Choice:
 
 @record
 class Limits:
-    """What keeps work from starting: `paused` tasks, the `day` that budgets count, and whether only `pure` work may
-    start, because nobody can say whether another host has taken over. `only`: this task alone."""
+    """What keeps work from starting: `paused` tasks, the `day` that budgets count, and whether only `pure` work
+    may start, because nobody can say whether another host has taken over. `only`: this task alone."""
 
     paused: frozenset[str]
     day: str
@@ -120,8 +120,8 @@ class Chooser:
             if self._wanted(skip.task.id) and skip.task.id not in self.limits.paused:
                 key, slot = key_of(skip.task, skip.last), slot_text(skip.last)
                 self.choice.skipped.append(Skipped(key, skip.task.id, slot, skip.why, skip.count))
-        for slot in due:
-            self._due(slot)
+        for each in due:
+            self._due(each)
         return self.choice, decision
 
     def _wanted(self, task: str) -> bool:

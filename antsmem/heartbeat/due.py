@@ -54,8 +54,9 @@ class Slot:
 
 @record
 class Skip:
-    """Slots of a task that will not run, `count` of them up to `last`: `missed` (nobody was awake), `quiet` (the last
-    of them fell into quiet hours), `grace` (too late). Recording them raises the task's high-water mark to `last`."""
+    """Slots of a task that will not run, `count` of them up to `last`: `missed` (nobody was awake), `quiet` (the
+    last of them fell into quiet hours), `grace` (too late). Recording them raises the task's high-water mark to
+    `last`."""
 
     task: Task
     last: int

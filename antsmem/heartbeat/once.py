@@ -38,9 +38,9 @@ _BLANK: Final = re.compile(r"\s+")
 class Effect:
     """What is to happen once. `key` names it; `verify` is the command that tells whether it happened.
 
-    `task` and `slot` say whose it is, where a schedule asks for it. `environment` is what actions get, `prompt` what
-    the action reads. With a `judge`, exit code 0 is not enough: it says what a run came to; `nonce` is what only this
-    run knows.
+    `task` and `slot` say whose it is, where a schedule asks for it. `environment` is what actions get, `prompt`
+    what the action reads. With a `judge`, exit code 0 is not enough: it says what a run came to; `nonce` is what
+    only this run knows.
     """
 
     key: str

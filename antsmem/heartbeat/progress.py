@@ -116,8 +116,9 @@ def _named(plan: Plan, names: Mapping[str, str]) -> Plan:
         wanted = names.get(task.id, task.id) if task.options.id is None else task.id
         if wanted != task.id and wanted not in taken:
             taken.add(wanted)
-            task = replace(task, id=wanted)
-        tasks.append(task)
+            tasks.append(replace(task, id=wanted))
+        else:
+            tasks.append(task)
     return replace(plan, tasks=tuple(tasks))
 
 

@@ -1,7 +1,8 @@
-"""How a task is done: by its own `run:` line, or by a turn of the agent, which reads what it needs on standard input.
+"""How a task is done: by its own `run:` line, or by a turn of the agent, which reads what it needs on standard
+input.
 
-Commands come from the operator. What HEARTBEAT.md names, a `run:` line or a `verify`, runs only where the operator's
-configuration allows it: whoever can write the file must not thereby be able to start programs.
+Commands come from the operator. What HEARTBEAT.md names, a `run:` line or a `verify`, runs only where the
+operator's configuration allows it: whoever can write the file must not thereby be able to start programs.
 """
 
 from __future__ import annotations
@@ -31,8 +32,8 @@ _RUN: Final = re.compile(r"\s*(?:[-*+]\s+|\d{1,9}[.)]\s+)?(?:\[ \]\s+)?run:\s+(\
 
 @record
 class Means:
-    """What work is done with: the workspace `root`, what the operator allows, the environment for `run:` lines, the
-    agent's program (None: none is configured), and what finds secrets in the agent's context."""
+    """What work is done with: the workspace `root`, what the operator allows, the environment for `run:` lines,
+    the agent's program (None: none is configured), and what finds secrets in the agent's context."""
 
     root: Path
     config: WakeConfig
@@ -89,7 +90,8 @@ def with_prompt(
 
 
 def run_line(task: Task, data: bytes) -> str | None:
-    """The command behind `run:` in the lines of a task; None where there is none. Prose has none: it is the agent's.
+    """The command behind `run:` in the lines of a task; None where there is none. Prose has none: it is the
+    agent's.
 
     `UsageError` if there are two.
     """

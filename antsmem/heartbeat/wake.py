@@ -14,8 +14,8 @@ from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.core.disk import locked
-from antsmem.core.errors import BackendError, BusyError, LockedError, NotFoundError, RetiredError, UsageError
-from antsmem.core.record import field, record, replace
+from antsmem.core.errors import BackendError, BusyError, LockedError, NotFoundError, UsageError
+from antsmem.core.record import record, replace
 from antsmem.heartbeat.backoff import breaker
 from antsmem.heartbeat.choice import (
     PAUSED,
@@ -108,8 +108,8 @@ def wake(request: WakeRequest) -> WakeResult:
     """Do what is to be done now.
 
     Raises `BusyError` while another wake is choosing, `RetiredError` where this host may not work, `NotFoundError`
-    for a task that is not there, `DiskError` where the journal cannot be written: the next wake finds out then what
-    became of what was started.
+    for a task that is not there, `DiskError` where the journal cannot be written: the next wake finds out then
+    what became of what was started.
     """
     request = replace(request, host=replace(request.host, patient=not request.now))
     return _Wake(request).result()
@@ -360,5 +360,3 @@ def _done(effect: Effect, result: OnceResult) -> Done:
 def _why(done: Done) -> str:
     code = "" if done.exit_code is None else f" {done.exit_code}"
     return f"{done.why}{code}".strip() or done.state
-
-
