@@ -61,11 +61,12 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
 
 def woken(ctx: Context, *, only: str = "", now: str = "", dry_run: bool = False) -> WakeResult:
     """Wake, with all that this host knows of the agent."""
-    from antsmem.cli.posts import opened_journal
+    from antsmem.cli.posts import answering_for, opened_journal
     from antsmem.heartbeat.wake import wake
 
     journal = opened_journal(ctx)
-    return wake(replace(request_for(ctx, journal), only=only, now=now, dry_run=dry_run))
+    with answering_for(journal):
+        return wake(replace(request_for(ctx, journal), only=only, now=now, dry_run=dry_run))
 
 
 def request_for(ctx: Context, journal: Journal) -> WakeRequest:

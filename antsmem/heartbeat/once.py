@@ -225,7 +225,7 @@ class _Work:
             "lease": utc_text(now_ns + lease_ns),
             "run": run.name,
             **({"nonce": nonce_hash(self.effect.nonce)} if self.effect.nonce else {}),
-            **_process(),
+            **this_process(),
         }
         # Two records for a key that is new: one that is damaged cannot hide that it was started (see `fold.py`).
         first = [self._body("PLANNED")] if last is None else []
@@ -350,8 +350,8 @@ def fence(epoch: int, number: int) -> int:
     return (epoch << 40) | number
 
 
-def _process() -> dict[str, Any]:
-    """Who starts it: enough to tell this process from a later one with the same number."""
+def this_process() -> dict[str, Any]:
+    """Who starts something: enough to tell this process from a later one with the same number."""
     boot = since = ""
     if sys.platform == "linux":
         try:
@@ -364,4 +364,14 @@ def _process() -> dict[str, Any]:
     return {"pid": os.getpid(), "pid_since": since, "boot": boot}
 
 
-__all__ = ["TEMPORARY", "Effect", "Host", "OnceResult", "clean_key", "content_key", "fence", "once"]
+__all__ = [
+    "TEMPORARY",
+    "Effect",
+    "Host",
+    "OnceResult",
+    "clean_key",
+    "content_key",
+    "fence",
+    "once",
+    "this_process",
+]

@@ -40,6 +40,7 @@ from antsmem.heartbeat.progress import Change, Standing, sha256, stand
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, slot_text
 from antsmem.heartbeat.spend import charge, exceeds, run_budget, spent_by
+from antsmem.heartbeat.sweep import sweep_runs
 from antsmem.heartbeat.turn import Means, effect_of, with_prompt
 
 if TYPE_CHECKING:
@@ -145,8 +146,9 @@ class _Wake:
         self._tell_daily()
         for work in choice.work:
             self._do(work)
-        if choice.work:
+        if self.done:
             self._tell_daily()
+            sweep_runs(self.journal, request.host.now_ns())
         return self._told(choice, standing)
 
     def _chosen(self) -> tuple[Choice, Standing, list[Mapping[str, Any]]]:

@@ -9,7 +9,7 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
-from antsmem.cli.posts import opened_journal, own_post, post
+from antsmem.cli.posts import hint_for, opened_journal, own_post, post
 from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.heartbeat.epoch import Duty
 from antsmem.heartbeat.journal import Health
@@ -76,13 +76,6 @@ def take_over(
     keystore = ctx.keystore
     duty = here.take(journal, keystore.op_key, Duty(keystore.scid, 0, keystore.host, ""), ctx.now_ns)
     ctx.output.result("heartbeat-take-over", duty, f"{duty.host} does the work now, in epoch {duty.epoch}")
-
-
-def hint_for(key: str, state: str) -> str:
-    """What to type about a key that is not settled."""
-    if state in {"FAILED", "PLANNED"}:
-        return "the same command again tries again"
-    return f"find out whether it happened, then: antsmem heartbeat resolve {key} done|redo|drop"
 
 
 def _row(at: str, body: Any) -> dict[str, Any]:
