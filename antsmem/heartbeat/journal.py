@@ -155,13 +155,14 @@ class Journal:
                 save_index(self.places.index, self._path, self._fold)
             self._cached = self._fold.size
 
-    def entries(self, key: str | None = None) -> Iterator[Entry]:
-        """All records that are there, in all months, oldest first; those of `key` alone."""
+    def entries(self, key: str | None = None, *, carried: bool = False) -> Iterator[Entry]:
+        """All records that are there, in all months, oldest first; those of `key` alone. `carried`: those too that
+        a month took over from the one before."""
         for name in self._months():
             with open(self.places.months / name, "rb") as lines:
                 while line := lines.readline(MAX_LINE_BYTES):
                     entry = decode(line.removesuffix(b"\n"), quick=True)
-                    if entry is None or entry.body.get("carried_from"):
+                    if entry is None or (entry.body.get("carried_from") and not carried):
                         continue
                     if key is None or entry.key == key:
                         yield entry
