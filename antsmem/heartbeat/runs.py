@@ -1,4 +1,4 @@
-"""What an action printed, kept beside the journal: `runs/<run>/stdout` and `stderr`, 0600."""
+"""What an action was told and what it printed, beside the journal: `runs/<run>/context.md`, `stdout`, `stderr`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,15 @@ import hashlib
 import os
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Self
+from typing import IO, Final, Self
 
-from antsmem.core.disk import disk_error, fsync_dir, make_private_dir, read_file
+from antsmem.core.disk import disk_error, fsync_dir, make_private_dir, read_file, write_file
 from antsmem.core.errors import AntsmemError
 from antsmem.heartbeat.action import STDOUT_BYTES
 from antsmem.heartbeat.line import Entry
+
+
+PROMPT = "context.md"
 
 
 class Run:
@@ -21,11 +24,21 @@ class Run:
     def __init__(self, runs: Path) -> None:
         self.name = os.urandom(12).hex()
         self.folder = runs / self.name
+        self.prompt: IO[bytes] | None = None
         make_private_dir(self.folder)
         with ExitStack() as stack:
             self.stdout = stack.enter_context(_opened(self.folder / "stdout"))
             self.stderr = _opened(self.folder / "stderr")
             stack.pop_all()
+
+    def keep_prompt(self, text: bytes) -> None:
+        """Keep what the action is told in `context.md`, and open it as `prompt` for its standard input."""
+        path = self.folder / PROMPT
+        write_file(path, [text], new=True, durable=False)
+        try:
+            self.prompt = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the other two
+        except OSError as error:
+            raise disk_error("read", path, error) from error
 
     def __enter__(self) -> Self:
         return self
@@ -34,9 +47,10 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Close the two files; their names stay."""
-        self.stdout.close()
-        self.stderr.close()
+        """Close the files; their names stay."""
+        for file in (self.stdout, self.stderr, self.prompt):
+            if file is not None:
+                file.close()
 
     def printed(self) -> tuple[bytes, bytes]:
         """What is in the two files."""
