@@ -6,13 +6,12 @@ import hashlib
 import os
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from typing import IO, Final, Self
+from typing import IO, Self
 
 from antsmem.core.disk import disk_error, fsync_dir, make_private_dir, read_file, write_file
 from antsmem.core.errors import AntsmemError
 from antsmem.heartbeat.action import STDOUT_BYTES
 from antsmem.heartbeat.line import Entry
-
 
 PROMPT = "context.md"
 
