@@ -23,6 +23,7 @@ VERIFY: Final = ("read", "hash", "none")
 ANCHOR_PREFIX: Final = "git+"
 PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _DEFAULT_SOURCES: Final[tuple[str, ...]] = ("credentials", "host_key")
+_LONGEST_PING: Final = 86400
 _PREFIXES: Final = ("command:", "file:", "fd:", "passphrase:")
 
 
@@ -59,11 +60,23 @@ class ProviderConfig:
 
 
 @record
+class HeartbeatConfig:
+    """How what happens in wakes is seen from outside. `witness`: who knows which host works (the URL of a relay,
+    `git+URL`, the URL or name of a repository). `ping_url`: whom to tell that wakes happen, or a reference to it;
+    a wake that had nothing to do tells at most every `ping_seconds`."""
+
+    witness: str = ""
+    ping_url: str = field(default="", repr=False)
+    ping_seconds: int = 600
+
+
+@record
 class OperatorConfig:
     """What holds for every agent of this operator. `origin` says where each setting comes from."""
 
     key_sources: tuple[str, ...] = _DEFAULT_SOURCES
     providers: tuple[ProviderConfig, ...] = ()
+    heartbeat: HeartbeatConfig = field(default_factory=HeartbeatConfig)
     origin: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -75,12 +88,24 @@ def read_operator(path: Path) -> OperatorConfig:
     except NotFoundError:
         return OperatorConfig(origin={"key_sources": "default"})
     reader = Reader(str(path))
-    entries = reader.mapping(read_yaml(data, str(path)), ("key_sources", "providers"))
+    entries = reader.mapping(read_yaml(data, str(path)), ("key_sources", "providers", "heartbeat"))
     sources, origin = _DEFAULT_SOURCES, "default"
     if (node := entries.get("key_sources")) is not None:
         sources, origin = _key_sources(reader, node), f"{path}:{node.line}"
     providers = _providers(reader, entries.get("providers"))
-    return OperatorConfig(sources, providers, {"key_sources": origin})
+    heartbeat = _heartbeat(reader, entries.get("heartbeat"))
+    return OperatorConfig(sources, providers, heartbeat, {"key_sources": origin})
+
+
+def _heartbeat(reader: Reader, node: Node | None) -> HeartbeatConfig:
+    if node is None:
+        return HeartbeatConfig()
+    fields = reader.mapping(node, ("witness", "ping_url", "ping_seconds"))
+    texts = {name: reader.line(fields[name], name) for name in ("witness", "ping_url") if name in fields}
+    seconds = fields["ping_seconds"].value if "ping_seconds" in fields else HeartbeatConfig().ping_seconds
+    if not isinstance(seconds, int) or not 60 <= seconds <= _LONGEST_PING:
+        reader.fail(fields["ping_seconds"], f"`ping_seconds` is a number of seconds from 60 to {_LONGEST_PING}")
+    return HeartbeatConfig(**texts, ping_seconds=seconds)
 
 
 def _key_sources(reader: Reader, node: Node) -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from antsmem.cli.context import Context
 from antsmem.cli.output import table
 from antsmem.core.disk import read_file
 from antsmem.core.errors import NotFoundError, UsageError
-from antsmem.heartbeat.epoch import Duty, Post
+from antsmem.heartbeat.epoch import Post
 from antsmem.heartbeat.journal import Health, Journal, Places
 
 _LOG_BYTES = 16 << 20
@@ -54,41 +54,6 @@ def resolve(
     ctx.output.result("heartbeat-resolve", result, f"{key}: {result.before} → {result.state}")
 
 
-def retire(context: typer.Context) -> None:
-    """Start nothing any more on this host, because another one takes over."""
-    ctx: Context = context.obj
-    _here(ctx).retire(opened_journal(ctx))
-    ctx.output.result(
-        "heartbeat-retire", {"host": ctx.host}, f"{ctx.host} has retired: it starts nothing any more"
-    )
-
-
-def take_over(
-    context: typer.Context,
-    old_host_off: Annotated[
-        bool, typer.Option("--old-host-off", help="No other host works for this agent: off, or retired.")
-    ] = False,
-) -> None:
-    """Make this host the one that does the agent's work, after a move or a restore."""
-    ctx: Context = context.obj
-    here, journal = _here(ctx), opened_journal(ctx)
-    if not old_host_off and here.standing(journal)[0] != "active":
-        raise UsageError(
-            "another host may still be at work for this agent: not taken over",
-            hint="see that it is off or retired, then: antsmem heartbeat take-over --old-host-off",
-        )
-    keystore = ctx.keystore
-    duty = here.take(journal, keystore.op_key, Duty(keystore.scid, 0, keystore.host, ""), ctx.now_ns)
-    ctx.output.result("heartbeat-take-over", duty, f"{duty.host} does the work now, in epoch {duty.epoch}")
-
-
-def _here(ctx: Context) -> Post:
-    here = post(ctx)
-    if here is None:
-        raise NotFoundError("no workspace here: nothing to retire from or to take over", hint="antsmem -C PATH")
-    return here
-
-
 def opened_journal(ctx: Context) -> Journal:
     """The workspace's journal; outside of any workspace this user's own."""
     try:
@@ -99,7 +64,8 @@ def opened_journal(ctx: Context) -> Journal:
         root = ctx.state_dir / "once"
         return Journal(Places(root, root / "index"))
     ctx.finish_restore()
-    here = _here(ctx)
+    here = post(ctx)
+    assert here is not None
     return Journal(Places(layout.journal.parent, layout.cache / "heartbeat"), here.born)
 
 

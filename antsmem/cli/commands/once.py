@@ -14,6 +14,7 @@ import typer
 
 from antsmem.cli.commands.effects import hint_for, opened_journal, post
 from antsmem.cli.context import Context
+from antsmem.cli.witnesses import gate
 from antsmem.core import clock
 from antsmem.core.disk import read_file
 from antsmem.core.errors import UsageError
@@ -70,7 +71,8 @@ def once(  # noqa: PLR0913, PLR0917 - one parameter an option
     here = post(ctx)
     host = Host(clock.now_ns, _draw, mask=_masking(ctx.environment))
     if here is not None:
-        host = replace(host, enter=lambda: here.require_active(journal), started=lambda: here.saw(journal))
+        door = gate(ctx, here)
+        host = replace(host, enter=lambda: door.enter(journal, kind), started=lambda: here.saw(journal))
     result = run_once(journal, what, host)
     _show(ctx, result)
     if result.state not in SETTLED:
