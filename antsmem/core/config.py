@@ -17,13 +17,13 @@ from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import ConfigError, NotFoundError
 from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
 from antsmem.core.record import field, record
+from antsmem.core.wakeconfig import WakeConfig, read_wake_config
 
 KEY_SOURCES: Final = ("credentials", "keyring", "host_key", "command:…", "file:…", "fd:N", "passphrase:…")
 VERIFY: Final = ("read", "hash", "none")
 ANCHOR_PREFIX: Final = "git+"
 PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _DEFAULT_SOURCES: Final[tuple[str, ...]] = ("credentials", "host_key")
-_LONGEST_PING: Final = 86400
 _PREFIXES: Final = ("command:", "file:", "fd:", "passphrase:")
 
 
@@ -60,14 +60,15 @@ class ProviderConfig:
 
 
 @record
-class HeartbeatConfig:
-    """How what happens in wakes is seen from outside. `witness`: who knows which host works (the URL of a relay,
-    `git+URL`, the URL or name of a repository). `ping_url`: whom to tell that wakes happen, or a reference to it;
-    a wake that had nothing to do tells at most every `ping_seconds`."""
+class ProgramConfig:
+    """The program that the heartbeat runs as the agent: a `preset`, or with `command` another command line that
+    speaks like it. `environment` names the variables that it gets besides the preset's own, or is `*`. Without a
+    `preset` none is configured."""
 
-    witness: str = ""
-    ping_url: str = field(default="", repr=False)
-    ping_seconds: int = 600
+    preset: str = ""
+    command: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    timeout_seconds: float | None = None
 
 
 @record
@@ -76,7 +77,8 @@ class OperatorConfig:
 
     key_sources: tuple[str, ...] = _DEFAULT_SOURCES
     providers: tuple[ProviderConfig, ...] = ()
-    heartbeat: HeartbeatConfig = field(default_factory=HeartbeatConfig)
+    agent: ProgramConfig = field(default_factory=ProgramConfig)
+    heartbeat: WakeConfig = field(default_factory=WakeConfig)
     origin: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -88,24 +90,14 @@ def read_operator(path: Path) -> OperatorConfig:
     except NotFoundError:
         return OperatorConfig(origin={"key_sources": "default"})
     reader = Reader(str(path))
-    entries = reader.mapping(read_yaml(data, str(path)), ("key_sources", "providers", "heartbeat"))
+    known = ("key_sources", "providers", "heartbeat")
+    entries = reader.mapping(read_yaml(data, str(path)), known)
     sources, origin = _DEFAULT_SOURCES, "default"
     if (node := entries.get("key_sources")) is not None:
         sources, origin = _key_sources(reader, node), f"{path}:{node.line}"
     providers = _providers(reader, entries.get("providers"))
-    heartbeat = _heartbeat(reader, entries.get("heartbeat"))
-    return OperatorConfig(sources, providers, heartbeat, {"key_sources": origin})
-
-
-def _heartbeat(reader: Reader, node: Node | None) -> HeartbeatConfig:
-    if node is None:
-        return HeartbeatConfig()
-    fields = reader.mapping(node, ("witness", "ping_url", "ping_seconds"))
-    texts = {name: reader.line(fields[name], name) for name in ("witness", "ping_url") if name in fields}
-    seconds = fields["ping_seconds"].value if "ping_seconds" in fields else HeartbeatConfig().ping_seconds
-    if not isinstance(seconds, int) or not 60 <= seconds <= _LONGEST_PING:
-        reader.fail(fields["ping_seconds"], f"`ping_seconds` is a number of seconds from 60 to {_LONGEST_PING}")
-    return HeartbeatConfig(**texts, ping_seconds=seconds)
+    heartbeat = read_wake_config(reader, entries.get("heartbeat"))
+    return OperatorConfig(sources, providers, heartbeat=heartbeat, origin={"key_sources": origin})
 
 
 def _key_sources(reader: Reader, node: Node) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ class Fold:
             self.open[key] = state
         if task:
             slot, failures = self.marks.get(task, ("", 0))
-            failures = 0 if state == "DONE" else failures + (state == "FAILED")
+            failures = 0 if state == "DONE" else failures + (state in {"FAILED", "UNKNOWN"})
             self.marks[task] = (max(slot, entry.text("slot")), failures)
 
 

@@ -60,7 +60,7 @@ def _operator(ctx: Context) -> list[Setting]:
         rows.append(
             Setting("heartbeat.ping_url", "set" if kind in {"http", "https"} else heartbeat.ping_url, where)
         )
-        rows.append(Setting("heartbeat.ping_seconds", str(heartbeat.ping_seconds), where))
+        rows.append(Setting("heartbeat.ping_every", f"{heartbeat.ping_seconds}s", where))
     return rows
 
 
