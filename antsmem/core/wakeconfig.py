@@ -97,8 +97,9 @@ def read_wake_config(reader: Reader, node: Node | None) -> WakeConfig:
         trust,
         _time(reader, entries["timeout"], "timeout") if "timeout" in entries else TIMEOUT_SECONDS,
         tuple(_command(reader, item) for item in reader.items(entries["allow"])) if "allow" in entries else (),
-        **{scope: _budget(reader, item, scope) for scope, item in budgets.items()},
-        **{name: reader.line(entries[name], name) for name in ("witness", "ping_url") if name in entries},
+        *(_budget(reader, budgets[scope], scope) if scope in budgets else Budget() for scope in SCOPES),
+        witness=reader.line(entries["witness"], "witness") if "witness" in entries else "",
+        ping_url=reader.line(entries["ping_url"], "ping_url") if "ping_url" in entries else "",
         ping_seconds=_time(reader, entries["ping_every"], "ping_every")
         if "ping_every" in entries
         else PING_SECONDS,

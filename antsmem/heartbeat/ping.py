@@ -1,7 +1,7 @@
 """Tell a monitor that wakes happen, so that somebody hears it when they stop.
 
 As healthchecks.io and what speaks like it want it: `URL/start` when work begins, `URL/<exit code>` when the wake
-ends, both with the same `rid`. A wake that had nothing to do tells only now and then, because asking costs more than
+ends, both with the same `rid`. A wake that had nothing to do tells only now and then, because that costs more than
 such a wake. Nothing that goes wrong here is an error of the wake.
 """
 
@@ -27,8 +27,8 @@ _NS: Final = 1_000_000_000
 @record
 class Pinger:
     """Whom to tell, by which means. `url` gives the address when it is needed, `get` asks for one within `SECONDS`
-    and follows nothing; both raise what they like of `AntsmemError`. `memory` is a file in which it is kept when the
-    monitor was last told, and of what; `idle_seconds` how often a wake tells that had nothing to do."""
+    and follows nothing; both raise what they like of `AntsmemError`. `memory` is a file in which it is kept when
+    the monitor was last told, and of what; `idle_seconds` how often a wake tells that had nothing to do."""
 
     url: Callable[[], str] = field(repr=False)
     get: Callable[[str], None] = field(repr=False)

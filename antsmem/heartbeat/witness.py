@@ -1,7 +1,7 @@
-"""A witness that both hosts can reach, so that two of them do not work: a relay, a repository's store, a git remote.
+"""A witness that both hosts can reach, so that two of them do not work: a relay, a repository, a git remote.
 
 It keeps the newest statement of who works (see `epoch.py`), and replaces it only by compare and swap. Before each
-start the host asks it. What the witness says is enough to stop, never to start: that takes what this host knows too.
+start the host asks it. What it says is enough to stop, never to start: that takes what this host knows too.
 
 While the witness does not answer, only `pure` work goes on, and after the lease nothing. So who took over at the
 witness knows that the old host, if it still runs, starts nothing that counts, and after the lease nothing at all.
@@ -128,26 +128,30 @@ class Gate:
     witness: Witness | None
     now_ns: Callable[[], int]
 
-    def enter(self, journal: Journal, kind: Kind) -> int:
-        """The epoch in which work of `kind` may start now.
+    def may_start(self, journal: Journal) -> tuple[int, bool]:
+        """The epoch in which work may start now, and whether that is all kinds of work, or only what is `pure`.
 
-        `RetiredError`: this host may not; `BackendError`: the witness does not answer, and this is not `pure` or
-        the lease is over; `RollbackError`: the witness knows less than it did; `UsageError`: it knows of no host.
+        `RetiredError`: this host may start nothing; `BackendError`: the witness does not answer, and the lease is
+        over; `RollbackError`: the witness knows less than it did; `UsageError`: it knows of no host.
         """
         epoch = self.post.require_active(journal)
         if self.witness is None:
-            return epoch
+            return epoch, True
         try:
             found = self.witness.read()
         except (BackendError, RefusedError, DriverMissingError) as error:
-            if kind == "pure" and self._within_lease(journal.name):
-                return epoch
-            why = "its lease is over" if kind == "pure" else "only `pure` work goes on without it"
-            raise BackendError(
-                f"the witness does not answer, and {why}: not started", hint="antsmem heartbeat status"
-            ) from error
+            if self._within_lease(journal.name):
+                return epoch, False
+            raise _silent("its lease is over") from error
         self._require_same(found[0] if found else b"", epoch)
         self._answered(journal.name)
+        return epoch, True
+
+    def enter(self, journal: Journal, kind: Kind) -> int:
+        """The epoch in which work of `kind` may start now. Raises as `may_start` does."""
+        epoch, everything = self.may_start(journal)
+        if not everything and kind != "pure":
+            raise _silent("only `pure` work goes on without it")
         return epoch
 
     def _require_same(self, document: bytes, epoch: int) -> None:
@@ -182,6 +186,12 @@ class Gate:
             since = self.now_ns() - int(read_file(self._memory(journal), 32))
             return 0 <= since <= LEASE_SECONDS * _NS
         return False
+
+
+def _silent(why: str) -> BackendError:
+    return BackendError(
+        f"the witness does not answer, and {why}: not started", hint="antsmem heartbeat status says more"
+    )
 
 
 def waits_until(witness: Witness, public: bytes, host: str) -> int | None:

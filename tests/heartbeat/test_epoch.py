@@ -14,8 +14,8 @@ from made_journals import FRIDAY, add, places, state
 
 from antsmem.core.errors import ConflictError, IntegrityError, RetiredError
 from antsmem.heartbeat.epoch import Claim, Duty, Post, read_duty, sign_duty
-from antsmem.heartbeat.witness import Gate
 from antsmem.heartbeat.journal import Journal
+from antsmem.heartbeat.witness import Gate
 from antsmem.identity.signing import SigningKey
 
 KEY = SigningKey(bytes([0x11]) * 32)

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from antsmem.cli.commands import effects, hosts
+from antsmem.cli.commands import beat, effects, hosts, install
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
 from antsmem.cli.heartbeats import NAME, read_heartbeat
@@ -193,5 +193,9 @@ def _clean(text: str) -> str:
     return shown if len(shown) <= 160 else shown[:159] + "…"
 
 
-for command in (effects.log, effects.resolve, hosts.retire, hosts.take_over):
-    app.command()(command)
+app.command()(install.install)
+app.command()(beat.status)
+app.command()(effects.log)
+app.command()(effects.resolve)
+app.command()(hosts.retire)
+app.command()(hosts.take_over)

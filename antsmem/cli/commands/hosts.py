@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -38,10 +39,15 @@ def take_over(
     claim = Claim(keystore.scid, keystore.host, keystore.op_key, witness(ctx, here))
     if not old_host_off and not journal.retired and here.standing(journal)[0] != "active":
         _wait_out(ctx, here, journal, claim)
+    from antsmem.heartbeat.progress import stand
     from antsmem.heartbeat.takeover import doubts
 
-    unsure = () if here.standing(journal)[0] == "active" else doubts(read_heartbeat(ctx).plan, journal, ctx.now_ns)
-    duty = here.take(journal, claim, ctx.now_ns, tuple(unsure))
+    unsure: list[Mapping[str, Any]] = []
+    if here.standing(journal)[0] != "active":
+        file = read_heartbeat(ctx)
+        plan = stand(journal, file.plan, file.data or b"", ctx.now_ns).plan
+        unsure += doubts(plan, journal, ctx.now_ns)
+    duty = here.take(journal, claim, ctx.now_ns, unsure)
     asked = [key for key, state in journal.open.items() if state in {"HELD", "BLOCKED", "UNKNOWN"}]
     ctx.output.result(
         "heartbeat-take-over",
