@@ -73,6 +73,7 @@ def request_for(ctx: Context, journal: Journal) -> WakeRequest:
     """What a wake here works on."""
     from antsmem.cli.heartbeats import read_heartbeat
     from antsmem.cli.posts import host_for
+    from antsmem.cli.witnesses import gate
     from antsmem.heartbeat.turn import Means
     from antsmem.heartbeat.wake import WakeRequest
 
@@ -85,15 +86,13 @@ def request_for(ctx: Context, journal: Journal) -> WakeRequest:
     file = read_heartbeat(ctx)
     zone = file.plan.zone.name or "UTC"
     means = Means(ctx.layout.root, operator.heartbeat, ctx.environment, agent, zone)
+    here = own_post(ctx)
+    door = gate(ctx, here)
+    host = replace(host_for(ctx, journal, "hold"), enter=lambda: here.require_active(journal))
     return WakeRequest(
-        journal,
-        file.data or b"",
-        file.plan,
-        host_for(ctx, journal),
-        means,
-        approved(own_post(ctx)),
-        layout=ctx.layout,
-    )
+        journal, file.data or b"", file.plan, host, means, approved(here),
+        gate=lambda kind: door.enter(journal, kind), layout=ctx.layout,
+    )  # fmt: skip
 
 
 def show(ctx: Context, result: WakeResult, *, dry_run: bool = False) -> None:

@@ -97,6 +97,12 @@ class Journal:
         return self._fold.open
 
     @property
+    def retired(self) -> bool:
+        """Whether it ends with the word of a host that starts nothing any more."""
+        last = decode(self._fold.last) if self._fold.last and not self._fold.trailing else None
+        return last is not None and last.kind == "retire"
+
+    @property
     def health(self) -> Health:
         """What is damaged."""
         missing = sum(count for _, count, _ in self._fold.gaps)

@@ -40,6 +40,7 @@ from antsmem.heartbeat.progress import Change, Standing, sha256, stand
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, slot_text
 from antsmem.heartbeat.spend import charge, exceeds, run_budget, spent_by
+from antsmem.heartbeat.states import Kind
 from antsmem.heartbeat.sweep import sweep_runs
 from antsmem.heartbeat.turn import Means, effect_of, with_prompt
 
@@ -54,9 +55,11 @@ ORDER: Final = (2, 4, 3, 5)
 class WakeRequest:
     """What a wake works on: the journal, HEARTBEAT.md as bytes and as plan, and what work is done with.
 
-    `approved`: the SHA-256 of the file that the operator approved, where its trust is `pin`. `witness` raises
-    `RetiredError` where another host has taken over, `BackendError` where nobody can say. `only`: this task alone;
-    `now`: this task, whether it is due or not. `dry_run`: say what would be done.
+    `approved`: the SHA-256 of the file that the operator approved, where its trust is `pin`. `gate` is asked
+    before each start of a kind of work, in the place of `host.enter`, which is asked when the wake begins:
+    `RetiredError` where this host may not work, `BackendError` where nobody can say. `begin` is called before the
+    first start. `only`: this task alone; `now`: this task, whether it is due or not. `dry_run`: say what would be
+    done.
     """
 
     journal: Journal
@@ -65,7 +68,8 @@ class WakeRequest:
     host: Host
     means: Means
     approved: str = ""
-    witness: Callable[[], None] | None = None
+    gate: Callable[[Kind], int] | None = None
+    begin: Callable[[], None] | None = None
     layout: Layout | None = None
     only: str = ""
     now: str = ""
@@ -154,7 +158,7 @@ class _Wake:
     def _chosen(self) -> tuple[Choice, Standing, list[Mapping[str, Any]]]:
         request = self.request
         standing = stand(self.journal, request.plan, request.data, self.now_ns)
-        limits = Limits(paused(self.journal), self.day, self._pure_only(), request.only or request.now)
+        limits = Limits(paused(self.journal), self.day, request.only or request.now)
         known = {task.id for task in standing.plan.tasks}
         if limits.only and limits.only not in known:
             raise NotFoundError(f"HEARTBEAT.md has no task `{limits.only}`", hint="antsmem heartbeat plan")
@@ -187,17 +191,6 @@ class _Wake:
         effect = effect_of(task, key, slot, self.request.data, self.request.means)
         return replace_work(choice, Work(effect, task, slot))
 
-    def _pure_only(self) -> bool:
-        if self.request.witness is None:
-            return False
-        try:
-            self.request.witness()
-        except BackendError as error:
-            text = f"nobody can say whether another host has taken over: {error}"
-            self.troubles.append(Trouble("witness", "witness", text, FAILED))
-            return True
-        return False
-
     def _settle(self, skip: Skipped) -> None:
         """Skip a key that was left open, unless it is being worked on."""
         try:
@@ -215,11 +208,19 @@ class _Wake:
         if work.task is not None and self._will_start(effect):
             entries = self._ledger()
             effect = with_prompt(effect, work.task, request.data, request.means, entries, host.now_ns())
+        if (gate := request.gate) is not None:
+            host = replace(host, enter=lambda: gate(effect.kind))
+        if request.begin is not None and not self.done:
+            request.begin()
         began = time.monotonic()
         try:
             result = once(self.journal, effect, host)
         except BusyError:
             self.done.append(Done(effect.key, effect.task, "BUSY", False))
+            return
+        except BackendError as error:
+            self.done.append(Done(effect.key, effect.task, "PLANNED", False, "witness"))
+            self.troubles.append(Trouble("witness", "witness", str(error), FAILED, error.hint))
             return
         self.done.append(_done(effect, result))
         if result.ran:
@@ -274,7 +275,7 @@ class _Wake:
         """Tell a person, and say when the next wake has something to do."""
         plan, asked = standing.plan, questions(self.journal)
         self.troubles += troubles(self.journal, plan, choice, asked)
-        failed = [done for done in self.done if done.state in {"FAILED", "UNKNOWN", "PLANNED"}]
+        failed = [done for done in self.done if done.state in {"FAILED", "UNKNOWN"}]
         for done in failed:
             text = f"`{done.key}` failed ({_why(done)})" + (
                 f", tried again {done.retry_at}" if done.retry_at else ""
