@@ -1,5 +1,5 @@
-"""The last wake of this host, in a small file outside of the workspace: enough to see from outside that one comes by,
-and for a wake to know that nothing can be due.
+"""The last wake of this host, in a small file outside of the workspace: seen from outside, it tells silence from
+rest; seen by the next wake, it tells that nothing can be due.
 
 Lines of a name and a value; nothing waits for the disk, and a file that cannot be read is as none.
 """
@@ -22,9 +22,9 @@ _MOST: Final = 20
 
 @record
 class LastWake:
-    """When the last wake began and ended (nanoseconds since 1970 UTC; `ended_ns` 0: it has not), its exit code, the
-    keys that it started, and when the next thing is due (None: never). `sight` is what it looked at, in a form that
-    changes when any of it does; empty where that does not tell enough."""
+    """When the last wake began and ended (nanoseconds since 1970 UTC; `ended_ns` 0: it has not), its exit code,
+    the keys that it started, and when the next thing is due (None: never). `sight` is what it looked at, in a form
+    that changes when any of it does; empty where that does not tell enough."""
 
     began_ns: int
     ended_ns: int = 0
@@ -36,7 +36,7 @@ class LastWake:
 
 def last_wake_path(folder: Path, agent: str) -> Path:
     """Where it stands, in this host's folder for the heartbeat; `agent` is a name fit for a file."""
-    return folder / f"{agent}.wake"
+    return folder / "wakes" / agent
 
 
 def read_last_wake(path: Path) -> LastWake | None:
@@ -70,8 +70,8 @@ def write_last_wake(path: Path, last: LastWake) -> None:
 
 
 def nothing_due(last: LastWake | None, sight: str, now_ns: int) -> bool:
-    """Whether nothing can be due: the last wake saw all that it would see now, and its next time is to come. A clock
-    that was set back says nothing."""
+    """Whether nothing can be due: the last wake saw all that it would see now, and its next time is to come. A
+    clock that was set back says nothing."""
     if last is None or not sight or last.sight != sight or not last.ended_ns:
         return False
     return last.ended_ns <= now_ns and (last.next_ns is None or now_ns < last.next_ns)

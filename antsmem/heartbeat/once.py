@@ -38,9 +38,9 @@ _BLANK: Final = re.compile(r"\s+")
 class Effect:
     """What is to happen once. `key` names it; `verify` is the command that tells whether it happened.
 
-    `task` and `slot` say whose it is, where a schedule asks for it. `environment` is what actions get, `prompt` what the
-    action reads. With a `judge`, exit code 0 is not enough: it says what a run came to; `nonce` is what only this
-    run knows.
+    `task` and `slot` say whose it is, where a schedule asks for it. `environment` is what actions get, `prompt`
+    what the action reads. With a `judge`, exit code 0 is not enough: it says what a run came to; `nonce` is what
+    only this run knows.
     """
 
     key: str
@@ -62,13 +62,13 @@ class Effect:
 class Host:
     """Where and when the work is done: `now_ns` tells the time, `draw` gives numbers in [0, 1).
 
-    `enter` is asked before each start: the epoch that this host holds, or `RetiredError`. `started` is called when
+    `enter` is asked before each start of a kind: the epoch that this host holds, or `RetiredError`. `started` is called when
     it is recorded. `patient`: obey back-off, as a wake does.
     """
 
     now_ns: Callable[[], int]
     draw: Callable[[], float]
-    enter: Callable[[], int] = lambda: 0
+    enter: Callable[[Kind], int] = lambda _kind: 0
     started: Callable[[], None] = lambda: None
     patient: bool = False
     mask: Callable[[], Mask] | None = None
@@ -212,10 +212,9 @@ class _Work:
         return self._append("UNKNOWN", last, why=self._why(last))
 
     def _started(self, last: Entry | None) -> tuple[Entry, Run]:
-        epoch = self.host.enter()
-        run = Run(
-            self.journal.places.runs, self.effect.prompt
-        )  # first: where there is no room for its output, nothing is started
+        epoch = self.host.enter(self.effect.kind)
+        # First: where there is no room for its output, nothing is started.
+        run = Run(self.journal.places.runs, self.effect.prompt)
         now_ns = self.host.now_ns()
         lease_ns = int((self.effect.timeout_seconds + _MARGIN_SECONDS) * _NS)
         started = {
@@ -226,7 +225,7 @@ class _Work:
             "lease": utc_text(now_ns + lease_ns),
             "run": run.name,
             **({"nonce": nonce_hash(self.effect.nonce)} if self.effect.nonce else {}),
-            **_process(),
+            **this_process(),
         }
         # Two records for a key that is new: one that is damaged cannot hide that it was started (see `fold.py`).
         first = [self._body("PLANNED")] if last is None else []
@@ -351,8 +350,8 @@ def fence(epoch: int, number: int) -> int:
     return (epoch << 40) | number
 
 
-def _process() -> dict[str, Any]:
-    """Who starts it: enough to tell this process from a later one with the same number."""
+def this_process() -> dict[str, Any]:
+    """Who starts something: enough to tell this process from a later one with the same number."""
     boot = since = ""
     if sys.platform == "linux":
         try:
@@ -365,4 +364,14 @@ def _process() -> dict[str, Any]:
     return {"pid": os.getpid(), "pid_since": since, "boot": boot}
 
 
-__all__ = ["TEMPORARY", "Effect", "Host", "OnceResult", "clean_key", "content_key", "fence", "once"]
+__all__ = [
+    "TEMPORARY",
+    "Effect",
+    "Host",
+    "OnceResult",
+    "clean_key",
+    "content_key",
+    "fence",
+    "once",
+    "this_process",
+]

@@ -116,8 +116,9 @@ def _named(plan: Plan, names: Mapping[str, str]) -> Plan:
         wanted = names.get(task.id, task.id) if task.options.id is None else task.id
         if wanted != task.id and wanted not in taken:
             taken.add(wanted)
-            task = replace(task, id=wanted)
-        tasks.append(task)
+            tasks.append(replace(task, id=wanted))
+        else:
+            tasks.append(task)
     return replace(plan, tasks=tuple(tasks))
 
 
@@ -171,7 +172,8 @@ def _known(journal: Journal, name: str) -> _Recorded | None:
     match journal.fact(name):
         case {"anchor": str(anchor), "path": [*path], "title": str(title), "when": str(when), **rest}:
             try:
-                gone = parse_slot(rest["gone"]) if isinstance(rest.get("gone"), str) else None
+                since = rest.get("gone")
+                gone = parse_slot(since) if isinstance(since, str) else None
                 known = Known(name[len(_TASK) :], tuple(map(str, path)), title)
                 return _Recorded(parse_slot(anchor), known, when, gone)
             except ValueError:  # written by somebody else

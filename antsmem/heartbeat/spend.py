@@ -19,8 +19,8 @@ USED: Final = "used"
 
 @record
 class Spent:
-    """What a run took: wall time (started seconds count whole), turns, tokens and millionths of a US dollar, as far
-    as its program tells."""
+    """What a run took: wall time (started seconds count whole), turns, tokens and millionths of a US dollar, as
+    far as its program tells."""
 
     seconds: int = 0
     turns: int = 0

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import deque
 from typing import Annotated, Any
 
@@ -11,12 +9,9 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
-from antsmem.core.disk import read_file
+from antsmem.cli.posts import opened_journal
 from antsmem.core.errors import NotFoundError, UsageError
-from antsmem.heartbeat.epoch import Post
-from antsmem.heartbeat.journal import Health, Journal, Places
-
-_LOG_BYTES = 16 << 20
+from antsmem.heartbeat.journal import Health
 
 
 def log(
@@ -52,42 +47,6 @@ def resolve(
         raise UsageError(f"`{word}` is no word on an effect: there are {', '.join(WORDS)}")
     result = resolve_effect(opened_journal(ctx), key, said, ctx.now_ns)
     ctx.output.result("heartbeat-resolve", result, f"{key}: {result.before} → {result.state}")
-
-
-def opened_journal(ctx: Context) -> Journal:
-    """The workspace's journal; outside of any workspace this user's own."""
-    try:
-        layout = ctx.layout
-    except NotFoundError:
-        if ctx.options.workspace is not None:
-            raise
-        root = ctx.state_dir / "once"
-        return Journal(Places(root, root / "index"))
-    ctx.finish_restore()
-    here = post(ctx)
-    assert here is not None
-    return Journal(Places(layout.journal.parent, layout.cache / "heartbeat"), here.born)
-
-
-def post(ctx: Context) -> Post | None:
-    """This host's part in the work of the workspace; None outside of any."""
-    try:
-        layout = ctx.layout
-    except NotFoundError:
-        return None
-    try:
-        agent = read_file(layout.identity_log, _LOG_BYTES).partition(b"\n")[0]
-    except NotFoundError:
-        agent = os.fsencode(layout.root)
-    name = hashlib.sha256(agent).hexdigest()[:32]  # no need to verify who it is, only to know it again
-    return Post(ctx.state_dir / "heartbeat", layout.journal.parent / "epoch.json", name)
-
-
-def hint_for(key: str, state: str) -> str:
-    """What to type about a key that is not settled."""
-    if state in {"FAILED", "PLANNED"}:
-        return "the same command again tries again"
-    return f"find out whether it happened, then: antsmem heartbeat resolve {key} done|redo|drop"
 
 
 def _row(at: str, body: Any) -> dict[str, Any]:
