@@ -62,8 +62,8 @@ class Effect:
 class Host:
     """Where and when the work is done: `now_ns` tells the time, `draw` gives numbers in [0, 1).
 
-    `enter` is asked before each start of a kind: the epoch that this host holds, or `RetiredError`. `started` is called when
-    it is recorded. `patient`: obey back-off, as a wake does.
+    `enter` is asked before each start of a kind: the epoch that this host holds, or `RetiredError`. `started` is
+    called when it is recorded. `patient`: obey back-off, as a wake does.
     """
 
     now_ns: Callable[[], int]
