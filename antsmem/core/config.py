@@ -24,6 +24,9 @@ VERIFY: Final = ("read", "hash", "none")
 ANCHOR_PREFIX: Final = "git+"
 PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _DEFAULT_SOURCES: Final[tuple[str, ...]] = ("credentials", "host_key")
+_DURATION: Final = re.compile(r"([0-9]{1,8})([smhd])", re.ASCII)
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_SECONDS: Final = 7 * 86400
 _PREFIXES: Final = ("command:", "file:", "fd:", "passphrase:")
 
 
@@ -90,14 +93,39 @@ def read_operator(path: Path) -> OperatorConfig:
     except NotFoundError:
         return OperatorConfig(origin={"key_sources": "default"})
     reader = Reader(str(path))
-    known = ("key_sources", "providers", "heartbeat")
+    known = ("key_sources", "providers", "agent", "heartbeat")
     entries = reader.mapping(read_yaml(data, str(path)), known)
     sources, origin = _DEFAULT_SOURCES, "default"
     if (node := entries.get("key_sources")) is not None:
         sources, origin = _key_sources(reader, node), f"{path}:{node.line}"
     providers = _providers(reader, entries.get("providers"))
     heartbeat = read_wake_config(reader, entries.get("heartbeat"))
-    return OperatorConfig(sources, providers, heartbeat=heartbeat, origin={"key_sources": origin})
+    agent = _program(reader, entries.get("agent"))
+    return OperatorConfig(sources, providers, agent, heartbeat, {"key_sources": origin})
+
+
+def _program(reader: Reader, node: Node | None) -> ProgramConfig:
+    if node is None:
+        return ProgramConfig()
+    entries = reader.mapping(node, ("preset", "command", "environment", "timeout"))
+    if "preset" not in entries:
+        reader.fail(node, "`agent` has no `preset`")
+    lists = {
+        name: tuple(reader.line(item, name) for item in reader.items(entries[name])) if name in entries else ()
+        for name in ("command", "environment")
+    }
+    seconds = None
+    if (given := entries.get("timeout")) is not None:
+        seconds = _seconds(reader, given)
+    return ProgramConfig(reader.line(entries["preset"], "preset"), **lists, timeout_seconds=seconds)
+
+
+def _seconds(reader: Reader, node: Node) -> float:
+    found = _DURATION.fullmatch(str(node.value))
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        reader.fail(node, "`timeout` is a time from 1s to 7d, such as 90s, 15m or 2h")
+    return float(seconds)
 
 
 def _key_sources(reader: Reader, node: Node) -> tuple[str, ...]:

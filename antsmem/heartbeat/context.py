@@ -16,7 +16,7 @@ from datetime import date, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from antsmem.core.clock import utc_text
+from antsmem.core.clock import parse_utc, utc_text
 from antsmem.core.errors import UsageError, legible
 from antsmem.core.record import field, mutable_record, record, replace
 from antsmem.heartbeat.contract import contract
@@ -157,24 +157,9 @@ def ledger_entries(journal: Journal, now_ns: int, zone: str) -> list[Entry]:
     day = human_time(now_ns, zone).day
     since = utc_text(now_ns - 26 * 3_600_000_000_000)  # no day is longer, and most records are older
     for entry in journal.entries():
-        if entry.state == "DONE" and entry.at >= since and human_day(entry.at, zone) == day:
+        if entry.state == "DONE" and entry.at >= since and human_time(_instant(entry.at), zone).day == day:
             found.append(entry)
     return found
-
-
-def human_day(at: str, zone: str) -> str:
-    """The agent's day on which the instant `at` of a record lies."""
-    return human_time(instant_ns(at), zone).day
-
-
-def instant_ns(at: str) -> int:
-    """The instant that `utc_text` wrote, nanoseconds since 1970 UTC; 0 for anything else."""
-    from antsmem.core.clock import parse_file_stamp
-
-    try:
-        return parse_file_stamp(at.replace("-", "").replace(":", ""))
-    except ValueError:
-        return 0
 
 
 def share_out(needs: Sequence[int], weights: Sequence[int], total: int) -> list[int]:
@@ -197,10 +182,9 @@ def _parts(request: ContextRequest, room: int) -> Iterator[_Part]:
     for task in request.tasks:
         data = f"{_plain(task.title)}\n\n{task.text.strip()}".encode("utf-8", "replace")
         yield _Part(task.key, data, len(data), _TASK_WEIGHT)
-    ledger = "\n".join(_ledger_line(entry, request.zone) for entry in request.entries[:_MOST_LEDGER]) or "empty"
-    yield _Part(
-        "ledger", ledger.encode("utf-8", "replace"), len(ledger.encode("utf-8", "replace")), _LEDGER_WEIGHT
-    )
+    lines = [_ledger_line(entry, request.zone) for entry in request.entries[:_MOST_LEDGER]]
+    ledger = "\n".join(lines or ["nothing today"]).encode("utf-8", "replace")
+    yield _Part("ledger", ledger, len(ledger), _LEDGER_WEIGHT)
     layout = Layout(request.root)
     for name, weight in _FILES:
         yield from _read(layout.root / name, name, weight, limit, tail=False)
@@ -303,12 +287,19 @@ def _shown(part: _Part, body: bytes, fence: str) -> str:
 
 
 def _ledger_line(entry: Entry, zone: str) -> str:
-    clock = human_time(instant_ns(entry.at), zone)
+    clock = human_time(_instant(entry.at), zone)
     said = entry.text("note") or entry.text("why")
     run = f" (runs/{os.path.basename(entry.text('run'))})" if entry.text("run") and entry.state == "DONE" else ""
     who = "a person says: " if entry.text("how") == "person" and entry.text("note") else ""
     tail = f": {who}{said}" if said else ""
     return _plain(f"{entry.state} {entry.key} {clock.day} {clock.clock[:5]}{run}{tail}")
+
+
+def _instant(at: str) -> int:
+    try:
+        return parse_utc(at)
+    except ValueError:
+        return 0
 
 
 def _plain(text: str) -> str:

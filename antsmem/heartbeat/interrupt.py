@@ -48,6 +48,7 @@ def _held(journal: Journal, key: str, now_ns: int) -> str:
         last = journal.last(key)
         if last is None or last.state != "STARTED" or survivors(last.text("run")):
             return "" if last is None else last.state
-        kept = {name: last.body[name] for name in ("task", "slot", "attempt", "run", "effect") if name in
-        last.body} body = {"kind": "state", "key": key, "state": "HELD", **kept, "why": "interrupted"} return
-        journal.append(now_ns, body).state
+        names = ("task", "slot", "attempt", "run", "effect")
+        kept = {name: last.body[name] for name in names if name in last.body}
+        body = {"kind": "state", "key": key, "state": "HELD", **kept, "why": "interrupted"}
+        return journal.append(now_ns, body).state

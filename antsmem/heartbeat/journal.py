@@ -161,13 +161,19 @@ class Journal:
                 save_index(self.places.index, self._path, self._fold)
             self._cached = self._fold.size
 
-    def entries(self, key: str | None = None) -> Iterator[Entry]:
-        """All records that are there, in all months, oldest first; those of `key` alone."""
+    def untold(self) -> list[Entry]:
+        """The records of which the daily log has still to be told, oldest first."""
+        found = (self._entry(place) for place, _ in sorted(self._fold.untold.values()))
+        return [entry for entry in found if entry is not None and entry.text("tell")]
+
+    def entries(self, key: str | None = None, *, carried: bool = False) -> Iterator[Entry]:
+        """All records that are there, in all months, oldest first; those of `key` alone. `carried`: those too that
+        a month took over from the one before."""
         for name in self._months():
             with open(self.places.months / name, "rb") as lines:
                 while line := lines.readline(MAX_LINE_BYTES):
                     entry = decode(line.removesuffix(b"\n"), quick=True)
-                    if entry is None or entry.body.get("carried_from"):
+                    if entry is None or (entry.body.get("carried_from") and not carried):
                         continue
                     if key is None or entry.key == key:
                         yield entry
@@ -306,7 +312,7 @@ class Journal:
         """What a new month takes over: keys that are open or belong to no slot, marks, facts."""
         for key in list(self._fold.keys):
             entry = self.last(key)
-            if entry is None or (entry.state in SETTLED and entry.text("task")):
+            if entry is None or (entry.state in SETTLED and entry.text("task") and key not in self._fold.untold):
                 continue
             body = {**entry.body, "carried_from": entry.number}
             if entry.state not in SETTLED and self.hides(key):

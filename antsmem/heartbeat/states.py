@@ -27,6 +27,9 @@ Step: TypeAlias = Literal["start", "ask", "hold", "held", "wait", "settled"]
 """What to do next: start the action, ask the world, put it before a person, say that it waits for one, wait until
 a time, or nothing because it is settled."""
 
+TOLD: Final = frozenset({"DONE", "FAILED", "UNKNOWN", "HELD", "BLOCKED"})
+"""States of a task that the daily log is told of."""
+
 TEMPORARY: Final = 75
 """sysexits.h EX_TEMPFAIL: an action that ends so says that nothing happened and that it may be tried again."""
 

@@ -46,7 +46,7 @@ def _old(runs: Path, now: int) -> list[str]:
 def _needed(journal: Journal) -> set[str]:
     """The runs that somebody may still ask for: by key, the last one of it."""
     runs: dict[str, str] = {}
-    for entry in journal.entries():
+    for entry in journal.entries(carried=True):
         if entry.kind != "state" or not entry.text("run"):
             continue
         if entry.text("task") and entry.state in SETTLED:
