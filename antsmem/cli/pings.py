@@ -2,17 +2,47 @@
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
+from antsmem.core.clock import now_ns
 from antsmem.core.config import resolve
-from antsmem.core.errors import AntsmemError, BackendError
+from antsmem.core.errors import AntsmemError, BackendError, BusyError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from antsmem.cli.context import Context
+    from antsmem.heartbeat.epoch import Post
     from antsmem.heartbeat.ping import Pinger
+
+
+class WakePings:
+    """What one wake tells the monitor."""
+
+    def __init__(self, context: Context, here: Post) -> None:
+        self._context, self._here = context, here
+        self._run = ""
+
+    def working(self) -> None:
+        """Something is going to be done."""
+        found = self._pinger()
+        if found is not None and not self._run:
+            from antsmem.heartbeat.ping import new_run, ping_started
+
+            self._run = new_run()
+            ping_started(found, self._run)
+
+    def ended(self, code: int) -> None:
+        """The wake ends with `code`. One that found another at work has nothing to tell."""
+        found = self._pinger()
+        if found is not None and code != BusyError.exit_code:
+            from antsmem.heartbeat.ping import new_run, ping_ended
+
+            ping_ended(found, self._run or new_run(), code, now_ns(), worked=bool(self._run))
+
+    def _pinger(self) -> Pinger | None:
+        # Not beside the wake's own file: what changes there makes the next wake look.
+        return pinger(self._context, self._context.state_dir / "pings" / self._here.agent)
 
 
 def pinger(context: Context, memory: Path) -> Pinger | None:
@@ -47,6 +77,8 @@ def get(url: str) -> None:
             said.append(exchange("GET", url, Bounds(64 << 10, SECONDS)).status)
         except (AntsmemError, ValueError, OSError):
             return
+
+    import threading
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()

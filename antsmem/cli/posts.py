@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from antsmem.cli.context import Context
@@ -76,7 +77,7 @@ def host_for(ctx: Context, journal: Journal, kind: Kind) -> Host:
     from antsmem.cli.witnesses import gate
 
     door = gate(ctx, here)
-    return replace(host, enter=lambda: door.enter(journal, kind), started=lambda: here.saw(journal))
+    return replace(host, enter=partial(door.enter, journal), started=lambda: here.saw(journal))
 
 
 @contextmanager

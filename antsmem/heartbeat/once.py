@@ -62,13 +62,13 @@ class Effect:
 class Host:
     """Where and when the work is done: `now_ns` tells the time, `draw` gives numbers in [0, 1).
 
-    `enter` is asked before each start: the epoch that this host holds, or `RetiredError`. `started` is called when
-    it is recorded. `patient`: obey back-off, as a wake does.
+    `enter` is asked before each start of a kind: the epoch that this host holds, or `RetiredError`. `started` is
+    called when it is recorded. `patient`: obey back-off, as a wake does.
     """
 
     now_ns: Callable[[], int]
     draw: Callable[[], float]
-    enter: Callable[[], int] = lambda: 0
+    enter: Callable[[Kind], int] = lambda _kind: 0
     started: Callable[[], None] = lambda: None
     patient: bool = False
     mask: Callable[[], Mask] | None = None
@@ -212,7 +212,7 @@ class _Work:
         return self._append("UNKNOWN", last, why=self._why(last))
 
     def _started(self, last: Entry | None) -> tuple[Entry, Run]:
-        epoch = self.host.enter()
+        epoch = self.host.enter(self.effect.kind)
         run = Run(self.journal.places.runs)  # first: where there is no room for its output, nothing is started
         if self.effect.prompt:
             run.keep_prompt(self.effect.prompt)

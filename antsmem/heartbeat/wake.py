@@ -55,11 +55,10 @@ ORDER: Final = (2, 4, 3, 5)
 class WakeRequest:
     """What a wake works on: the journal, HEARTBEAT.md as bytes and as plan, and what work is done with.
 
-    `approved`: the SHA-256 of the file that the operator approved, where its trust is `pin`. `gate` is asked
-    before each start of a kind of work, in the place of `host.enter`, which is asked when the wake begins:
-    `RetiredError` where this host may not work, `BackendError` where nobody can say. `begin` is called before the
-    first start. `only`: this task alone; `now`: this task, whether it is due or not. `dry_run`: say what would be
-    done.
+    `approved`: the SHA-256 of the file that the operator approved, where its trust is `pin`. `witness` raises
+    `RetiredError` where another host has taken over, `BackendError` where nobody can say. `working` is called
+    before the first thing is done. `only`: this task alone; `now`: this task, whether it is due or not. `dry_run`:
+    say what would be done.
     """
 
     journal: Journal
@@ -68,8 +67,8 @@ class WakeRequest:
     host: Host
     means: Means
     approved: str = ""
-    gate: Callable[[Kind], int] | None = None
-    begin: Callable[[], None] | None = None
+    witness: Callable[[], None] | None = None
+    working: Callable[[], None] = lambda: None
     layout: Layout | None = None
     only: str = ""
     now: str = ""
@@ -134,7 +133,7 @@ class _Wake:
     def result(self) -> WakeResult:
         request = self.request
         self.journal.refresh()
-        request.host.enter()
+        request.host.enter("pure")
         if request.means.config.trust == "pin" and request.approved != self.sha256:
             return self._unapproved()
         if request.dry_run:
@@ -148,6 +147,8 @@ class _Wake:
         for skip in choice.settled:
             self._settle(skip)
         self._tell_daily()
+        if choice.work:
+            request.working()
         for work in choice.work:
             self._do(work)
         if self.done:

@@ -147,6 +147,11 @@ class Gate:
         self._answered(journal.name)
         return epoch, True
 
+    def require_all(self, journal: Journal) -> None:
+        """Return if work of every kind may start now. Raises as `may_start` does, and `BackendError` where only
+        `pure` work may."""
+        self.enter(journal, "hold")
+
     def enter(self, journal: Journal, kind: Kind) -> int:
         """The epoch in which work of `kind` may start now. Raises as `may_start` does."""
         epoch, everything = self.may_start(journal)

@@ -8,8 +8,8 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.output import ago
-from antsmem.cli.posts import hint_for, opened_journal, post
-from antsmem.core.errors import NotFoundError, UsageError
+from antsmem.cli.posts import hint_for, opened_journal, own_post
+from antsmem.core.errors import UsageError
 from antsmem.heartbeat.lastwake import last_wake_path, read_last_wake
 from antsmem.heartbeat.status import Trouble, WakeStatus, look
 
@@ -29,9 +29,7 @@ def status(
 ) -> None:
     """Say how the heartbeat does: its last wake, what is next, what waits for a person."""
     ctx: Context = context.obj
-    here = post(ctx)
-    if here is None:
-        raise NotFoundError("no workspace here: no heartbeat to look at", hint="antsmem -C PATH heartbeat status")
+    here = own_post(ctx)
     seconds = _seconds(max_age) if max_age else None
     journal = opened_journal(ctx)
     last = read_last_wake(last_wake_path(here.folder, here.agent))

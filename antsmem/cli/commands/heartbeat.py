@@ -211,9 +211,8 @@ def _clean(text: str) -> str:
     return shown if len(shown) <= 160 else shown[:159] + "…"
 
 
-app.command()(wakes.run)
-app.command()(wakes.pause)
-app.command()(wakes.resume)
+for hand in (wakes.run, wakes.pause, wakes.resume):
+    app.command()(hand)
 app.command()(wakes.approve)
 app.command()(install.install)
 app.command()(beat.status)

@@ -9,10 +9,10 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.heartbeats import read_heartbeat
-from antsmem.cli.posts import opened_journal, post
+from antsmem.cli.posts import opened_journal, own_post
 from antsmem.cli.witnesses import witness
 from antsmem.core.clock import utc_text
-from antsmem.core.errors import NotFoundError, UsageError
+from antsmem.core.errors import UsageError
 from antsmem.heartbeat.epoch import Claim, Post
 from antsmem.heartbeat.journal import Journal
 
@@ -20,7 +20,7 @@ from antsmem.heartbeat.journal import Journal
 def retire(context: typer.Context) -> None:
     """Start nothing any more on this host, because another one takes over."""
     ctx: Context = context.obj
-    _here(ctx).retire(opened_journal(ctx), ctx.now_ns)
+    own_post(ctx).retire(opened_journal(ctx), ctx.now_ns)
     ctx.output.result(
         "heartbeat-retire", {"host": ctx.host}, f"{ctx.host} has retired: it starts nothing any more"
     )
@@ -34,7 +34,7 @@ def take_over(
 ) -> None:
     """Make this host the one that does the agent's work, after a move or a restore."""
     ctx: Context = context.obj
-    here, journal = _here(ctx), opened_journal(ctx)
+    here, journal = own_post(ctx), opened_journal(ctx)
     keystore = ctx.keystore
     claim = Claim(keystore.scid, keystore.host, keystore.op_key, witness(ctx, here))
     if not old_host_off and not journal.retired and here.standing(journal)[0] != "active":
@@ -80,10 +80,3 @@ def _wait_out(ctx: Context, here: Post, journal: Journal, claim: Claim) -> None:
         "run the same command again then",
     )  # fmt: skip
     raise typer.Exit(3)
-
-
-def _here(ctx: Context) -> Post:
-    here = post(ctx)
-    if here is None:
-        raise NotFoundError("no workspace here: nothing to retire from or to take over", hint="antsmem -C PATH")
-    return here

@@ -59,7 +59,7 @@ def once(  # noqa: PLR0913, PLR0917 - one parameter an option
         stdin=None if sys.stdin is None or sys.stdin.isatty() else 0,
     )  # fmt: skip
     with answering_for(journal):
-        result = run_once(journal, what, host_for(ctx, journal, kind))
+        result = run_once(journal, what, host_for(ctx, journal))
     _show(ctx, result)
     if result.state not in SETTLED:
         raise typer.Exit(5 if result.state in {"FAILED", "PLANNED"} else 3)
