@@ -22,7 +22,6 @@ if TYPE_CHECKING:
     from antsmem.heartbeat.action import Mask
     from antsmem.heartbeat.journal import Journal
     from antsmem.heartbeat.once import Host
-    from antsmem.heartbeat.states import Kind
 
 _LOG_BYTES = 16 << 20
 _SECRET_BYTES = 8
@@ -66,8 +65,8 @@ def own_post(ctx: Context) -> Post:
     return here
 
 
-def host_for(ctx: Context, journal: Journal, kind: Kind) -> Host:
-    """Where effects of `kind` are done: here, now, if this host may."""
+def host_for(ctx: Context, journal: Journal) -> Host:
+    """Where effects are done: here, now, if this host may."""
     from antsmem.heartbeat.once import Host
 
     host = Host(clock.now_ns, _draw, mask=_masking(ctx.environment))

@@ -98,20 +98,19 @@ def request_for(ctx: Context, journal: Journal) -> WakeRequest:
         from antsmem.heartbeat.agents import agent_command
 
         agent = agent_command(operator.agent, ctx.environment)
-    door = gate(ctx, own_post(ctx))
+    here = own_post(ctx)
+    door = gate(ctx, here)
     file = read_heartbeat(ctx)
     zone = file.plan.zone.name or "UTC"
     means = Means(ctx.layout.root, operator.heartbeat, ctx.environment, agent, zone)
-    here = own_post(ctx)
-    door = gate(ctx, here)
-    host = replace(host_for(ctx, journal, "hold"), enter=lambda: here.require_active(journal))
     return WakeRequest(
         journal,
         file.data or b"",
         file.plan,
         host_for(ctx, journal),
         means,
-        approved(own_post(ctx)),
+        lambda: here.require_active(journal),
+        approved(here),
         witness=partial(door.require_all, journal) if door.witness is not None else None,
         layout=ctx.layout,
     )

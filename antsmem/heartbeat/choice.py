@@ -22,7 +22,7 @@ from antsmem.heartbeat.progress import Standing
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, parse_slot, slot_text
 from antsmem.heartbeat.spend import exhausted
-from antsmem.heartbeat.states import next_step
+from antsmem.heartbeat.states import Kind, next_step, stricter
 from antsmem.heartbeat.turn import Means, effect_of, gone_effect
 
 MOST_STARTED: Final = 3
@@ -85,11 +85,12 @@ class Choice:
 
 @record
 class Limits:
-    """What keeps work from starting: `paused` tasks, and the `day` that budgets count. `only`: this task alone;
-    `most`: how many actions."""
+    """What keeps work from starting: `paused` tasks, the `day` that budgets count, and whether only `pure` work
+    may start, because nobody can say whether another host has taken over. `only`: this task alone."""
 
     paused: frozenset[str]
     day: str
+    pure_only: bool = False
     only: str = ""
     most: int = MOST_STARTED
 
@@ -160,7 +161,7 @@ class Chooser:
             self.choice.wait(_instant(entry.text("retry_at")))
         elif step != "start":
             self._add(Work(effect, task, slot))
-        elif self._may_start(task):
+        elif self._may_start(task, stricter(entry, effect.kind)):
             if why := self._stopped(task):
                 if _replaceable(entry):
                     self.choice.settled.append(Skipped(entry.key, name, slot, why))
@@ -175,7 +176,7 @@ class Chooser:
         if task.id in self.standing.ambiguous:
             self.choice.unsure.append(slot)
             return
-        if (effect := self._effect(task, slot.key, at)) is None or not self._may_start(task):
+        if (effect := self._effect(task, slot.key, at)) is None or not self._may_start(task, effect.kind):
             return
         if why := self._stopped(task):
             self.choice.skipped.append(Skipped(slot.key, task.id, at, why))
@@ -200,12 +201,15 @@ class Chooser:
                 self.choice.refused.append(Refused(task.id, task.line, error))
             return None
 
-    def _may_start(self, task: Task) -> bool:
-        """Whether the task may start now, or waits: it is paused, or the hours are quiet."""
+    def _may_start(self, task: Task, kind: Kind) -> bool:
+        """Whether the task may start now, or waits: paused, quiet hours, nobody to ask who works."""
         if task.id in self.limits.paused:
             return False
         if (until := quiet_until(self.standing.plan, task, self.now)) is not None:
             self.choice.wait(until)
+            return False
+        if self.limits.pure_only and kind != "pure":
+            self.choice.again = True
             return False
         return True
 

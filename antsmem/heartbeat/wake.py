@@ -29,7 +29,7 @@ from antsmem.heartbeat.choice import (
     records,
     state_body,
 )
-from antsmem.heartbeat.due import Slot, key_of, next_slots
+from antsmem.heartbeat.due import Slot, decide, key_of, next_slots
 from antsmem.heartbeat.fold import SETTLED
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.locks import run_lock
@@ -40,7 +40,6 @@ from antsmem.heartbeat.progress import Change, Standing, sha256, stand
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, slot_text
 from antsmem.heartbeat.spend import charge, exceeds, run_budget, spent_by
-from antsmem.heartbeat.states import Kind
 from antsmem.heartbeat.sweep import sweep_runs
 from antsmem.heartbeat.turn import Means, effect_of, with_prompt
 
@@ -55,10 +54,11 @@ ORDER: Final = (2, 4, 3, 5)
 class WakeRequest:
     """What a wake works on: the journal, HEARTBEAT.md as bytes and as plan, and what work is done with.
 
-    `approved`: the SHA-256 of the file that the operator approved, where its trust is `pin`. `witness` raises
-    `RetiredError` where another host has taken over, `BackendError` where nobody can say. `working` is called
-    before the first thing is done. `only`: this task alone; `now`: this task, whether it is due or not. `dry_run`:
-    say what would be done.
+    `require` raises `RetiredError` where this host may not work as far as it knows itself. `approved`: the SHA-256
+    of the file that the operator approved, where its trust is `pin`. `witness` is asked where there may be
+    something to start: `RetiredError` where another host has taken over, `BackendError` where nobody can say.
+    `working` is called before the first thing is done. `only`: this task alone; `now`: this task, whether it is
+    due or not. `dry_run`: say what would be done.
     """
 
     journal: Journal
@@ -66,6 +66,7 @@ class WakeRequest:
     plan: Plan
     host: Host
     means: Means
+    require: Callable[[], object] = lambda: None
     approved: str = ""
     witness: Callable[[], None] | None = None
     working: Callable[[], None] = lambda: None
@@ -133,7 +134,7 @@ class _Wake:
     def result(self) -> WakeResult:
         request = self.request
         self.journal.refresh()
-        request.host.enter("pure")
+        request.require()
         if request.means.config.trust == "pin" and request.approved != self.sha256:
             return self._unapproved()
         if request.dry_run:
@@ -159,7 +160,7 @@ class _Wake:
     def _chosen(self) -> tuple[Choice, Standing, list[Mapping[str, Any]]]:
         request = self.request
         standing = stand(self.journal, request.plan, request.data, self.now_ns)
-        limits = Limits(paused(self.journal), self.day, request.only or request.now)
+        limits = Limits(paused(self.journal), self.day, self._pure_only(standing), request.only or request.now)
         known = {task.id for task in standing.plan.tasks}
         if limits.only and limits.only not in known:
             raise NotFoundError(f"HEARTBEAT.md has no task `{limits.only}`", hint="antsmem heartbeat plan")
@@ -192,6 +193,21 @@ class _Wake:
         effect = effect_of(task, key, slot, self.request.data, self.request.means)
         return replace_work(choice, Work(effect, task, slot))
 
+    def _pure_only(self, standing: Standing) -> bool:
+        """Whether nobody can say that no other host works. Not asked where there is nothing to start."""
+        if self.request.witness is None:
+            return False
+        due = decide(standing.plan, standing.progress, self.now_ns).due
+        if not due and not self.request.now and not open_entries(self.journal):
+            return False
+        try:
+            self.request.witness()
+        except BackendError as error:
+            text = f"nobody can say whether another host has taken over: {error}"
+            self.troubles.append(Trouble("witness", "witness", text, FAILED))
+            return True
+        return False
+
     def _settle(self, skip: Skipped) -> None:
         """Skip a key that was left open, unless it is being worked on."""
         try:
@@ -209,17 +225,13 @@ class _Wake:
         if work.task is not None and self._will_start(effect):
             entries = self._ledger()
             effect = with_prompt(effect, work.task, request.data, request.means, entries, host.now_ns())
-        if (gate := request.gate) is not None:
-            host = replace(host, enter=lambda: gate(effect.kind))
-        if request.begin is not None and not self.done:
-            request.begin()
         began = time.monotonic()
         try:
             result = once(self.journal, effect, host)
         except BusyError:
             self.done.append(Done(effect.key, effect.task, "BUSY", False))
             return
-        except BackendError as error:
+        except BackendError as error:  # the witness fell silent in between
             self.done.append(Done(effect.key, effect.task, "PLANNED", False, "witness"))
             self.troubles.append(Trouble("witness", "witness", str(error), FAILED, error.hint))
             return
