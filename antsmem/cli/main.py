@@ -147,6 +147,10 @@ def run(context: Context, words: list[str]) -> int:
         from antsmem.cli.hourly import back_up
 
         return back_up(context)
+    if words == ["heartbeat"]:  # so does it here
+        from antsmem.cli.wakes import wake_up
+
+        return wake_up(context)
     if words and words[0] in COMMANDS:
         return _call(single(words[0]), words[1:], f"antsmem {words[0]}", context)
     return _call(everything(), words, "antsmem", context)

@@ -17,6 +17,7 @@ from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import ConfigError, NotFoundError
 from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
 from antsmem.core.record import field, record
+from antsmem.core.wakeconfig import WakeConfig, read_wake_config
 
 KEY_SOURCES: Final = ("credentials", "keyring", "host_key", "command:…", "file:…", "fd:N", "passphrase:…")
 VERIFY: Final = ("read", "hash", "none")
@@ -80,6 +81,7 @@ class OperatorConfig:
     key_sources: tuple[str, ...] = _DEFAULT_SOURCES
     providers: tuple[ProviderConfig, ...] = ()
     agent: ProgramConfig = field(default_factory=ProgramConfig)
+    heartbeat: WakeConfig = field(default_factory=WakeConfig)
     origin: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -91,13 +93,15 @@ def read_operator(path: Path) -> OperatorConfig:
     except NotFoundError:
         return OperatorConfig(origin={"key_sources": "default"})
     reader = Reader(str(path))
-    entries = reader.mapping(read_yaml(data, str(path)), ("key_sources", "providers", "agent"))
+    known = ("key_sources", "providers", "agent", "heartbeat")
+    entries = reader.mapping(read_yaml(data, str(path)), known)
     sources, origin = _DEFAULT_SOURCES, "default"
     if (node := entries.get("key_sources")) is not None:
         sources, origin = _key_sources(reader, node), f"{path}:{node.line}"
     providers = _providers(reader, entries.get("providers"))
     agent = _program(reader, entries.get("agent"))
-    return OperatorConfig(sources, providers, agent, {"key_sources": origin})
+    heartbeat = read_wake_config(reader, entries.get("heartbeat"))
+    return OperatorConfig(sources, providers, agent, heartbeat, {"key_sources": origin})
 
 
 def _program(reader: Reader, node: Node | None) -> ProgramConfig:

@@ -147,7 +147,7 @@ class Fold:
             self.untold[key] = (self.size, entry.number)
         if task:
             slot, failures = self.marks.get(task, ("", 0))
-            failures = 0 if state == "DONE" else failures + (state == "FAILED")
+            failures = 0 if state == "DONE" else failures + (state in {"FAILED", "UNKNOWN"})
             self.marks[task] = (max(slot, entry.text("slot")), failures)
 
 

@@ -120,6 +120,16 @@ class Journal:
         entry = None if place is None else self._entry(place)
         return None if entry is None else entry.body.get("value")
 
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """The names of all facts."""
+        return tuple(self._fold.facts)
+
+    @property
+    def marked(self) -> Mapping[str, object]:
+        """The tasks of which any slot was ever planned."""
+        return self._fold.marks
+
     def mark(self, task: str) -> Mark:
         """The newest slot of `task` that was ever planned, and its failures since it last succeeded."""
         return self._fold.mark(task)
@@ -305,7 +315,7 @@ class Journal:
             yield {"kind": "mark", "task": task, "slot": slot, "failures": failures}
         for fact, place in self._fold.facts.items():
             entry = self._entry(place)
-            if entry is not None:
+            if entry is not None and entry.body.get("value") is not None:
                 yield {"kind": "fact", "fact": fact, "value": entry.body.get("value")}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import deque
 from typing import Annotated, Any
 
@@ -11,12 +9,10 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
-from antsmem.core.disk import read_file
+from antsmem.cli.posts import opened_journal, own_post, post
 from antsmem.core.errors import NotFoundError, UsageError
-from antsmem.heartbeat.epoch import Duty, Post
-from antsmem.heartbeat.journal import Health, Journal, Places
-
-_LOG_BYTES = 16 << 20
+from antsmem.heartbeat.epoch import Duty
+from antsmem.heartbeat.journal import Health
 
 
 def log(
@@ -57,7 +53,7 @@ def resolve(
 def retire(context: typer.Context) -> None:
     """Start nothing any more on this host, because another one takes over."""
     ctx: Context = context.obj
-    _here(ctx).retire(opened_journal(ctx))
+    own_post(ctx).retire(opened_journal(ctx))
     ctx.output.result(
         "heartbeat-retire", {"host": ctx.host}, f"{ctx.host} has retired: it starts nothing any more"
     )
@@ -71,7 +67,7 @@ def take_over(
 ) -> None:
     """Make this host the one that does the agent's work, after a move or a restore."""
     ctx: Context = context.obj
-    here, journal = _here(ctx), opened_journal(ctx)
+    here, journal = own_post(ctx), opened_journal(ctx)
     if not old_host_off and here.standing(journal)[0] != "active":
         raise UsageError(
             "another host may still be at work for this agent: not taken over",
@@ -80,41 +76,6 @@ def take_over(
     keystore = ctx.keystore
     duty = here.take(journal, keystore.op_key, Duty(keystore.scid, 0, keystore.host, ""), ctx.now_ns)
     ctx.output.result("heartbeat-take-over", duty, f"{duty.host} does the work now, in epoch {duty.epoch}")
-
-
-def _here(ctx: Context) -> Post:
-    here = post(ctx)
-    if here is None:
-        raise NotFoundError("no workspace here: nothing to retire from or to take over", hint="antsmem -C PATH")
-    return here
-
-
-def opened_journal(ctx: Context) -> Journal:
-    """The workspace's journal; outside of any workspace this user's own."""
-    try:
-        layout = ctx.layout
-    except NotFoundError:
-        if ctx.options.workspace is not None:
-            raise
-        root = ctx.state_dir / "once"
-        return Journal(Places(root, root / "index"))
-    ctx.finish_restore()
-    here = _here(ctx)
-    return Journal(Places(layout.journal.parent, layout.cache / "heartbeat"), here.born)
-
-
-def post(ctx: Context) -> Post | None:
-    """This host's part in the work of the workspace; None outside of any."""
-    try:
-        layout = ctx.layout
-    except NotFoundError:
-        return None
-    try:
-        agent = read_file(layout.identity_log, _LOG_BYTES).partition(b"\n")[0]
-    except NotFoundError:
-        agent = os.fsencode(layout.root)
-    name = hashlib.sha256(agent).hexdigest()[:32]  # no need to verify who it is, only to know it again
-    return Post(ctx.state_dir / "heartbeat", layout.journal.parent / "epoch.json", name)
 
 
 def hint_for(key: str, state: str) -> str:
@@ -137,3 +98,6 @@ def _line(row: dict[str, Any]) -> tuple[str, str, str, str]:
 def _warn(ctx: Context, health: Health) -> None:
     if health.bad or health.missing:
         ctx.output.warn(f"the journal is damaged: {health.bad} bad lines, {health.missing} records are missing")
+
+
+__all__ = ["hint_for", "log", "opened_journal", "post", "resolve", "retire", "take_over"]
