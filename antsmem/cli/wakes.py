@@ -72,18 +72,13 @@ def request_for(ctx: Context, journal: Journal) -> WakeRequest:
     """What a wake here works on."""
     from antsmem.cli.heartbeats import read_heartbeat
     from antsmem.cli.posts import host_for
+    from antsmem.cli.turns import agent_of, scan_of
     from antsmem.heartbeat.turn import Means
     from antsmem.heartbeat.wake import WakeRequest
 
-    operator = ctx.operator
-    agent = None
-    if operator.agent.preset:
-        from antsmem.heartbeat.agents import agent_command
-
-        agent = agent_command(operator.agent, ctx.environment)
     file = read_heartbeat(ctx)
-    zone = file.plan.zone.name or "UTC"
-    means = Means(ctx.layout.root, operator.heartbeat, ctx.environment, agent, zone)
+    zone = ctx.settings.time_zone  # the daily log's, whatever clock the tasks go by
+    means = Means(ctx.layout.root, ctx.operator.heartbeat, ctx.environment, agent_of(ctx), zone, scan_of(ctx))
     return WakeRequest(
         journal,
         file.data or b"",
