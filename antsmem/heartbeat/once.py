@@ -202,8 +202,8 @@ class _Work:
 
     def _why(self, last: Entry | None) -> str:
         if last is None or last.state in {"PLANNED", "FAILED"}:
-            failed = last is not None and last.state == "FAILED" and not self.journal.hides(self.effect.key)
-            return "attempts" if failed else "damage"
+            tried = last is not None and last.count("attempt") and not self.journal.hides(self.effect.key)
+            return "attempts" if tried else "damage"
         return "died" if last.state == "STARTED" else last.text("why") or "unknown"
 
     def _recorded_unknown(self, last: Entry | None) -> Entry:

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from antsmem.cli.commands import effects, wakes
+from antsmem.cli.commands import checkup, effects, wakes
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
 from antsmem.cli.heartbeats import NAME, HeartbeatFile, read_heartbeat
@@ -216,3 +216,4 @@ for hand in (wakes.run, wakes.pause, wakes.resume):
 app.command()(wakes.approve)
 for command in (effects.log, effects.resolve, effects.retire, effects.take_over):
     app.command()(command)
+app.command()(checkup.doctor)
