@@ -30,8 +30,8 @@ def agent_of(ctx: Context) -> AgentCommand | None:
 
 def scan_of(ctx: Context, *, unlock: bool = True) -> Callable[[bytes], Sequence[Finding]]:
     """Finds secrets in a context: the agent's own where the keystore opens, else by their fingerprints where those
-    are remembered, and in any case what anybody's look like. Nothing is opened before it is asked; without `unlock`
-    no key is looked for."""
+    are remembered, and in any case what anybody's look like. Nothing is opened before it is asked; without
+    `unlock` no key is looked for."""
     made: list[Scanner] = []
 
     def scan(data: bytes) -> Sequence[Finding]:

@@ -39,7 +39,7 @@ from antsmem.heartbeat.plan import Plan, Task
 from antsmem.heartbeat.progress import Change, Standing, sha256, stand
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, slot_text
-from antsmem.heartbeat.spend import charge, exceeds, run_budget, spent_by
+from antsmem.heartbeat.spend import charge, exceeds, exhausted, run_budget, spent_by
 from antsmem.heartbeat.sweep import sweep_runs
 from antsmem.heartbeat.turn import Means, effect_of, with_prompt
 
@@ -130,6 +130,7 @@ class _Wake:
         self.sha256 = sha256(request.data)
         self.done: list[Done] = []
         self.troubles: list[Trouble] = []
+        self.stopped: list[Skipped] = []
 
     def result(self) -> WakeResult:
         request = self.request
@@ -222,6 +223,11 @@ class _Wake:
     def _do(self, work: Work) -> None:
         request, host = self.request, self.request.host
         effect = work.effect
+        if not request.now and self._is_spent(effect):
+            skip = Skipped(effect.key, effect.task, work.slot, "budget")
+            self._settle(skip)
+            self.stopped.append(skip)
+            return
         if work.task is not None and self._will_start(effect):
             entries = self._ledger()
             effect = with_prompt(effect, work.task, request.data, request.means, entries, host.now_ns())
@@ -238,6 +244,13 @@ class _Wake:
         self.done.append(_done(effect, result))
         if result.ran:
             self._spent(effect, work.task, time.monotonic() - began)
+
+    def _is_spent(self, effect: Effect) -> bool:
+        """Whether what this wake did before has used up what this would take; what was started is finished."""
+        last = self.journal.last(effect.key)
+        if last is not None and last.state not in _STARTS:
+            return False
+        return bool(exhausted(self.journal, self.request.means.config, effect.task, self.day))
 
     def _will_start(self, effect: Effect) -> bool:
         last = self.journal.last(effect.key)
@@ -307,7 +320,7 @@ class _Wake:
             code=next((code for code in ORDER if code in codes), 0),
             sha256=self.sha256,
             done=tuple(self.done),
-            skipped=(*choice.settled, *choice.skipped),
+            skipped=(*choice.settled, *choice.skipped, *self.stopped),
             busy=tuple(choice.busy),
             quiet=tuple(choice.quiet),
             questions=asked,
