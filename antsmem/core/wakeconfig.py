@@ -93,11 +93,14 @@ def read_wake_config(reader: Reader, node: Node | None) -> WakeConfig:
     if trust not in TRUST:
         reader.fail(entries["trust"], f"`trust` is one of {', '.join(TRUST)}")
     budgets = reader.mapping(entries.get("budget"), SCOPES)
+    run, task, day = (_budget(reader, budgets[each], each) if each in budgets else Budget() for each in SCOPES)
     return WakeConfig(
         trust,
         _time(reader, entries["timeout"], "timeout") if "timeout" in entries else TIMEOUT_SECONDS,
         tuple(_command(reader, item) for item in reader.items(entries["allow"])) if "allow" in entries else (),
-        *(_budget(reader, budgets[scope], scope) if scope in budgets else Budget() for scope in SCOPES),
+        run,
+        task,
+        day,
         witness=reader.line(entries["witness"], "witness") if "witness" in entries else "",
         ping_url=reader.line(entries["ping_url"], "ping_url") if "ping_url" in entries else "",
         ping_seconds=_time(reader, entries["ping_every"], "ping_every")
