@@ -93,7 +93,7 @@ def read_wake_config(reader: Reader, node: Node | None) -> WakeConfig:
     if trust not in TRUST:
         reader.fail(entries["trust"], f"`trust` is one of {', '.join(TRUST)}")
     budgets = reader.mapping(entries.get("budget"), SCOPES)
-    run, task, day = (_budget(reader, budgets[scope], scope) if scope in budgets else Budget() for scope in SCOPES)
+    run, task, day = (_budget(reader, budgets[each], each) if each in budgets else Budget() for each in SCOPES)
     return WakeConfig(
         trust,
         _time(reader, entries["timeout"], "timeout") if "timeout" in entries else TIMEOUT_SECONDS,

@@ -14,12 +14,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from antsmem.core.clock import parse_file_stamp
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import (
     AntsmemError,
     BackendError,
     DriverMissingError,
-    IntegrityError,
     NotFoundError,
     RefusedError,
     RetiredError,
@@ -27,7 +27,7 @@ from antsmem.core.errors import (
     UsageError,
 )
 from antsmem.core.record import record
-from antsmem.heartbeat.epoch import Post, Witness, epoch_of, read_duty
+from antsmem.heartbeat.epoch import Claim, Post, Witness, epoch_of, read_duty
 from antsmem.heartbeat.states import Kind
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ ASK_SECONDS: Final = 5.0
 
 _NS: Final = 1_000_000_000
 _SLOT: Final = "epoch"
+_LIMIT: Final = 16 << 10
 
 
 class Slots(Protocol):
@@ -199,17 +200,21 @@ def _silent(why: str) -> BackendError:
     )
 
 
-def waits_until(witness: Witness, public: bytes, host: str) -> int | None:
-    """When the lease of the hosts before ends, if `host` is who claimed the work at the witness (with the op key
-    `public`), nanoseconds since 1970 UTC; None if it did not claim it, or another one did since."""
-    from antsmem.core.clock import parse_file_stamp
+def claim_and_wait(post: Post, journal: Journal, signed: Claim, now_ns: int) -> int:
+    """Claim the work at the witness, if this host has not; when the lease of the hosts before ends, nanoseconds
+    since 1970 UTC. What it claimed stands in a file of this host: the key and the name of a host may be copied.
 
+    Raises as `Post.claim` does.
+    """
+    witness, place = signed.witness, post.folder / f"{post.agent}.claim"
+    assert witness is not None
     found = witness.read()
-    if found is None:
-        return None
-    try:
-        duty = read_duty(found[0], [public])
-        claimed = parse_file_stamp(duty.time.replace("-", "").replace(":", ""))
-    except (IntegrityError, ValueError):
-        return None
-    return claimed + LEASE_SECONDS * _NS if duty.host == host else None
+    mine = b""
+    with suppress(NotFoundError):
+        mine = read_file(place, _LIMIT)
+    if found is None or found[0] != mine:
+        _, mine = post.claim(journal, signed, now_ns)
+        make_private_dir(post.folder)
+        write_file(place, [mine])
+    claimed = read_duty(mine, [signed.key.public]).time
+    return parse_file_stamp(claimed.replace("-", "").replace(":", "")) + LEASE_SECONDS * _NS

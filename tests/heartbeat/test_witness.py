@@ -26,7 +26,7 @@ from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.plan import Plan, Zone
 from antsmem.heartbeat.reading import read_plan
 from antsmem.heartbeat.takeover import doubts
-from antsmem.heartbeat.witness import LEASE_SECONDS, Gate, StoreWitness, waits_until
+from antsmem.heartbeat.witness import LEASE_SECONDS, Gate, StoreWitness, claim_and_wait
 from antsmem.identity.signing import SigningKey
 
 KEY = SigningKey(bytes([0x11]) * 32)
@@ -176,16 +176,24 @@ def test_a_host_that_took_over_in_the_same_epoch_elsewhere_is_noticed(tmp_path: 
 
 def test_the_lease_is_waited_out_by_whom_the_witness_knows(laptop: Machine, shelf: Shelf) -> None:
     newbox = laptop.copied("newbox")
-    assert waits_until(shelf, KEY.public, "newbox") is None
-    newbox.post.claim(newbox.journal, newbox.claim, newbox.now_ns)
-    assert waits_until(shelf, KEY.public, "newbox") == FRIDAY + LEASE_NS
-    assert waits_until(shelf, KEY.public, "laptop") is None
-    assert waits_until(shelf, SigningKey(bytes(32)).public, "newbox") is None
+    for _ in range(2):
+        assert claim_and_wait(newbox.post, newbox.journal, newbox.claim, newbox.now_ns) == FRIDAY + LEASE_NS
+        newbox.now_ns += 1
     with pytest.raises(RetiredError):
         laptop.work("b")
     with pytest.raises(RetiredError):
         newbox.work("b")
     assert newbox.take() == 3 and newbox.work("b") == 3
+
+
+def test_whoever_claims_later_waits_anew(laptop: Machine) -> None:
+    newbox, third = laptop.copied("newbox"), laptop.copied("third")
+    claim_and_wait(newbox.post, newbox.journal, newbox.claim, FRIDAY)
+    third.now_ns += LEASE_NS
+    third.claim = Claim("Qm", "newbox", KEY, third.shelf)  # a clone: the same name, the same key
+    assert claim_and_wait(third.post, third.journal, third.claim, third.now_ns) == FRIDAY + 2 * LEASE_NS
+    later = FRIDAY + LEASE_NS
+    assert claim_and_wait(newbox.post, newbox.journal, newbox.claim, later) == FRIDAY + 2 * LEASE_NS
 
 
 def test_a_kill_between_the_witness_and_the_workspace_can_be_repeated(laptop: Machine) -> None:

@@ -65,14 +65,11 @@ def _wait_out(ctx: Context, here: Post, journal: Journal, claim: Claim) -> None:
             "another host may still be at work for this agent: not taken over",
             hint="see that it is off or retired, then: antsmem heartbeat take-over --old-host-off",
         )
-    from antsmem.heartbeat.witness import LEASE_SECONDS, waits_until
+    from antsmem.heartbeat.witness import claim_and_wait
 
-    until = waits_until(claim.witness, claim.key.public, claim.host)
-    if until is not None and until <= ctx.now_ns:
+    until = claim_and_wait(here, journal, claim, ctx.now_ns)
+    if until <= ctx.now_ns:
         return
-    if until is None:
-        here.claim(journal, claim, ctx.now_ns)
-        until = ctx.now_ns + LEASE_SECONDS * 1_000_000_000
     found = {"scid": claim.scid, "epoch": None, "host": claim.host, "time": None, "waits_until": utc_text(until)}
     ctx.output.result(
         "heartbeat-take-over", found,
