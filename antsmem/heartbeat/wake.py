@@ -36,7 +36,7 @@ from antsmem.heartbeat.locks import run_lock
 from antsmem.heartbeat.notices import FAILED, HUMAN, Question, Trouble, questions, tell, troubles
 from antsmem.heartbeat.once import Effect, Host, OnceResult, once
 from antsmem.heartbeat.plan import Plan, Task
-from antsmem.heartbeat.progress import Change, Standing, sha256, stand
+from antsmem.heartbeat.progress import Change, Standing, advanced, sha256, stand
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, slot_text
 from antsmem.heartbeat.spend import charge, exceeds, exhausted, run_budget, spent_by
@@ -313,8 +313,7 @@ class _Wake:
         if dry:
             planned = [Done(work.effect.key, work.effect.task, "PLANNED", False) for work in choice.work]
             self.done = planned
-        progress = stand(self.journal, self.request.plan, self.request.data, self.now_ns).progress
-        coming = next_slots(plan, progress, self.now_ns, 1)
+        coming = next_slots(plan, advanced(self.journal, standing, self.now_ns), self.now_ns, 1)
         times = [slot.at for slot in coming] + ([] if choice.until is None else [choice.until])
         return WakeResult(
             code=next((code for code in ORDER if code in codes), 0),
