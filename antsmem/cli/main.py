@@ -46,6 +46,9 @@ COMMANDS = {
     "keys": "keys",
     "relay": "relay",
     "once": "once",
+    "report": "report",
+    "wake": "wake",
+    "compact": "compact",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 

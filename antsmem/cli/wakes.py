@@ -88,27 +88,25 @@ def request_for(ctx: Context, journal: Journal) -> WakeRequest:
     """What a wake here works on."""
     from antsmem.cli.heartbeats import read_heartbeat
     from antsmem.cli.posts import host_for
+    from antsmem.cli.turns import agent_of, scan_of
     from antsmem.cli.witnesses import gate
     from antsmem.heartbeat.turn import Means
     from antsmem.heartbeat.wake import WakeRequest
 
-    operator = ctx.operator
-    agent = None
-    if operator.agent.preset:
-        from antsmem.heartbeat.agents import agent_command
-
-        agent = agent_command(operator.agent, ctx.environment)
-    door = gate(ctx, own_post(ctx))
+    here = own_post(ctx)
+    door = gate(ctx, here)
     file = read_heartbeat(ctx)
-    zone = file.plan.zone.name or "UTC"
-    means = Means(ctx.layout.root, operator.heartbeat, ctx.environment, agent, zone)
+    zone = ctx.settings.time_zone  # the daily log's, whatever clock the tasks go by
+    scan = scan_of(ctx, unlock=False)  # cron's environment may have no key, and a wake needs none
+    means = Means(ctx.layout.root, ctx.operator.heartbeat, ctx.environment, agent_of(ctx), zone, scan)
     return WakeRequest(
         journal,
         file.data or b"",
         file.plan,
         host_for(ctx, journal),
         means,
-        approved(own_post(ctx)),
+        lambda: here.require_active(journal),
+        approved(here),
         witness=partial(door.require_all, journal) if door.witness is not None else None,
         layout=ctx.layout,
     )

@@ -99,8 +99,8 @@ def read_operator(path: Path) -> OperatorConfig:
     if (node := entries.get("key_sources")) is not None:
         sources, origin = _key_sources(reader, node), f"{path}:{node.line}"
     providers = _providers(reader, entries.get("providers"))
-    heartbeat = read_wake_config(reader, entries.get("heartbeat"))
     agent = _program(reader, entries.get("agent"))
+    heartbeat = read_wake_config(reader, entries.get("heartbeat"))
     return OperatorConfig(sources, providers, agent, heartbeat, {"key_sources": origin})
 
 

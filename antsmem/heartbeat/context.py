@@ -232,6 +232,13 @@ def _clean(part: _Part, scan: Scan | None, hidden: list[Hidden]) -> _Part:
     return part
 
 
+def without_secrets(text: str, scan: Scan) -> str:
+    """`text` with each secret that `scan` finds replaced by a mark."""
+    part = _Part("", text.encode("utf-8", "replace"), 0, 1)
+    part.size = len(part.data)
+    return _clean(part, scan, []).data.decode()
+
+
 def _without_border(data: bytes, found: Sequence[Finding], *, tail: bool) -> tuple[bytes, Sequence[Finding]]:
     """Drop the end that was read only to see whole what reaches over it: there a secret may be cut in two."""
     if tail:
@@ -317,4 +324,5 @@ __all__ = [
     "build_context",
     "estimate_tokens",
     "ledger_entries",
+    "without_secrets",
 ]

@@ -9,17 +9,19 @@ nowhere else, and comes back in one of two ways:
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Final, Literal, TypeAlias
 
 from antsmem.core import canonical
-from antsmem.core.disk import read_file
-from antsmem.core.errors import IntegrityError, NotFoundError, UsageError
+from antsmem.core.disk import read_file, write_file
+from antsmem.core.errors import IntegrityError, NotFoundError, UsageError, legible
 from antsmem.core.record import record, replace
 from antsmem.heartbeat.action import STDOUT_BYTES
 from antsmem.heartbeat.agents import Preset, last_words
+from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.states import Ended
-from antsmem.heartbeat.verdict import Judge, Verdict
+from antsmem.heartbeat.verdict import NONCE, Judge, Verdict, nonce_hash
 
 Word: TypeAlias = Literal["done", "nothing", "blocked"]
 WORDS: Final[tuple[Word, ...]] = ("done", "nothing", "blocked")
@@ -72,6 +74,31 @@ def agent_judge(preset: Preset, key: str, nonce: str) -> Judge:
         )
 
     return judged
+
+
+def keep_report(journal: Journal, key: str, word: Word, note: str, nonce: str) -> Report:
+    """Keep a report beside the run that it is about; a later one replaces it. Durable when this returns.
+
+    `UsageError` unless a run of `key` with this very `nonce` is under way: what another run says does not count.
+    Also for a question without words.
+    """
+    note = legible(" ".join(note.split()))
+    if len(note) > MAX_NOTE:
+        note = note[: MAX_NOTE - 1] + "…"
+    if word == "blocked" and not note:
+        raise UsageError(
+            "blocked by what? a question needs a note: nothing reported", hint='--note "the question"'
+        )
+    last = journal.last(key)
+    under_way = last is not None and last.state == "STARTED" and bool(last.text("nonce"))
+    if last is None or not under_way or not nonce or nonce_hash(nonce) != last.text("nonce"):
+        raise UsageError(
+            f"no turn for `{key}` is under way here: nothing reported",
+            hint=f"only the agent that `antsmem heartbeat` started for it may report, with its ${NONCE}",
+        )
+    folder = journal.places.runs / os.path.basename(last.text("run"))
+    write_file(folder / REPORT, [canonical.dumps({"key": key, "word": word, "note": note})])
+    return Report(key, word, note)
 
 
 def read_report(folder: Path, key: str) -> Report | None:

@@ -38,9 +38,9 @@ _BLANK: Final = re.compile(r"\s+")
 class Effect:
     """What is to happen once. `key` names it; `verify` is the command that tells whether it happened.
 
-    `task` and `slot` say whose it is, where a schedule asks for it. `environment` is what actions get. With a
-    `judge`, exit code 0 is not enough: it says what a run came to; `nonce` is what only this run knows. A `prompt`
-    is kept as `runs/<run>/context.md` and is what the action gets on its standard input.
+    `task` and `slot` say whose it is, where a schedule asks for it. `environment` is what actions get, `prompt`
+    what the action reads. With a `judge`, exit code 0 is not enough: it says what a run came to; `nonce` is what
+    only this run knows.
     """
 
     key: str
@@ -53,9 +53,9 @@ class Effect:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: Path | None = None
     stdin: int | None = None
+    prompt: bytes = field(default=b"", repr=False)
     judge: Judge | None = field(default=None, repr=False)
     nonce: str = field(default="", repr=False)
-    prompt: bytes = field(default=b"", repr=False)
 
 
 @record
@@ -202,8 +202,8 @@ class _Work:
 
     def _why(self, last: Entry | None) -> str:
         if last is None or last.state in {"PLANNED", "FAILED"}:
-            failed = last is not None and last.state == "FAILED" and not self.journal.hides(self.effect.key)
-            return "attempts" if failed else "damage"
+            tried = last is not None and last.count("attempt") and not self.journal.hides(self.effect.key)
+            return "attempts" if tried else "damage"
         return "died" if last.state == "STARTED" else last.text("why") or "unknown"
 
     def _recorded_unknown(self, last: Entry | None) -> Entry:
@@ -213,9 +213,8 @@ class _Work:
 
     def _started(self, last: Entry | None) -> tuple[Entry, Run]:
         epoch = self.host.enter(self.effect.kind)
-        run = Run(self.journal.places.runs)  # first: where there is no room for its output, nothing is started
-        if self.effect.prompt:
-            run.keep_prompt(self.effect.prompt)
+        # First: where there is no room for its output, nothing is started.
+        run = Run(self.journal.places.runs, self.effect.prompt)
         now_ns = self.host.now_ns()
         lease_ns = int((self.effect.timeout_seconds + _MARGIN_SECONDS) * _NS)
         started = {
@@ -248,7 +247,7 @@ class _Work:
         }
         action = Action(
             effect.argv, environment, run.name, effect.timeout_seconds, self.lock,
-            effect.stdin if run.prompt is None else run.prompt.fileno(), effect.folder, self.host.mask,
+            effect.stdin if run.stdin is None else run.stdin, effect.folder, self.host.mask,
         )  # fmt: skip
         with run:
             ended, output = run_action(action, run.stdout, run.stderr)

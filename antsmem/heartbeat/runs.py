@@ -1,4 +1,4 @@
-"""What an action was told and what it printed, beside the journal: `runs/<run>/context.md`, `stdout`, `stderr`."""
+"""What an action printed, kept beside the journal: `runs/<run>/stdout` and `stderr`, 0600."""
 
 from __future__ import annotations
 
@@ -8,36 +8,32 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Self
 
-from antsmem.core.disk import disk_error, fsync_dir, make_private_dir, read_file, write_file
+from antsmem.core.disk import disk_error, fsync_dir, make_private_dir, read_file, write_all
 from antsmem.core.errors import AntsmemError
 from antsmem.heartbeat.action import STDOUT_BYTES
 from antsmem.heartbeat.line import Entry
 
-PROMPT = "context.md"
-
 
 class Run:
     """A new run below `runs`: its name and its two files, open until the end of `with`. `DiskError` if there is no
-    room for it."""
+    room for it. What is `given` to it on standard input is kept too, as `context.md`."""
 
-    def __init__(self, runs: Path) -> None:
+    def __init__(self, runs: Path, given: bytes = b"") -> None:
         self.name = os.urandom(12).hex()
         self.folder = runs / self.name
-        self.prompt: IO[bytes] | None = None
         make_private_dir(self.folder)
         with ExitStack() as stack:
             self.stdout = stack.enter_context(_opened(self.folder / "stdout"))
-            self.stderr = _opened(self.folder / "stderr")
+            self.stderr = stack.enter_context(_opened(self.folder / "stderr"))
+            self.context = stack.enter_context(_opened(self.folder / "context.md")) if given else None
+            if self.context is not None:
+                _fill(self.context, given, self.folder)
             stack.pop_all()
 
-    def keep_prompt(self, text: bytes) -> None:
-        """Keep what the action is told in `context.md`, and open it as `prompt` for its standard input."""
-        path = self.folder / PROMPT
-        write_file(path, [text], new=True, durable=False)
-        try:
-            self.prompt = open(path, "rb", buffering=0)  # noqa: SIM115 - closed with the other two
-        except OSError as error:
-            raise disk_error("read", path, error) from error
+    @property
+    def stdin(self) -> int | None:
+        """A descriptor of what is given to it; None where nothing is."""
+        return None if self.context is None else self.context.fileno()
 
     def __enter__(self) -> Self:
         return self
@@ -47,9 +43,10 @@ class Run:
 
     def close(self) -> None:
         """Close the files; their names stay."""
-        for file in (self.stdout, self.stderr, self.prompt):
-            if file is not None:
-                file.close()
+        self.stdout.close()
+        self.stderr.close()
+        if self.context is not None:
+            self.context.close()
 
     def printed(self) -> tuple[bytes, bytes]:
         """What is in the two files."""
@@ -73,6 +70,14 @@ class Run:
         except OSError:
             return "0" * 64
         return hashlib.sha256(data).hexdigest()
+
+
+def _fill(file: IO[bytes], data: bytes, folder: Path) -> None:
+    try:
+        write_all(file.fileno(), data)
+        file.seek(0)
+    except OSError as error:
+        raise disk_error("write", folder, error) from error
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -13,6 +13,7 @@ from antsmem.heartbeat.locks import run_lock
 from antsmem.heartbeat.states import TOLD
 
 Word: TypeAlias = Literal["done", "redo", "drop"]
+MAX_NOTE: Final = 2000
 WORDS: Final[tuple[Word, ...]] = ("done", "redo", "drop")
 _STATES: Final = {"done": "DONE", "redo": "PLANNED", "drop": "SKIPPED"}
 
@@ -44,8 +45,8 @@ def resolve_effect(journal: Journal, key: str, word: Word, now_ns: int, note: st
         if last is not None and last.text("task"):
             body |= {"task": last.text("task"), "slot": last.text("slot")}
             body |= {"tell": utc_text(now_ns)} if _STATES[word] in TOLD else {}
-        if note:
-            body["note"] = note
+        if note.strip():
+            body["note"] = " ".join(note.split())[:MAX_NOTE]
         if word == "drop":
             body["why"] = "dropped"
         journal.append(now_ns, body)

@@ -60,7 +60,9 @@ def next_step(last: Entry | None, kind: Kind, *, hidden: bool, now: str, patient
     if last is not None and last.state in {"HELD", "BLOCKED"}:
         return "ask" if kind == "verify" and last.state == "HELD" else "held"
     if not hidden and (last is None or last.state == "PLANNED"):
-        return "start"
+        # What verify denies time and again, though it was done by all accounts, is a question too.
+        denied = last is not None and last.text("how") == "verify"
+        return _again(last, now) if patient and last is not None and denied else "start"
     if not hidden and last is not None and last.state == "FAILED":
         return _again(last, now) if patient else "start"
     # STARTED (its process is gone), UNKNOWN, a state of a later version, or damage.

@@ -10,7 +10,7 @@ import typer
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
 from antsmem.cli.posts import opened_journal
-from antsmem.core.errors import NotFoundError, UsageError
+from antsmem.core.errors import NotFoundError, UsageError, legible
 from antsmem.heartbeat.journal import Health
 
 
@@ -37,26 +37,28 @@ def resolve(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="The key.")],
     word: Annotated[str, typer.Argument(help="done: it happened. redo: it did not. drop: never do it.")],
+    note: Annotated[str, typer.Option(help="What to know about it: the answer, where the agent asked.")] = "",
 ) -> None:
-    """Say what became of an effect of which nobody knows."""
+    """Say what became of an effect of which nobody knows, or answer what the agent asked."""
     from antsmem.heartbeat.settle import WORDS, resolve_effect
 
     ctx: Context = context.obj
     said = next((known for known in WORDS if known == word), None)
     if said is None:
         raise UsageError(f"`{word}` is no word on an effect: there are {', '.join(WORDS)}")
-    result = resolve_effect(opened_journal(ctx), key, said, ctx.now_ns)
+    result = resolve_effect(opened_journal(ctx), key, said, ctx.now_ns, note)
     ctx.output.result("heartbeat-resolve", result, f"{key}: {result.before} → {result.state}")
 
 
 def _row(at: str, body: Any) -> dict[str, Any]:
-    names = ("key", "state", "why", "how", "exit", "run", "retry_at")
+    names = ("key", "state", "why", "how", "exit", "run", "retry_at", "note")
     return {"at": at, **{name: body[name] for name in names if name in body}}
 
 
 def _line(row: dict[str, Any]) -> tuple[str, str, str, str]:
     why = row.get("why") or row.get("how") or ""
-    return row["at"], row["state"], row["key"], f"{why} {row['exit']}" if row.get("exit") else why
+    why = f"{why} {row['exit']}" if row.get("exit") else why
+    return row["at"], row["state"], row["key"], f"{why}: {legible(row['note'])}" if row.get("note") else why
 
 
 def _warn(ctx: Context, health: Health) -> None:

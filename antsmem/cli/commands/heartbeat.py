@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from antsmem.cli.commands import beat, effects, hosts, install, wakes
+from antsmem.cli.commands import beat, checkup, effects, hosts, install, wakes
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
 from antsmem.cli.heartbeats import NAME, HeartbeatFile, read_heartbeat
@@ -220,3 +220,4 @@ app.command()(effects.log)
 app.command()(effects.resolve)
 app.command()(hosts.retire)
 app.command()(hosts.take_over)
+app.command()(checkup.doctor)
