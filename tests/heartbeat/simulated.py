@@ -16,6 +16,7 @@ import shutil
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -100,11 +101,11 @@ class Machine:
     keys: list[str] = field(default_factory=list)
     kept: Journal | None = None
 
-    @property
+    @cached_property
     def workspace(self) -> Path:
         return self.root / f"{self.name}-workspace"
 
-    @property
+    @cached_property
     def post(self) -> Post:
         return Post(self.root / self.name, self.workspace / "epoch.json", "kevin")
 
@@ -163,7 +164,7 @@ class World:
     def step(self) -> None:
         """Something happens."""
         happenings: tuple[tuple[float, Callable[[], None]], ...] = (
-            (46, self.tick), (22, self.call), (8, self.person), (5, self.jump), (6, self.edit), (4, self.tear),
+            (30, self.tick), (38, self.call), (8, self.person), (5, self.jump), (6, self.edit), (4, self.tear),
             (4, self.fail), (1, self.forget), (2, self.cut), (1.5, self.move), (0.5, self.roll_back),
         )  # fmt: skip
         chosen = self.rng.choices(happenings, [weight for weight, _ in happenings])[0][1]
