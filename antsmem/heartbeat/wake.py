@@ -228,7 +228,7 @@ class _Wake:
             self._settle(skip)
             self.stopped.append(skip)
             return
-        if work.task is not None and self._will_start(effect):
+        if work.task is not None and request.means.agent is not None and self._will_start(effect):
             entries = self._ledger()
             effect = with_prompt(effect, work.task, request.data, request.means, entries, host.now_ns())
         began = time.monotonic()
