@@ -57,11 +57,13 @@ _FLAGS["--no-input"] = "no_input"
 
 
 class Interrupted(BaseException):
-    """A signal asked us to end: unwinds everything, so that locks and temporary files go."""
+    """A signal asked us to end: unwinds everything, so that locks and temporary files go. On its way it may learn
+    what there is to say of it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+        self.says = "what was not finished is as it was before"
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -86,7 +88,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except Interrupted as signalled:
         context.output.close()
-        context.output.warn("interrupted: what was not finished is as it was before")
+        context.output.warn(f"interrupted: {signalled.says}")
         code = 128 + signalled.number
     except BrokenPipeError:  # whoever read our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

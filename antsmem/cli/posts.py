@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from antsmem.cli.context import Context
@@ -71,7 +73,40 @@ def host_for(ctx: Context, journal: Journal) -> Host:
     here = post(ctx)
     if here is None:
         return host
-    return replace(host, enter=lambda: here.require_active(journal), started=lambda: here.saw(journal))
+    from antsmem.cli.witnesses import gate
+
+    door = gate(ctx, here)
+    return replace(host, enter=partial(door.enter, journal), started=lambda: here.saw(journal))
+
+
+@contextmanager
+def answering_for(journal: Journal) -> Iterator[None]:
+    """See that an interrupt leaves a journal that says what happened, and a message that says what to do."""
+    from antsmem.cli.main import Interrupted
+
+    try:
+        yield
+    except Interrupted as signalled:
+        from antsmem.heartbeat.interrupt import interrupted
+
+        said = []
+        for left in interrupted(journal, clock.now_ns()):
+            if left.state == "HELD":
+                said.append(
+                    f"`{left.key}` was under way and is held: nobody knows whether it happened\n"
+                    f"  → {hint_for(left.key, left.state)}"
+                )
+            else:
+                said.append(f"`{left.key}` was under way: the same command, or the next wake, finds out")
+        signalled.says = "\n".join(said) or signalled.says
+        raise
+
+
+def hint_for(key: str, state: str) -> str:
+    """What to type about a key that is not settled."""
+    if state in {"FAILED", "PLANNED"}:
+        return "the same command again tries again"
+    return f"find out whether it happened, then: antsmem heartbeat resolve {key} done|redo|drop"
 
 
 def _masking(environment: Mapping[str, str]) -> Callable[[], Mask]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from antsmem.cli.context import Context
@@ -27,29 +28,29 @@ def agent_of(ctx: Context) -> AgentCommand | None:
     return agent_command(ctx.operator.agent, ctx.environment, own)
 
 
-def scan_of(ctx: Context) -> Callable[[bytes], Sequence[Finding]]:
+def scan_of(ctx: Context, *, unlock: bool = True) -> Callable[[bytes], Sequence[Finding]]:
     """Finds secrets in a context: the agent's own where the keystore opens, else by their fingerprints where those
-    are remembered, and in any case what anybody's look like. Nothing is opened before it is asked."""
+    are remembered, and in any case what anybody's look like. Nothing is opened before it is asked; without
+    `unlock` no key is looked for."""
     made: list[Scanner] = []
 
     def scan(data: bytes) -> Sequence[Finding]:
         if not made:
-            made.append(_scanner(ctx))
+            made.append(_scanner(ctx, unlock))
         return made[0].scan(data)
 
     return scan
 
 
-def _scanner(ctx: Context) -> Scanner:
+def _scanner(ctx: Context, unlock: bool) -> Scanner:
     from antsmem.identity.fingerprints import read_fingerprints
     from antsmem.identity.scanner import KEY_BYTES, Scanner
 
     if not os.path.lexists(ctx.layout.identity_log):
         return Scanner(fingerprint_key=os.urandom(KEY_BYTES))
-    try:
-        return ctx.scanner()
-    except (CannotUnlockError, NotFoundError):
-        pass
+    if unlock:
+        with suppress(CannotUnlockError, NotFoundError):
+            return ctx.scanner()
     try:
         prints = read_fingerprints(ctx.agent_state / "fingerprints.json", ctx.now_ns)
         return Scanner(fingerprint_key=prints.key, prints=prints)

@@ -4,10 +4,12 @@ due."""
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antsmem.cli.context import Context
+from antsmem.cli.pings import WakePings
 from antsmem.cli.posts import own_post
 from antsmem.core import clock
 from antsmem.core.record import replace
@@ -21,6 +23,8 @@ from antsmem.heartbeat.lastwake import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from antsmem.heartbeat.epoch import Post
     from antsmem.heartbeat.journal import Journal
     from antsmem.heartbeat.wake import WakeRequest, WakeResult
@@ -33,8 +37,10 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
     place = last_wake_path(here.folder, here.agent)
     began = clock.now_ns()
     last = read_last_wake(place) if plain else None
+    pings = WakePings(ctx, here)
     if last is not None and nothing_due(last, _sight(ctx, here, began), began):
         write_last_wake(place, replace(last, began_ns=began, ended_ns=clock.now_ns(), started=()))
+        pings.ended(last.code)
         return last.code
     if not dry_run:
         write_last_wake(place, LastWake(began))
@@ -42,10 +48,11 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
 
     code = 1
     try:
-        result = woken(ctx, only=only, dry_run=dry_run)
+        result = woken(ctx, only=only, dry_run=dry_run, working=pings.working)
         code = result.code
     except AntsmemError as error:
         code = error.exit_code
+        pings.ended(code)
         raise
     finally:
         if not dry_run and code:
@@ -55,17 +62,26 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
         next_ns = None if result.next_at is None else result.next_at * 1_000_000_000
         started = tuple(done.key for done in result.done if done.ran)
         write_last_wake(place, LastWake(began, clock.now_ns(), code, started, next_ns, sight))
+        pings.ended(code)
     show(ctx, result, dry_run=dry_run)
     return code
 
 
-def woken(ctx: Context, *, only: str = "", now: str = "", dry_run: bool = False) -> WakeResult:
+def woken(
+    ctx: Context,
+    *,
+    only: str = "",
+    now: str = "",
+    dry_run: bool = False,
+    working: Callable[[], None] = lambda: None,
+) -> WakeResult:
     """Wake, with all that this host knows of the agent."""
-    from antsmem.cli.posts import opened_journal
+    from antsmem.cli.posts import answering_for, opened_journal
     from antsmem.heartbeat.wake import wake
 
     journal = opened_journal(ctx)
-    return wake(replace(request_for(ctx, journal), only=only, now=now, dry_run=dry_run))
+    with answering_for(journal):
+        return wake(replace(request_for(ctx, journal), only=only, now=now, dry_run=dry_run, working=working))
 
 
 def request_for(ctx: Context, journal: Journal) -> WakeRequest:
@@ -73,19 +89,25 @@ def request_for(ctx: Context, journal: Journal) -> WakeRequest:
     from antsmem.cli.heartbeats import read_heartbeat
     from antsmem.cli.posts import host_for
     from antsmem.cli.turns import agent_of, scan_of
+    from antsmem.cli.witnesses import gate
     from antsmem.heartbeat.turn import Means
     from antsmem.heartbeat.wake import WakeRequest
 
+    here = own_post(ctx)
+    door = gate(ctx, here)
     file = read_heartbeat(ctx)
     zone = ctx.settings.time_zone  # the daily log's, whatever clock the tasks go by
-    means = Means(ctx.layout.root, ctx.operator.heartbeat, ctx.environment, agent_of(ctx), zone, scan_of(ctx))
+    scan = scan_of(ctx, unlock=False)  # cron's environment may have no key, and a wake needs none
+    means = Means(ctx.layout.root, ctx.operator.heartbeat, ctx.environment, agent_of(ctx), zone, scan)
     return WakeRequest(
         journal,
         file.data or b"",
         file.plan,
         host_for(ctx, journal),
         means,
-        approved(own_post(ctx)),
+        lambda: here.require_active(journal),
+        approved(here),
+        witness=partial(door.require_all, journal) if door.witness is not None else None,
         layout=ctx.layout,
     )
 

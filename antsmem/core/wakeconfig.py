@@ -9,6 +9,9 @@ heartbeat:
     run: "10m, 0.50usd"           # one run; a task's tag may ask for less
     task: "1h"                    # a task, in a day
     day: "3h, 60turns, 5usd"      # all tasks, in a day
+  witness: https://relay.example  # who knows which host works; also git+URL, the name or URL of a repository
+  ping_url: env:PING_URL          # whom to tell that wakes happen
+  ping_every: 10m                 # how often a wake tells that had nothing to do
 """
 
 from __future__ import annotations
@@ -21,8 +24,9 @@ from antsmem.core.record import field, record
 
 TRUST: Final = ("open", "pin")
 SCOPES: Final = ("run", "task", "day")
-KEYS: Final = ("trust", "timeout", "allow", "budget")
+KEYS: Final = ("trust", "timeout", "allow", "budget", "witness", "ping_url", "ping_every")
 TIMEOUT_SECONDS: Final = 600
+PING_SECONDS: Final = 600
 _LONGEST_SECONDS: Final = 86400
 _UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TIME: Final = re.compile(r"(\d{1,6})([smhd])")
@@ -50,6 +54,9 @@ class WakeConfig:
     run: Budget = field(default_factory=Budget)
     task: Budget = field(default_factory=Budget)
     day: Budget = field(default_factory=Budget)
+    witness: str = ""
+    ping_url: str = field(default="", repr=False)
+    ping_seconds: int = PING_SECONDS
     origin: str = "default"
 
     def allows(self, words: tuple[str, ...]) -> bool:
@@ -86,20 +93,28 @@ def read_wake_config(reader: Reader, node: Node | None) -> WakeConfig:
     if trust not in TRUST:
         reader.fail(entries["trust"], f"`trust` is one of {', '.join(TRUST)}")
     budgets = reader.mapping(entries.get("budget"), SCOPES)
+    run, task, day = (_budget(reader, budgets[each], each) if each in budgets else Budget() for each in SCOPES)
     return WakeConfig(
         trust,
-        _timeout(reader, entries["timeout"]) if "timeout" in entries else TIMEOUT_SECONDS,
+        _time(reader, entries["timeout"], "timeout") if "timeout" in entries else TIMEOUT_SECONDS,
         tuple(_command(reader, item) for item in reader.items(entries["allow"])) if "allow" in entries else (),
-        **{scope: _budget(reader, item, scope) for scope, item in budgets.items()},
+        run,
+        task,
+        day,
+        witness=reader.line(entries["witness"], "witness") if "witness" in entries else "",
+        ping_url=reader.line(entries["ping_url"], "ping_url") if "ping_url" in entries else "",
+        ping_seconds=_time(reader, entries["ping_every"], "ping_every")
+        if "ping_every" in entries
+        else PING_SECONDS,
         origin=f"{reader.shown}:{node.line}",
     )
 
 
-def _timeout(reader: Reader, node: Node) -> int:
-    text = reader.text(node, "timeout", _TIME, "a time such as `90s`, `15m` or `2h`")
+def _time(reader: Reader, node: Node, key: str) -> int:
+    text = reader.text(node, key, _TIME, "a time such as `90s`, `15m` or `2h`")
     seconds = int(text[:-1]) * _UNITS[text[-1]]
     if not 0 < seconds <= _LONGEST_SECONDS:
-        reader.fail(node, "`timeout` is from 1s to 1d")
+        reader.fail(node, f"`{key}` is from 1s to 1d")
     return seconds
 
 

@@ -97,6 +97,12 @@ class Journal:
         return self._fold.open
 
     @property
+    def retired(self) -> bool:
+        """Whether it ends with the word of a host that starts nothing any more."""
+        last = decode(self._fold.last) if self._fold.last and not self._fold.trailing else None
+        return last is not None and last.kind == "retire"
+
+    @property
     def health(self) -> Health:
         """What is damaged."""
         missing = sum(count for _, count, _ in self._fold.gaps)
@@ -160,13 +166,14 @@ class Journal:
         found = (self._entry(place) for place, _ in sorted(self._fold.untold.values()))
         return [entry for entry in found if entry is not None and entry.text("tell")]
 
-    def entries(self, key: str | None = None) -> Iterator[Entry]:
-        """All records that are there, in all months, oldest first; those of `key` alone."""
+    def entries(self, key: str | None = None, *, carried: bool = False) -> Iterator[Entry]:
+        """All records that are there, in all months, oldest first; those of `key` alone. `carried`: those too that
+        a month took over from the one before."""
         for name in self._months():
             with open(self.places.months / name, "rb") as lines:
                 while line := lines.readline(MAX_LINE_BYTES):
                     entry = decode(line.removesuffix(b"\n"), quick=True)
-                    if entry is None or entry.body.get("carried_from"):
+                    if entry is None or (entry.body.get("carried_from") and not carried):
                         continue
                     if key is None or entry.key == key:
                         yield entry

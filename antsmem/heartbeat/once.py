@@ -62,13 +62,13 @@ class Effect:
 class Host:
     """Where and when the work is done: `now_ns` tells the time, `draw` gives numbers in [0, 1).
 
-    `enter` is asked before each start: the epoch that this host holds, or `RetiredError`. `started` is called when
-    it is recorded. `patient`: obey back-off, as a wake does.
+    `enter` is asked before each start of a kind: the epoch that this host holds, or `RetiredError`. `started` is
+    called when it is recorded. `patient`: obey back-off, as a wake does.
     """
 
     now_ns: Callable[[], int]
     draw: Callable[[], float]
-    enter: Callable[[], int] = lambda: 0
+    enter: Callable[[Kind], int] = lambda _kind: 0
     started: Callable[[], None] = lambda: None
     patient: bool = False
     mask: Callable[[], Mask] | None = None
@@ -212,7 +212,7 @@ class _Work:
         return self._append("UNKNOWN", last, why=self._why(last))
 
     def _started(self, last: Entry | None) -> tuple[Entry, Run]:
-        epoch = self.host.enter()
+        epoch = self.host.enter(self.effect.kind)
         # First: where there is no room for its output, nothing is started.
         run = Run(self.journal.places.runs, self.effect.prompt)
         now_ns = self.host.now_ns()
@@ -225,7 +225,7 @@ class _Work:
             "lease": utc_text(now_ns + lease_ns),
             "run": run.name,
             **({"nonce": nonce_hash(self.effect.nonce)} if self.effect.nonce else {}),
-            **_process(),
+            **this_process(),
         }
         # Two records for a key that is new: one that is damaged cannot hide that it was started (see `fold.py`).
         first = [self._body("PLANNED")] if last is None else []
@@ -356,8 +356,8 @@ def fence(epoch: int, number: int) -> int:
     return (epoch << 40) | number
 
 
-def _process() -> dict[str, Any]:
-    """Who starts it: enough to tell this process from a later one with the same number."""
+def this_process() -> dict[str, Any]:
+    """Who starts something: enough to tell this process from a later one with the same number."""
     boot = since = ""
     if sys.platform == "linux":
         try:
@@ -370,4 +370,14 @@ def _process() -> dict[str, Any]:
     return {"pid": os.getpid(), "pid_since": since, "boot": boot}
 
 
-__all__ = ["TEMPORARY", "Effect", "Host", "OnceResult", "clean_key", "content_key", "fence", "once"]
+__all__ = [
+    "TEMPORARY",
+    "Effect",
+    "Host",
+    "OnceResult",
+    "clean_key",
+    "content_key",
+    "fence",
+    "once",
+    "this_process",
+]

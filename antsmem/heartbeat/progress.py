@@ -86,6 +86,15 @@ def stand(journal: Journal, plan: Plan, data: bytes, now_ns: int) -> Standing:
     return Standing(plan, progress, ambiguous, tuple(facts), tuple(changes))
 
 
+def advanced(journal: Journal, standing: Standing, now_ns: int) -> Mapping[str, Progress]:
+    """The progress of the tasks of `standing` after what was recorded since."""
+    fresh = Progress(now_ns // NANO // MINUTE * MINUTE)
+    return {
+        task.id: replace(standing.progress.get(task.id, fresh), high=high_of(journal, task.id))
+        for task in standing.plan.tasks
+    }
+
+
 def sha256(data: bytes) -> str:
     """SHA-256 in hex."""
     return hashlib.sha256(data).hexdigest()

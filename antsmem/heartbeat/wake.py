@@ -29,17 +29,18 @@ from antsmem.heartbeat.choice import (
     records,
     state_body,
 )
-from antsmem.heartbeat.due import Slot, key_of, next_slots
+from antsmem.heartbeat.due import Slot, decide, key_of, next_slots
 from antsmem.heartbeat.fold import SETTLED
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.locks import run_lock
 from antsmem.heartbeat.notices import FAILED, HUMAN, Question, Trouble, questions, tell, troubles
 from antsmem.heartbeat.once import Effect, Host, OnceResult, once
 from antsmem.heartbeat.plan import Plan, Task
-from antsmem.heartbeat.progress import Change, Standing, sha256, stand
+from antsmem.heartbeat.progress import Change, Standing, advanced, sha256, stand
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, slot_text
-from antsmem.heartbeat.spend import charge, exceeds, run_budget, spent_by
+from antsmem.heartbeat.spend import charge, exceeds, exhausted, run_budget, spent_by
+from antsmem.heartbeat.sweep import sweep_runs
 from antsmem.heartbeat.turn import Means, effect_of, with_prompt
 
 if TYPE_CHECKING:
@@ -53,9 +54,11 @@ ORDER: Final = (2, 4, 3, 5)
 class WakeRequest:
     """What a wake works on: the journal, HEARTBEAT.md as bytes and as plan, and what work is done with.
 
-    `approved`: the SHA-256 of the file that the operator approved, where its trust is `pin`. `witness` raises
-    `RetiredError` where another host has taken over, `BackendError` where nobody can say. `only`: this task alone;
-    `now`: this task, whether it is due or not. `dry_run`: say what would be done.
+    `require` raises `RetiredError` where this host may not work as far as it knows itself. `approved`: the SHA-256
+    of the file that the operator approved, where its trust is `pin`. `witness` is asked where there may be
+    something to start: `RetiredError` where another host has taken over, `BackendError` where nobody can say.
+    `working` is called before the first thing is done. `only`: this task alone; `now`: this task, whether it is
+    due or not. `dry_run`: say what would be done.
     """
 
     journal: Journal
@@ -63,8 +66,10 @@ class WakeRequest:
     plan: Plan
     host: Host
     means: Means
+    require: Callable[[], object] = lambda: None
     approved: str = ""
     witness: Callable[[], None] | None = None
+    working: Callable[[], None] = lambda: None
     layout: Layout | None = None
     only: str = ""
     now: str = ""
@@ -125,11 +130,12 @@ class _Wake:
         self.sha256 = sha256(request.data)
         self.done: list[Done] = []
         self.troubles: list[Trouble] = []
+        self.stopped: list[Skipped] = []
 
     def result(self) -> WakeResult:
         request = self.request
         self.journal.refresh()
-        request.host.enter()
+        request.require()
         if request.means.config.trust == "pin" and request.approved != self.sha256:
             return self._unapproved()
         if request.dry_run:
@@ -143,16 +149,19 @@ class _Wake:
         for skip in choice.settled:
             self._settle(skip)
         self._tell_daily()
+        if choice.work:
+            request.working()
         for work in choice.work:
             self._do(work)
-        if choice.work:
+        if self.done:
             self._tell_daily()
+            sweep_runs(self.journal, request.host.now_ns())
         return self._told(choice, standing)
 
     def _chosen(self) -> tuple[Choice, Standing, list[Mapping[str, Any]]]:
         request = self.request
         standing = stand(self.journal, request.plan, request.data, self.now_ns)
-        limits = Limits(paused(self.journal), self.day, self._pure_only(), request.only or request.now)
+        limits = Limits(paused(self.journal), self.day, self._pure_only(standing), request.only or request.now)
         known = {task.id for task in standing.plan.tasks}
         if limits.only and limits.only not in known:
             raise NotFoundError(f"HEARTBEAT.md has no task `{limits.only}`", hint="antsmem heartbeat plan")
@@ -185,8 +194,12 @@ class _Wake:
         effect = effect_of(task, key, slot, self.request.data, self.request.means)
         return replace_work(choice, Work(effect, task, slot))
 
-    def _pure_only(self) -> bool:
+    def _pure_only(self, standing: Standing) -> bool:
+        """Whether nobody can say that no other host works. Not asked where there is nothing to start."""
         if self.request.witness is None:
+            return False
+        due = decide(standing.plan, standing.progress, self.now_ns).due
+        if not due and not self.request.now and not open_entries(self.journal):
             return False
         try:
             self.request.witness()
@@ -210,6 +223,11 @@ class _Wake:
     def _do(self, work: Work) -> None:
         request, host = self.request, self.request.host
         effect = work.effect
+        if not request.now and self._is_spent(effect):
+            skip = Skipped(effect.key, effect.task, work.slot, "budget")
+            self._settle(skip)
+            self.stopped.append(skip)
+            return
         if work.task is not None and self._will_start(effect):
             entries = self._ledger()
             effect = with_prompt(effect, work.task, request.data, request.means, entries, host.now_ns())
@@ -219,9 +237,20 @@ class _Wake:
         except BusyError:
             self.done.append(Done(effect.key, effect.task, "BUSY", False))
             return
+        except BackendError as error:  # the witness fell silent in between
+            self.done.append(Done(effect.key, effect.task, "PLANNED", False, "witness"))
+            self.troubles.append(Trouble("witness", "witness", str(error), FAILED, error.hint))
+            return
         self.done.append(_done(effect, result))
         if result.ran:
             self._spent(effect, work.task, time.monotonic() - began)
+
+    def _is_spent(self, effect: Effect) -> bool:
+        """Whether what this wake did before has used up what this would take; what was started is finished."""
+        last = self.journal.last(effect.key)
+        if last is not None and last.state not in _STARTS:
+            return False
+        return bool(exhausted(self.journal, self.request.means.config, effect.task, self.day))
 
     def _will_start(self, effect: Effect) -> bool:
         last = self.journal.last(effect.key)
@@ -272,7 +301,7 @@ class _Wake:
         """Tell a person, and say when the next wake has something to do."""
         plan, asked = standing.plan, questions(self.journal)
         self.troubles += troubles(self.journal, plan, choice, asked)
-        failed = [done for done in self.done if done.state in {"FAILED", "UNKNOWN", "PLANNED"}]
+        failed = [done for done in self.done if done.state in {"FAILED", "UNKNOWN"}]
         for done in failed:
             text = f"`{done.key}` failed ({_why(done)})" + (
                 f", tried again {done.retry_at}" if done.retry_at else ""
@@ -284,14 +313,13 @@ class _Wake:
         if dry:
             planned = [Done(work.effect.key, work.effect.task, "PLANNED", False) for work in choice.work]
             self.done = planned
-        progress = stand(self.journal, self.request.plan, self.request.data, self.now_ns).progress
-        coming = next_slots(plan, progress, self.now_ns, 1)
+        coming = next_slots(plan, advanced(self.journal, standing, self.now_ns), self.now_ns, 1)
         times = [slot.at for slot in coming] + ([] if choice.until is None else [choice.until])
         return WakeResult(
             code=next((code for code in ORDER if code in codes), 0),
             sha256=self.sha256,
             done=tuple(self.done),
-            skipped=(*choice.settled, *choice.skipped),
+            skipped=(*choice.settled, *choice.skipped, *self.stopped),
             busy=tuple(choice.busy),
             quiet=tuple(choice.quiet),
             questions=asked,

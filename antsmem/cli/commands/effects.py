@@ -9,9 +9,8 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
-from antsmem.cli.posts import opened_journal, own_post, post
+from antsmem.cli.posts import opened_journal
 from antsmem.core.errors import NotFoundError, UsageError, legible
-from antsmem.heartbeat.epoch import Duty
 from antsmem.heartbeat.journal import Health
 
 
@@ -51,41 +50,6 @@ def resolve(
     ctx.output.result("heartbeat-resolve", result, f"{key}: {result.before} → {result.state}")
 
 
-def retire(context: typer.Context) -> None:
-    """Start nothing any more on this host, because another one takes over."""
-    ctx: Context = context.obj
-    own_post(ctx).retire(opened_journal(ctx))
-    ctx.output.result(
-        "heartbeat-retire", {"host": ctx.host}, f"{ctx.host} has retired: it starts nothing any more"
-    )
-
-
-def take_over(
-    context: typer.Context,
-    old_host_off: Annotated[
-        bool, typer.Option("--old-host-off", help="No other host works for this agent: off, or retired.")
-    ] = False,
-) -> None:
-    """Make this host the one that does the agent's work, after a move or a restore."""
-    ctx: Context = context.obj
-    here, journal = own_post(ctx), opened_journal(ctx)
-    if not old_host_off and here.standing(journal)[0] != "active":
-        raise UsageError(
-            "another host may still be at work for this agent: not taken over",
-            hint="see that it is off or retired, then: antsmem heartbeat take-over --old-host-off",
-        )
-    keystore = ctx.keystore
-    duty = here.take(journal, keystore.op_key, Duty(keystore.scid, 0, keystore.host, ""), ctx.now_ns)
-    ctx.output.result("heartbeat-take-over", duty, f"{duty.host} does the work now, in epoch {duty.epoch}")
-
-
-def hint_for(key: str, state: str) -> str:
-    """What to type about a key that is not settled."""
-    if state in {"FAILED", "PLANNED"}:
-        return "the same command again tries again"
-    return f"find out whether it happened, then: antsmem heartbeat resolve {key} done|redo|drop"
-
-
 def _row(at: str, body: Any) -> dict[str, Any]:
     names = ("key", "state", "why", "how", "exit", "run", "retry_at", "note")
     return {"at": at, **{name: body[name] for name in names if name in body}}
@@ -100,6 +64,3 @@ def _line(row: dict[str, Any]) -> tuple[str, str, str, str]:
 def _warn(ctx: Context, health: Health) -> None:
     if health.bad or health.missing:
         ctx.output.warn(f"the journal is damaged: {health.bad} bad lines, {health.missing} records are missing")
-
-
-__all__ = ["hint_for", "log", "opened_journal", "post", "resolve", "retire", "take_over"]

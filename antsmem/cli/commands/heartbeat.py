@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from antsmem.cli.commands import checkup, effects, wakes
+from antsmem.cli.commands import beat, checkup, effects, hosts, install, wakes
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
 from antsmem.cli.heartbeats import NAME, HeartbeatFile, read_heartbeat
@@ -214,6 +214,10 @@ def _clean(text: str) -> str:
 for hand in (wakes.run, wakes.pause, wakes.resume):
     app.command()(hand)
 app.command()(wakes.approve)
-for command in (effects.log, effects.resolve, effects.retire, effects.take_over):
-    app.command()(command)
+app.command()(install.install)
+app.command()(beat.status)
+app.command()(effects.log)
+app.command()(effects.resolve)
+app.command()(hosts.retire)
+app.command()(hosts.take_over)
 app.command()(checkup.doctor)

@@ -10,9 +10,8 @@ from typing import Annotated
 
 import typer
 
-from antsmem.cli.commands.effects import hint_for
 from antsmem.cli.context import Context
-from antsmem.cli.posts import host_for, opened_journal
+from antsmem.cli.posts import answering_for, hint_for, host_for, opened_journal
 from antsmem.core.disk import read_file
 from antsmem.core.errors import UsageError
 from antsmem.core.record import shown
@@ -59,7 +58,8 @@ def once(  # noqa: PLR0913, PLR0917 - one parameter an option
         wanted, tuple(command), kind, asking, _seconds(timeout), environment=ctx.environment,
         stdin=None if sys.stdin is None or sys.stdin.isatty() else 0,
     )  # fmt: skip
-    result = run_once(journal, what, host_for(ctx, journal))
+    with answering_for(journal):
+        result = run_once(journal, what, host_for(ctx, journal))
     _show(ctx, result)
     if result.state not in SETTLED:
         raise typer.Exit(5 if result.state in {"FAILED", "PLANNED"} else 3)
