@@ -37,7 +37,7 @@ Listing: TypeAlias = list[Stored]
 
 _FIRST_OBJECT: Final = "repository.json"
 _LOCK: Final = ".antsmem-lock"
-_CHUNK_BYTES: Final = 1 << 20
+_CHUNK_BYTES: Final = 1 << 18  # larger ones come fresh from the kernel each time
 _LOCK_SECONDS: Final = 10.0
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ESTALE, errno.ETIMEDOUT}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
