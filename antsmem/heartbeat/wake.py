@@ -55,9 +55,9 @@ class WakeRequest:
     """What a wake works on: the journal, HEARTBEAT.md as bytes and as plan, and what work is done with.
 
     `require` raises `RetiredError` where this host may not work as far as it knows itself. `approved`: the SHA-256
-    of the file that the operator approved, where its trust is `pin`. `witness` is asked too: `RetiredError` where another host has taken over, `BackendError` where nobody can say.
-    `working` is called before the first thing is done. `only`: this task alone; `now`: this task, whether it is
-    due or not. `dry_run`: say what would be done.
+    of the file that the operator approved, where its trust is `pin`. `witness` is asked too: `RetiredError` where
+    another host has taken over, `BackendError` where nobody can say. `working` is called before the first thing is
+    done. `only`: this task alone; `now`: this task, whether it is due or not. `dry_run`: say what would be done.
     """
 
     journal: Journal
