@@ -53,6 +53,8 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "heartbeat": (["heartbeat", "plan"], "heartbeat-plan"),
     "heartbeat status": (["heartbeat", "status"], "heartbeat-status"),
     "heartbeat install": (["heartbeat", "install", "--cron"], "heartbeat-install"),
+    "heartbeat wake": (["heartbeat"], "heartbeat-wake"),
+    "heartbeat approve": (["heartbeat", "approve"], "heartbeat-approve"),
     "heartbeat next": (["heartbeat", "next"], "heartbeat-next"),
     "config": (["config", "show", "--origin"], "config"),
     "identity rotate": (["identity", "rotate", "--kit", KIT], "identity-rotate"),
