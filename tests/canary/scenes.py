@@ -61,7 +61,7 @@ def _at_work(home: Home) -> None:
 
 def _with_work(home: Home) -> None:
     (home.home / ".config/antsmem/config.yaml").write_text('heartbeat:\n  allow:\n    - "*"\n')
-    (home.workspace / "HEARTBEAT.md").write_text("- run: cat MEMORY.md {id=work every=1h}\n")
+    (home.workspace / "HEARTBEAT.md").write_text("- run: echo hello {id=work every=1h}\n")
 
 
 def _with_damage(home: Home) -> None:
@@ -130,8 +130,10 @@ SCENES: dict[str, list[Scene]] = {
     ],
     "heartbeat plan": [Scene(("heartbeat", "plan"))],
     "heartbeat next": [Scene(("heartbeat", "next"))],
-    "heartbeat": [Scene(("heartbeat",), shows=KEY_COMMAND, prepare=_with_work)],
-    "heartbeat run": [Scene(("heartbeat", "run", "work"), shows=KEY_COMMAND, prepare=_with_work)],
+    "heartbeat run": [
+        Scene(("heartbeat", "run", "work"), shows=KEY_COMMAND, prepare=_with_work),
+        Scene(("heartbeat",), shows=KEY_COMMAND, prepare=_with_work),
+    ],
     "heartbeat pause": [Scene(("heartbeat", "pause", "work"), prepare=_with_work)],
     "heartbeat resume": [Scene(("heartbeat", "resume", "work"), prepare=_with_work)],
     "heartbeat approve": [Scene(("heartbeat", "approve"))],
