@@ -83,8 +83,9 @@ def calls() -> Iterator[tuple[str, str, list[str]]]:
     for page in pages():
         for found in _CALL.finditer(code(page.read_text("utf-8"))):
             name, second, rest = found.groups()
-            command = f"antsmem {name} {second}" if name in GROUPS and second else f"antsmem {name}"
-            rest = rest if name in GROUPS else f"{second or ''}{rest}"
+            below = name in GROUPS and bool(second) and not second.startswith("-")
+            command = f"antsmem {name} {second}" if below else f"antsmem {name}"
+            rest = rest if below else f"{second or ''}{rest}"
             try:
                 words = shlex.split(rest, comments=True)
             except ValueError:
