@@ -59,6 +59,11 @@ def _at_work(home: Home) -> None:
     home.must("heartbeat", "take-over")
 
 
+def _with_work(home: Home) -> None:
+    (home.home / ".config/antsmem/config.yaml").write_text('heartbeat:\n  allow:\n    - "*"\n')
+    (home.workspace / "HEARTBEAT.md").write_text("- run: echo hello {id=work every=1h}\n")
+
+
 def _with_damage(home: Home) -> None:
     next((home.repository / "packs").iterdir()).write_bytes(b"damaged")
 
@@ -125,10 +130,19 @@ SCENES: dict[str, list[Scene]] = {
     ],
     "heartbeat plan": [Scene(("heartbeat", "plan"))],
     "heartbeat next": [Scene(("heartbeat", "next"))],
+    "heartbeat run": [
+        Scene(("heartbeat", "run", "work"), shows=KEY_COMMAND, prepare=_with_work),
+        Scene(("heartbeat",), shows=KEY_COMMAND, prepare=_with_work),
+    ],
+    "heartbeat pause": [Scene(("heartbeat", "pause", "work"), prepare=_with_work)],
+    "heartbeat resume": [Scene(("heartbeat", "resume", "work"), prepare=_with_work)],
+    "heartbeat approve": [Scene(("heartbeat", "approve"))],
     "heartbeat log": [Scene(("heartbeat", "log"), prepare=_with_effect)],
     "heartbeat resolve": [Scene(("heartbeat", "resolve", "key", "done"), prepare=_with_question)],
     "heartbeat retire": [Scene(("heartbeat", "retire"), prepare=_at_work)],
     "heartbeat take-over": [Scene(("heartbeat", "take-over"))],
+    "heartbeat status": [Scene(("heartbeat", "status"), prepare=_with_effect)],
+    "heartbeat install": [Scene(("heartbeat", "install", "--cron"))],
     "config show": [Scene(("config", "show", "--origin"))],
     **SECRETS,
     **WAYS_BACK,
