@@ -7,13 +7,16 @@ What happens once, and may have happened already, becomes unknown: `verify` is a
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from antsmem.heartbeat.due import key_of
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.plan import Plan, Task
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, once_slot, slot_text
+
+SKEW_SECONDS: Final = 60
+"""By how much the clocks of two hosts may differ."""
 
 
 def doubts(plan: Plan, journal: Journal, now_ns: int) -> Iterator[Mapping[str, Any]]:
@@ -23,7 +26,7 @@ def doubts(plan: Plan, journal: Journal, now_ns: int) -> Iterator[Mapping[str, A
     """
     if journal.retired:
         return
-    now = now_ns // NANO
+    now = now_ns // NANO + SKEW_SECONDS
     for task in plan.tasks:
         if not task.runs:
             continue

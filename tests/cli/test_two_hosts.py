@@ -1,7 +1,8 @@
 """Goal: an agent that lives on two machines at once works on one of them, told so by a witness that is real.
 
 Method: two homes on this machine, the second a copy of the first's workspace and keys but not of its state, as on
-a cloned disk; a relay, a bare git repository and a store between them; the commands as a terminal runs them. The world is a file in which every effect is a line.
+a cloned disk; a relay, a bare git repository and a store between them; the commands as a terminal runs them. The
+world is a file in which every effect is a line.
 """
 
 from __future__ import annotations

@@ -226,7 +226,7 @@ def test_after_a_take_over_nothing_starts_that_the_host_before_may_have_done(lap
     unsure = tuple(doubts(plan(), newbox.journal, FRIDAY))
     newbox.post.take(newbox.journal, newbox.claim, FRIDAY, unsure)
     journal = newbox.journal
-    assert journal.mark("post").slot == journal.mark("heartbeat").slot == "2026-11-20T15:23:31Z"
+    assert journal.mark("post").slot == journal.mark("heartbeat").slot == "2026-11-20T15:24:31Z"
     assert journal.open["launch@#once"] == "UNKNOWN"
     assert journal.last("later@#once") is None, "its time has not come"
 
