@@ -55,6 +55,8 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "heartbeat install": (["heartbeat", "install", "--cron"], "heartbeat-install"),
     "wake": (["wake"], "wake"),
     "compact": (["compact"], "compact"),
+    "heartbeat wake": (["heartbeat"], "heartbeat-wake"),
+    "heartbeat approve": (["heartbeat", "approve"], "heartbeat-approve"),
     "heartbeat next": (["heartbeat", "next"], "heartbeat-next"),
     "config": (["config", "show", "--origin"], "config"),
     "identity rotate": (["identity", "rotate", "--kit", KIT], "identity-rotate"),
