@@ -92,13 +92,15 @@ class Item:
 
 @dataclass
 class Machine:
-    """A host with its memory and its copy of the workspace."""
+    """A host with its memory and its copy of the workspace. `keys` is what somebody may call there, `told` what was
+    said of them."""
 
     name: str
     root: Path
     skew_ns: int
     items: list[Item] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
+    told: dict[str, str] = field(default_factory=dict)
     kept: Journal | None = None
 
     @cached_property
@@ -123,7 +125,7 @@ class Machine:
 
 
 class World:
-    """See above. `steps` counts; `told` is what `once` said of a key."""
+    """See above. `steps` counts."""
 
     plans: dict[bytes, Plan] = {}  # noqa: RUF012 - reading a file again gives the same
 
@@ -133,7 +135,6 @@ class World:
         self.did: Counter[str] = Counter()
         self.once_did: Counter[int] = Counter()
         self.kinds: dict[str, Kind] = {}
-        self.told: dict[str, str] = {}
         self.fails_in = self.depth = self.fence = self.made = 0
         self.dropped: set[str] = set()
         self.zone = Zone(self.rng.choice(ZONES), "host")
@@ -220,9 +221,9 @@ class World:
             return
         except (BusyError, RetiredError, BackendError):
             return
-        if self.told.get(key) in {"DONE", "SKIPPED"}:
-            assert result.state == self.told[key], f"{key} was {self.told[key]} and is {result.state}"
-        self.told[key] = result.state
+        if machine.told.get(key) in {"DONE", "SKIPPED"}:
+            assert result.state == machine.told[key], f"{key} was {machine.told[key]} and is {result.state}"
+        machine.told[key] = result.state
         if result.state == "DONE":
             assert self.did[key], f"{key} is DONE and never happened"
 
@@ -243,7 +244,7 @@ class World:
         except BusyError:
             return
         if "@" not in key:
-            self.told[key] = state
+            machine.told[key] = state
         if word == "drop":
             self.dropped.add(key)
 
@@ -253,7 +254,9 @@ class World:
         if roll < 0.15:
             self.now_ns = self.rng.choice(CHANGES) + self.rng.randrange(-3, 3) * HOUR
         else:
-            self.now_ns += self.rng.choice((-40 * DAY, -DAY, -HOUR, -MINUTE, HOUR, 9 * HOUR, DAY, 3 * DAY, 33 * DAY))
+            self.now_ns += self.rng.choice(
+                (-40 * DAY, -DAY, -HOUR, -MINUTE, HOUR, 9 * HOUR, DAY, 3 * DAY, 33 * DAY)
+            )
 
     def edit(self) -> None:
         """HEARTBEAT.md is edited."""
@@ -301,6 +304,7 @@ class World:
             try:
                 old.post.retire(old.journal(), self.now(old))
             except (Died, AntsmemError):
+                self.take(old)
                 return
         self.made += 1
         new = self.copied(old, f"h{self.made}")
@@ -364,8 +368,12 @@ class World:
         """The files there are others than before: what was said of a key may not have been written yet in them."""
         machine.kept = None
         known = machine.journal()
-        machine.keys = [key for key in self.kinds if "@" not in key and known.last(key) is not None]
-        self.told.clear()
+        machine.keys = [
+            key
+            for key, kind in self.kinds.items()
+            if "@" not in key and (known.last(key) is not None or kind == "verify")
+        ]
+        machine.told.clear()
 
     def owns(self, machine: Machine) -> bool:
         """Whether it is the one that may work."""
