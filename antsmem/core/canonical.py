@@ -7,14 +7,14 @@ any other JCS implementation.
 
 from __future__ import annotations
 
-import json
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import IntegrityError, UsageError
 
 MAX_DEPTH = 64
 MAX_INTEGER = 2**53 - 1
+_TEXT: Final = frozenset({str})
 
 
 def dumps(value: object) -> bytes:
@@ -22,6 +22,8 @@ def dumps(value: object) -> bytes:
 
     Anything else (a float, an integer beyond 2^53 - 1, a lone surrogate, 64 levels) raises `UsageError`.
     """
+    import json  # a wake that has nothing to do needs none
+
     try:
         text = json.dumps(_ordered(value, 0), ensure_ascii=False, separators=(",", ":"))
         return text.encode()
@@ -35,6 +37,8 @@ def loads(data: Buffer, limit: int, *, fractions: bool = False) -> Any:
     Whatever `dumps` could not write again, and a key that stands twice in an object, raises `IntegrityError`. With
     `fractions` a number that is not an integer is no error: it is given as its text.
     """
+    import json
+
     if len(data) > limit:
         raise IntegrityError(f"JSON of {len(data)} bytes: more than {limit} are never read")
     try:
@@ -70,11 +74,16 @@ def _ordered(value: object, depth: int) -> object:
     if depth == MAX_DEPTH:
         raise UsageError(f"canonical JSON is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, list | tuple):
+        if _TEXT.issuperset(map(type, value)):
+            return value
         return [_ordered(item, depth + 1) for item in value]
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise UsageError("canonical JSON has text for keys only")
-        return {key: _ordered(value[key], depth + 1) for key in sorted(value, key=_code_units)}
+        keys = sorted(value) if "".join(value).isascii() else sorted(value, key=_code_units)
+        if _TEXT.issuperset(map(type, value.values())):
+            return {key: value[key] for key in keys}
+        return {key: _ordered(value[key], depth + 1) for key in keys}
     raise UsageError(f"canonical JSON cannot hold a `{type(value).__name__}`")
 
 

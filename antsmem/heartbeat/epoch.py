@@ -87,7 +87,8 @@ class Post:
         if not journal.number:
             if epoch:
                 return "copy", 0
-            return ("older" if (self.folder / f"{self.agent}.agent").exists() else "active"), 0
+            # A journal that was to begin, and was cut off before its first record, is none.
+            return ("older" if self._seen(self._begun()) else "active"), 0
         held = self._held(journal.name)
         if held is None:
             return "copy", 0
@@ -157,6 +158,12 @@ class Post:
             return int(body["epoch"]), bool(body["retired"])
         except (NotFoundError, IntegrityError, KeyError, TypeError, ValueError):
             return None
+
+    def _begun(self) -> str:
+        """The name of the last journal that began on this host."""
+        with suppress(NotFoundError):
+            return read_file(self.folder / f"{self.agent}.agent", 64).decode("ascii", "replace")
+        return ""
 
     def _seen(self, journal: str) -> int:
         with suppress(NotFoundError, ValueError):

@@ -29,7 +29,7 @@ from antsmem.heartbeat.choice import (
     records,
     state_body,
 )
-from antsmem.heartbeat.due import Slot, decide, key_of, next_slots
+from antsmem.heartbeat.due import Slot, key_of, next_slots
 from antsmem.heartbeat.fold import SETTLED
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.locks import run_lock
@@ -55,10 +55,9 @@ class WakeRequest:
     """What a wake works on: the journal, HEARTBEAT.md as bytes and as plan, and what work is done with.
 
     `require` raises `RetiredError` where this host may not work as far as it knows itself. `approved`: the SHA-256
-    of the file that the operator approved, where its trust is `pin`. `witness` is asked where there may be
-    something to start: `RetiredError` where another host has taken over, `BackendError` where nobody can say.
-    `working` is called before the first thing is done. `only`: this task alone; `now`: this task, whether it is
-    due or not. `dry_run`: say what would be done.
+    of the file that the operator approved, where its trust is `pin`. `witness` is asked too: `RetiredError` where
+    another host has taken over, `BackendError` where nobody can say. `working` is called before the first thing is
+    done. `only`: this task alone; `now`: this task, whether it is due or not. `dry_run`: say what would be done.
     """
 
     journal: Journal
@@ -161,7 +160,7 @@ class _Wake:
     def _chosen(self) -> tuple[Choice, Standing, list[Mapping[str, Any]]]:
         request = self.request
         standing = stand(self.journal, request.plan, request.data, self.now_ns)
-        limits = Limits(paused(self.journal), self.day, self._pure_only(standing), request.only or request.now)
+        limits = Limits(paused(self.journal), self.day, self._pure_only(), request.only or request.now)
         known = {task.id for task in standing.plan.tasks}
         if limits.only and limits.only not in known:
             raise NotFoundError(f"HEARTBEAT.md has no task `{limits.only}`", hint="antsmem heartbeat plan")
@@ -194,12 +193,9 @@ class _Wake:
         effect = effect_of(task, key, slot, self.request.data, self.request.means)
         return replace_work(choice, Work(effect, task, slot))
 
-    def _pure_only(self, standing: Standing) -> bool:
-        """Whether nobody can say that no other host works. Not asked where there is nothing to start."""
+    def _pure_only(self) -> bool:
+        """Whether nobody can say that no other host works."""
         if self.request.witness is None:
-            return False
-        due = decide(standing.plan, standing.progress, self.now_ns).due
-        if not due and not self.request.now and not open_entries(self.journal):
             return False
         try:
             self.request.witness()
