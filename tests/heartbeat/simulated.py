@@ -132,6 +132,7 @@ class World:
     def __init__(self, root: Path, seed: int) -> None:
         self.rng = random.Random(seed)
         self.root, self.now_ns, self.steps = root, FRIDAY, 0
+        self.latest = FRIDAY
         self.did: Counter[str] = Counter()
         self.once_did: Counter[int] = Counter()
         self.kinds: dict[str, Kind] = {}
@@ -170,6 +171,7 @@ class World:
         )  # fmt: skip
         chosen = self.rng.choices(happenings, [weight for weight, _ in happenings])[0][1]
         self.steps += 1
+        self.latest = max(self.latest, self.now_ns)
         chosen()
 
     def tick(self) -> None:
@@ -461,6 +463,7 @@ class World:
     def finish(self) -> None:
         """Everything comes to an end, and nothing is lost."""
         self.fails_in = 0
+        self.now_ns = max(self.now_ns, self.latest)
         if self.shelf is not None:
             self.shelf.cut = False
         owner = self.owner
