@@ -1,8 +1,8 @@
 """Goal: a runner that is killed at any moment, twice in a row too, leaves work that happens exactly once.
 
 Method: SIGKILL before or after a system call of a fork that runs `once` or a whole wake, at moments that are drawn
-by a seed that is told. Then it runs again until it is settled; a person who is asked says what is true. For thousands
-of pairs of kills the effect is a write of the killed process; else it is a process that lives on.
+by a seed that is told. Then it runs again until it is settled; a person who is asked says what is true. For
+thousands of pairs of kills the effect is a write of the killed process; else it is a process that lives on.
 """
 
 from __future__ import annotations
@@ -25,21 +25,24 @@ from antsmem.heartbeat.states import Kind
 
 SOAK = os.environ.get("ANTSMEM_SOAK") == "1"
 KILLS = 10_000 if SOAK else 1_000
-PAIRS = 50_000 if SOAK else 5_000
+PAIRS = 5_000 if SOAK else 1_000
 
 
 def swept(
     root: Path, seed: int, kills: int, strikes: int = 1, kinds: tuple[Kind, ...] = POLICIES
 ) -> tuple[int, list[str]]:
-    """Strike so many cases (each `strikes` times) and settle them: how many kills hit, and what went wrong."""
+    """Strike cases (each `strikes` times) until so many were killed each time, and settle all of them: how many,
+    and what went wrong."""
     rng, hits, wrong = random.Random(seed), 0, []
     moments = {True: 200, False: 120}
     for place in count():
         for case in cases(root / str(place), rng, kinds):
+            struck = 0
             for _ in range(strikes):
                 hit, found = case.struck(rng.randrange(1, moments[case.by_wake]))
-                hits += hit
+                struck += hit
                 moments[case.by_wake] = found or moments[case.by_wake]
+            hits += struck == strikes
             wrong += case.wrong()
             if wrong or hits >= kills:
                 remove(root / str(place))

@@ -48,6 +48,11 @@ PLACES = (
 )  # fmt: skip
 
 
+@lru_cache(1 << 10)
+def _path(root: Path, month: str) -> Path:
+    return root / "journal" / month
+
+
 @contextmanager
 def quick(world: World) -> Iterator[None]:
     """What touches the world is the world's; nothing waits for the disk; a line is verified once."""
@@ -59,6 +64,7 @@ def quick(world: World) -> Iterator[None]:
     put.setattr(journal, "decode", decode)
     put.setattr(fold, "decode", decode)
     put.setattr(journal, "_INDEX_BYTES", 2000)
+    put.setattr(journal.Journal, "_path", property(lambda self: _path(self.places.root, self._month)))
     put.setattr(locks, "_require_reliable", lambda _path: None)
     put.setattr(os, "fsync", lambda _fd: None)
     try:
