@@ -1,7 +1,7 @@
 """Work that is killed at one of its system calls: by itself, in a fork, with SIGKILL, before or after the call.
 
-A case is one effect, done by `once` or by a wake, with an action that is a process of its own (`sh`) or, where many
-thousand are wanted, a write by the process that is killed. Afterwards it is brought to its end as a user would.
+A case is one effect, done by `once` or by a wake, with an action that is a process of its own (`sh`) or, where
+thousands are wanted, a write by the process that is killed. Afterwards it is brought to its end as a user would.
 """
 
 from __future__ import annotations

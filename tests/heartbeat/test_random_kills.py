@@ -71,6 +71,15 @@ def test_killed_at_any_moment_it_happens_once(tmp_path: Path, seed: int) -> None
     assert wrong == [] and hits >= KILLS
 
 
+@pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux tells")
+def test_processes_that_gave_the_lock_away_are_found(
+    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = once.run_action
+    monkeypatch.setattr(once, "run_action", lambda what, *rest: run(replace(what, lock=None), *rest))
+    assert swept(tmp_path, seed, 30, kinds=("verify", "hold"))[1] == []
+
+
 def test_killed_twice_it_happens_once(tmp_path: Path, seed: int, within: None) -> None:
     hits, wrong = swept(tmp_path, seed, PAIRS, 2)
     assert wrong == [] and hits >= PAIRS
