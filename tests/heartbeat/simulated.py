@@ -58,10 +58,8 @@ class World:
         self.root, self.now_ns, self.steps = root, FRIDAY, 0
         self.latest = FRIDAY
         self.did: Counter[str] = Counter()
-        self.once_did: Counter[int] = Counter()
         self.kinds: dict[str, Kind] = {}
         self.fails_in = self.depth = self.fence = self.made = 0
-        self.dropped: set[str] = set()
         self.zone = Zone(self.rng.choice(ZONES), "host")
         self.shelf = Shelf() if self.rng.random() < 0.7 else None
         self.owner = self.machine("a")
@@ -164,8 +162,6 @@ class World:
             return
         if "@" not in key:
             machine.told[key] = state
-        if word == "drop":
-            self.dropped.add(key)
 
     def jump(self) -> None:
         """The clock is changed, or the machine slept, or clocks are changed for the season."""
@@ -280,8 +276,9 @@ class World:
         raise AssertionError("never taken over")
 
     def opened(self, machine: Machine) -> Journal:
-        """A process that goes on has its journal open; one that comes in between opens its own."""
-        return machine.journal(new=self.depth > 0 or self.rng.random() < 0.3)
+        """A process that goes on may not have looked for a while; one that comes in between opens its own."""
+        new = machine.kept is None or self.depth > 0 or self.rng.random() < 0.3
+        return machine.journal(new=True) if new or machine.kept is None else machine.kept
 
     def lost(self, machine: Machine) -> None:
         """The files there are others than before: what was said of a key may not have been written yet in them."""
