@@ -34,6 +34,8 @@ COMMANDS = {
     "history": "history",
     "undo": "history",
     "guard": "guard",
+    "watch": "watch",
+    "now": "now",
     "repository": "repository",
     "secret": "secret",
     "waive": "waive",

@@ -44,7 +44,7 @@ class Thresholds:
     """So much may go in whole sections, if at most `ragged` goes besides."""
     ragged: float = 0.05
     whole: float = 0.9
-    """Where more is lost than that, and the file is not shorter, all of it was rewritten, not the head lost."""
+    """Where more is lost than that, it is not the head alone."""
     shrunk: float = 0.75
     """A file that is longer than that is called rewritten, a shorter one shrunk."""
 
@@ -122,7 +122,7 @@ def _of_text(before: str, after: str, kept: Sequence[bool], limits: Thresholds) 
     if _retold(before, after, kept) >= limits.told:
         return None
     shorter = len(_words(after)) <= limits.shrunk * len(kept)
-    if headless and (shorter or lost < limits.whole):
+    if headless and lost < limits.whole:
         return Damage("head-lost", lost)
     return Damage("shrunk" if shorter else "rewritten", lost)
 
