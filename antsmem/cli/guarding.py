@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import shlex
+from collections.abc import Callable
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -36,9 +36,29 @@ def tree_of(ctx: Context) -> Tree:
         root=ctx.layout.root,
         store=store_of(ctx),
         classifier=Classifier(ctx.settings.classes),
-        scanner=cache(lambda: _scanner(ctx)),
+        scanner=_fresh(ctx),
         waivers=cache(lambda: _waivers(ctx)),
     )
+
+
+def _fresh(ctx: Context) -> Callable[[], Scanner]:
+    """Gives the scanner; another one when the keystore was changed, for a command that runs on."""
+    made: dict[tuple[int, ...], Scanner] = {}
+
+    def scanner() -> Scanner:
+        try:
+            status = os.stat(ctx.identity_files.keystore)
+            when = (status.st_mtime_ns, status.st_ino, status.st_size)
+        except OSError:
+            when = (0, 0, 0)
+        if when not in made:
+            if made:
+                ctx.forget_identity()
+            made.clear()
+            made[when] = _scanner(ctx)
+        return made[when]
+
+    return scanner
 
 
 def _waivers(ctx: Context) -> Waivers:
@@ -82,6 +102,8 @@ def look(ctx: Context, reason: str) -> None:
 
 def alarm_text(alarm: Alarm) -> str:
     """An alarm with the commands that answer it, on one line."""
+    import shlex
+
     path = shown(alarm.path)
     word = shlex.quote(path)
     back = f"`antsmem undo {word}` brings it back, " if alarm.blob else ""

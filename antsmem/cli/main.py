@@ -36,6 +36,7 @@ COMMANDS = {
     "guard": "guard",
     "watch": "watch",
     "now": "now",
+    "doctor": "doctor",
     "repository": "repository",
     "secret": "secret",
     "waive": "waive",

@@ -70,7 +70,7 @@ def guard_workspace(
     """
     with _alone(directory):
         standing = _read(directory)
-        only = _memory_paths(tree, standing or {}) if memory_only else None
+        only = memory_paths(tree.root) | (standing or {}).keys() if memory_only else None
         recorded = record_history(tree, reason, now_ns, only)
         return _judged(tree, directory, standing, recorded, (now_ns, settle_ns))
 
@@ -155,9 +155,9 @@ def _open(standing: Mapping[bytes, _Standing]) -> Iterator[Alarm]:
             yield Alarm(path, known.damage, known.since_ns, known.blob)
 
 
-def _memory_paths(tree: Tree, standing: Mapping[bytes, Any]) -> set[bytes]:
-    """The files that the guard looks at: those it knows, and those that are there."""
-    found, top = set(standing), os.fsencode(tree.root)
+def memory_paths(root: Path) -> set[bytes]:
+    """The files of the workspace at `root` that the guard looks at, by their names; nothing is opened."""
+    found, top = set[bytes](), os.fsencode(root)
     stack = [b"", *_FOLDERS]
     while stack:
         folder = stack.pop()

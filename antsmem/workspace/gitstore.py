@@ -124,6 +124,12 @@ class GitStore:
         """What to raise where git cannot read what it wrote."""
         return IntegrityError(f"the history `{self.path}` is damaged", hint=REBUILD)
 
+    def is_whole(self) -> bool:
+        """Whether everything that the newest commit leads to can be read, and is what it was."""
+        if not self.head():
+            return self.run(["cat-file", "--batch-all-objects", "--batch-check"])[1].count(b" commit ") == 0
+        return self.run(["fsck", "--full", "--no-dangling", "--no-reflogs", "--no-progress", REF])[0] == 0
+
     def blob(self, name: str) -> bytes:
         """The bytes of a blob, by its id or as `REVISION:path`; `IntegrityError` if it cannot be had."""
         return self.said("cat-file", "blob", name)
