@@ -17,12 +17,14 @@ from antsmem.core import canonical
 from antsmem.core.disk import locked, make_private_dir, read_file, write_file
 from antsmem.core.errors import IntegrityError, LockedError, NotFoundError
 from antsmem.core.record import field, record, replace
+from antsmem.workspace.create import is_template
 from antsmem.workspace.guard import Damage, judge, kind_of
 from antsmem.workspace.history import Recorded, Tree, record_history
 
 _FILE: Final = "guard.json"
 _LIMIT: Final = 64 << 20
 _WAIT_SECONDS: Final = 20.0
+_OF_TEXT: Final = frozenset({"head-lost", "shrunk", "rewritten"})
 _FOLDERS: Final = (b"memory", b"memories")
 
 
@@ -146,7 +148,10 @@ def _damage(tree: Tree, path: bytes, known: _Standing | None, blob: str) -> Dama
     kind = kind_of(path)
     assert kind is not None
     before = tree.store.blob(known.blob) if known is not None and known.blob else None
-    return judge(kind, before, tree.store.blob(blob) if blob else None)
+    damage = judge(kind, before, tree.store.blob(blob) if blob else None)
+    if damage is not None and damage.loss in _OF_TEXT and is_template(os.fsdecode(path), before or b""):
+        return None  # what a new agent begins with is there to be replaced
+    return damage
 
 
 def _open(standing: Mapping[bytes, _Standing]) -> Iterator[Alarm]:

@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 
 from antsmem.workspace.guard import CHOSEN, Kind, Thresholds, judge
 
@@ -230,8 +231,13 @@ LOSSES: dict[str, Callable[[Writer, str], str]] = {
 }
 
 
-def edits(seed: int) -> Iterator[Edit]:
+@cache
+def edits(seed: int) -> tuple[Edit, ...]:
     """One edit of each sort, of files of their own."""
+    return tuple(_drawn(seed))
+
+
+def _drawn(seed: int) -> Iterator[Edit]:
     w = Writer(seed)
     for name, change in ORDINARY.items():
         kind: Kind = (
