@@ -255,14 +255,15 @@ class GitStore:
         """All commits that can be read, newest first, whatever leads to them."""
         listing = self.run(["cat-file", "--batch-all-objects", "--batch-check=%(objectname) %(objecttype)"])[1]
         names = [line[:40].decode() for line in listing.splitlines() if line.endswith(b" commit")]
-        dated = []
+        dated, parents = [], set()
         for name in names:
             code, text, _ = self.run(["cat-file", "commit", name])
-            head = next((row for row in text.split(b"\n") if row.startswith(b"committer ")), b"")
-            words = head.split(b" ")
-            if code == 0 and len(words) > 3 and words[-2].isdigit():
-                dated.append((int(words[-2]), name))
-        return [name for _, name in sorted(dated, reverse=True)]
+            rows = [row.split(b" ") for row in text.partition(b"\n\n")[0].split(b"\n")]
+            times = [int(row[-2]) for row in rows if row[0] == b"committer" and len(row) > 3 and row[-2].isdigit()]
+            if code == 0 and times:
+                dated.append((times[0], name))
+                parents |= {row[1].decode() for row in rows if row[0] == b"parent" and len(row) == 2}
+        return [name for _, name in sorted(dated, key=lambda one: (one[0], one[1] not in parents), reverse=True)]
 
 
 class NewCommit:

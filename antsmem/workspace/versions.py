@@ -60,7 +60,7 @@ def versions_of(store: GitStore, path: bytes, limit: int) -> list[Version]:
     found = []
     with _reading(store) as repo:
         for commit in repo.iter_commits(REF, paths=[os.fsdecode(FILES + path)], max_count=limit):
-            found.append(_version(commit, path))
+            found.append(_version(store, commit, path))
     return found
 
 
@@ -84,7 +84,7 @@ def version_at(store: GitStore, path: bytes, wanted: str) -> Version:
     with _reading(store, f"the history has no revision `{wanted}`") as repo:
         if not wanted or wanted.startswith("-"):
             raise NotFoundError(f"`{wanted}` is no revision", hint="see `antsmem history`")
-        version = _version(repo.commit(wanted), path)
+        version = _version(store, repo.commit(wanted), path)
     if not version.blob:
         shown = os.fsdecode(path)
         raise NotFoundError(f"`{shown}` is not in revision `{wanted}`", hint=f"see `antsmem history {shown}`")
@@ -178,17 +178,16 @@ def _put_aside(root: Path, path: bytes, target: Path, now_ns: int) -> str:
     return os.fspath(place)
 
 
-def _version(commit: Commit, path: bytes) -> Version:
-    try:
-        blob = commit.tree / os.fsdecode(FILES + path)
-    except KeyError:
-        return Version(commit.hexsha, commit.committed_date * 10**9, _reason(commit), path, "", 0, 0)
-    try:
-        mode = mode_in((commit.tree / MODES).data_stream.read(), path)
-    except KeyError:
-        mode = mode_in(b"", path)
-    moment = commit.committed_date * 10**9
-    return Version(commit.hexsha, moment, _reason(commit), path, blob.hexsha, mode, blob.size)
+def _version(store: GitStore, commit: Commit, path: bytes) -> Version:
+    """By git itself: GitPython takes no path for one that might be another name of `.git` somewhere."""
+    moment, name = commit.committed_date * 10**9, commit.hexsha
+    row = store.said("ls-tree", "-l", "-z", "--full-tree", name, "--", os.fsdecode(FILES + path))
+    words = row.partition(b"\t")[0].split()
+    if len(words) != 4 or words[1] != b"blob":
+        return Version(name, moment, _reason(commit), path, "", 0, 0)
+    code, modes, _ = store.run(["cat-file", "blob", f"{name}:{MODES}"])
+    mode = mode_in(b"" if code else modes, path)
+    return Version(name, moment, _reason(commit), path, words[2].decode(), mode, int(words[3]))
 
 
 def _reason(commit: Commit) -> str:

@@ -34,13 +34,13 @@ def watch(
     settle: Annotated[
         float, typer.Option(help="Seconds for which a file is still before it is judged.", min=0, max=600)
     ] = SETTLE_SECONDS,
-    backup: Annotated[bool, typer.Option(help="Make the hot backup when it is due.")] = True,
+    no_backup: Annotated[bool, typer.Option("--no-backup", help="Make no hot backups when they are due.")] = False,
 ) -> None:
     """Record every change of the workspace, tell of lost memory, and back up when it is due, until interrupted."""
     ctx: Context = context.obj
     gc.enable()  # this one runs for long
     ctx.finish_restore()
-    told = Backups(ctx) if backup and ctx.agent.repositories else None
+    told = Backups(ctx) if not no_backup and ctx.agent.repositories else None
     voice = Voice(
         found=lambda found: _found(ctx, found, once),
         trouble=ctx.output.error,
