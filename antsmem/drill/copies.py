@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Final
 from urllib.parse import parse_qs, unquote, urlsplit
 
+_SERVER: Final = re.compile(r"\[([^\]]*)\]|([^:/]*)")
 _LOOPBACK: Final = frozenset({"", "localhost", "localhost.localdomain", "ip6-localhost", "::1", "0.0.0.0", "::"})  # noqa: S104
 _NETWORK: Final = (
     "nfs",
@@ -63,5 +65,6 @@ def _mounted_from(path: str, mounts: str) -> str:
         if inside and len(point) >= len(best):
             best = point
             away = words[2].startswith(_NETWORK)
-            server = (words[0].removeprefix("//").split("/")[0].rpartition(":")[0] or words[0]) if away else ""
-    return _other(server.rpartition("@")[2].strip("[]"), "") if server else ""
+            server = words[0].removeprefix("//") if away else ""
+    name = _SERVER.match(server.rpartition("@")[2])
+    return _other(name[1] or name[2], "") if server and name else ""

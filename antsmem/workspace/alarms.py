@@ -109,7 +109,6 @@ def _judged(
     now_ns, settle_ns = clock
     files = {path: kept for path, kept in recorded.files.items() if kind_of(path) is not None}
     standing, young = dict(before or {}), []
-    blobs = {kept.blob for kept in recorded.files.values()}
     for path in sorted(files.keys() | standing.keys()):
         kept, known = files.get(path), standing.get(path)
         if (kept is not None and kept.why) or path in recorded.unsettled:
@@ -120,7 +119,7 @@ def _judged(
             standing[path] = _Standing(blob)
         elif kept is not None and 0 <= now_ns - kept.signature[1] < settle_ns:
             young.append(path)
-        elif known is not None and not blob and known.blob in blobs:
+        elif known is not None and not blob and _is_elsewhere(known.blob, recorded):
             del standing[path]  # moved
         else:
             damage = _damage(tree, path, known, blob)
@@ -142,6 +141,11 @@ def _judged(
         young=tuple(young),
         recorded=recorded,
     )
+
+
+def _is_elsewhere(blob: str, recorded: Recorded) -> bool:
+    """Whether another file has these bytes now."""
+    return any(kept.blob == blob for kept in recorded.files.values())
 
 
 def _damage(tree: Tree, path: bytes, known: _Standing | None, blob: str) -> Damage | None:

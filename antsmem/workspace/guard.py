@@ -76,6 +76,8 @@ class Damage:
 
 def kind_of(path: bytes) -> Kind | None:
     """What the guard takes a path for, relative to the workspace; None if it does not look at it."""
+    if b"/" in path:
+        return "daily" if _DAILY.fullmatch(path) else None
     folded = path.lower()
     if folded == b"soul.md":
         return "soul"
@@ -83,9 +85,7 @@ def kind_of(path: bytes) -> Kind | None:
         return "bootstrap"
     if folded == b"now.md":
         return "now"
-    if folded in _CORE:
-        return "core"
-    return "daily" if _DAILY.fullmatch(path) else None
+    return "core" if folded in _CORE else None
 
 
 def judge(kind: Kind, before: bytes | None, after: bytes | None, limits: Thresholds = CHOSEN) -> Damage | None:

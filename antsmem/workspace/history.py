@@ -14,7 +14,7 @@ import stat
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from antsmem.core.disk import disk_error, write_file
 from antsmem.core.errors import AntsmemError, NotFoundError
@@ -38,16 +38,16 @@ _OWN: Final = HOME.encode()
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
 _ATTEMPTS: Final = 3
 _YOUNG_NS: Final = 20_000_000
-_FORMAT: Final = 1
+_FORMAT: Final = 2
 _GONE: Final = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 Signature = tuple[int, int, int, int, int]
 """Modification and change time, size, inode, mode: who has the same has the same bytes."""
 
 
-@record
-class Kept:
-    """What the history knows of a path: its `blob` (empty: left out, because of `why`) as of `signature`."""
+class Kept(NamedTuple):
+    """What the history knows of a path: its `blob` (empty: left out, because of `why`) as of `signature`. No
+    record: each look at the memory reads one for every file."""
 
     signature: Signature
     blob: str
@@ -135,7 +135,10 @@ def record_history(tree: Tree, reason: str, now_ns: int, only: Collection[bytes]
 
 
 def _recorded(revision: str, run: _Pass) -> Recorded:
-    left_out = tuple(LeftOut(path, kept.why) for path, kept in sorted(run.known.items()) if kept.why)
+    left_out = tuple(
+        LeftOut(path, why)
+        for path, why in sorted((path, kept.why) for path, kept in run.known.items() if kept.why)
+    )
     return Recorded(revision, tuple(run.changed), tuple(run.gone), left_out, tuple(run.unsettled), run.known)
 
 
@@ -349,7 +352,7 @@ def load_known(store: GitStore) -> dict[bytes, Kept]:
     with suppress(OSError, ValueError, EOFError, TypeError, AntsmemError):
         form, commit, rows = _loads((store.path / "antsmem-known").read_bytes())
         if form == _FORMAT and commit == head:
-            return {path: Kept(tuple(signature), blob, why) for path, signature, blob, why in rows}
+            return dict(zip(rows[0], map(Kept._make, rows[1]), strict=True))
     files = store.tree(f"{head}:{FILES.rstrip(b'/').decode()}") if head else {}
     text = store.blob(f"{head}:{MODES}") if files and MODES.encode() in store.tree(head) else b""
     return {path: Kept((0, 0, 0, 0, mode_in(text, path)), blob) for path, blob in files.items()}
@@ -361,5 +364,5 @@ def _loads(data: bytes) -> Any:
 
 def _save_known(store: GitStore, head: str, known: Mapping[bytes, Kept]) -> None:
     """Remember for the next pass. Losing it costs reading every file once more."""
-    rows = [(path, kept.signature, kept.blob, kept.why) for path, kept in known.items()]
+    rows = (list(known), [tuple(kept) for kept in known.values()])
     write_file(store.path / "antsmem-known", [marshal.dumps((_FORMAT, head, rows))], durable=False)

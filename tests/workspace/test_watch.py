@@ -33,7 +33,8 @@ class Done(BaseException):
 
 
 @pytest.fixture
-def tree(tmp_path: Path) -> Tree:
+def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
+    monkeypatch.setattr(watching, "IDLE_SECONDS", 0.3)
     (tmp_path / "agent" / "memory").mkdir(parents=True)
     return tree_at(tmp_path)
 
@@ -74,7 +75,7 @@ def until(holds: Callable[[], bool]) -> Iterator[None]:
 
 
 def newest(tree: Tree, name: bytes) -> bytes:
-    found = versions_of(tree.store, name, 1)
+    found = versions_of(tree.store, name, 1) if tree.store.exists() and tree.store.head() else []
     return tree.store.blob(found[0].blob) if found and found[0].blob else b""
 
 
