@@ -190,10 +190,7 @@ class GitStore:
     def tidy(self, lock: int) -> bool:
         """Pack what lies loose, if there is much of it, and drop the oldest commits of a history that is too
         large; whether anything was done."""
-        try:
-            if len(os.listdir(self.path / "objects" / "17")) <= _LOOSE:
-                return False
-        except OSError:
+        if sum(1 for _ in (self.path / "objects").glob("17/*")) <= _LOOSE:
             return False
         self._pack(lock)
         while self.size_bytes() > self.limit_bytes and self._drop_oldest():
