@@ -178,6 +178,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         at.json("-C", "kevin", "prune"),
         at.json("-C", "kevin", "status"),
         at.json("-C", "kevin", "config", "show"),
+        *guarded(at, workspace),
         *planned(at, workspace),
         *ways_back(at),
         *met(at),
@@ -189,6 +190,21 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
     for document in printed:
         by_schema.setdefault(document.pop("schema"), []).append(document)
     return by_schema
+
+
+def guarded(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
+    """What is printed about a memory that is lost, and brought back."""
+    first = at.json("-C", "kevin", "doctor")
+    memory = workspace / "MEMORY.md"
+    memory.write_text("".join(f"- fact {number} of thing {number}\n" for number in range(50)))
+    calls = [("guard", 0), ("watch --once --no-backup", 0), ("status", 3), ("guard", 3), ("history MEMORY.md", 0),
+             ("history", 0), ("diff MEMORY.md", 0), ("undo MEMORY.md", 0), ("now --next x", 0)]  # fmt: skip
+    printed = [first]
+    for words, code in calls:
+        printed.append(at.json("-C", "kevin", *words.split(), code=code))
+        if len(printed) == 2:
+            memory.write_text("- fact 1 of thing 1\n")
+    return printed
 
 
 def planned(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
