@@ -46,6 +46,7 @@ COMMANDS = {
     "keys": "keys",
     "relay": "relay",
     "once": "once",
+    "migrate-test": "migrate_test",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 
@@ -175,7 +176,7 @@ def single(name: str) -> typer.Typer:
         group: typer.Typer = module.app
         return group
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name)(getattr(module, name))
+    app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 
@@ -196,7 +197,7 @@ def everything() -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name)(getattr(module, name))
+            app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 

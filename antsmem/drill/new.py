@@ -1,0 +1,138 @@
+"""The new machine: the agent is recovered there, starts, and finishes what was interrupted."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Final
+
+from antsmem.core.record import field, record
+from antsmem.drill.machine import Machine, Ran
+from antsmem.drill.old import LIVING, REVOKED, Lost, LostError, reason
+from antsmem.drill.tree import Tree, look, look_into
+from antsmem.drill.work import DONE, HELD, RESUMED, World, once
+
+
+@record
+class Recovered:
+    """What a recovery said and left: the workspace as it was before anything else happened there."""
+
+    did: str
+    version: int
+    after: Tree = field(repr=False)
+    left_out: tuple[str, ...]
+
+
+@record
+class Started:
+    """What was seen when the agent started: exit codes, texts and states, by what was asked."""
+
+    accepted: Ran
+    as_copy: Ran
+    taken_over: Ran
+    intents: tuple[str, ...]
+    context: str = field(repr=False)
+    resumed: tuple[Ran, ...]
+    asked_again: Ran
+    replayed: Ran
+    living: Ran = field(repr=False)
+    revoked: Ran = field(repr=False)
+    states: dict[str, str]
+
+
+@record
+class Returned:
+    """What the old machine was told when it came back and went on as if nothing had happened."""
+
+    sent: Ran
+    backed_up: Ran
+
+
+def recover(machine: Machine, lost: Lost) -> Recovered:
+    """Make the new machine a host of the agent, from what outlived the old one; `LostError` if it does not become
+    one. The kit goes in on standard input. The escrow of secrets is older than the revocation of one of them."""
+    keep = machine.keep
+    kit = machine.run(["cat", f"{keep}/kit.txt"])
+    machine.history.pop()
+    ran = machine.antsmem(
+        "recover", machine.agent, "--repository", f"{keep}/repository", "--host", lost.host, "--kit", "-",
+        "--escrow", f"{keep}/keystore-escrow.age", "--secrets", f"{keep}/secrets-escrow.age", stdin=kit.out,
+    )  # fmt: skip
+    if ran.code not in {0, 3}:
+        raise LostError(f"`antsmem recover` exited with {ran.code}: {reason(ran)}")
+    told = ran.document
+    left_out = [str(path) for path, _why in told.get("restored", {}).get("left_out", ())]
+    return Recovered(
+        did=str(told.get("did", "")),
+        version=int(told.get("identity_version", 0)),
+        after={},
+        left_out=tuple(left_out),
+    )
+
+
+def seen_there(machine: Machine) -> Tree:
+    """The workspace on the machine, as it is."""
+    if machine.near:
+        return look(Path(machine.agent))
+    with machine.fetched("agent") as archive:
+        return look_into(archive)
+
+
+def start(machine: Machine, lost: Lost, world: World) -> Started:
+    """Start the agent: it is told that its old machine is gone, tells its relays who is host now, and finishes the
+    interrupted work. Nobody is asked anything."""
+    as_copy = machine.antsmem("once", "drill-too-early", "--", "true")
+    taken_over = machine.antsmem("heartbeat", "take-over", "--old-host-off")
+    log = machine.antsmem("heartbeat", "log").document
+    intents = tuple(sorted(map(str, log.get("held", ()))))
+    context = machine.shell("cat agent/NOW.md agent/memory/*.md 2>/dev/null | tail -c 100000")
+    machine.history.pop()
+    registered = machine.antsmem("relay", "register")
+    accepted = (
+        machine.antsmem("relay", "send", lost.scid, "still me, after") if not registered.code else registered
+    )
+    world.calm()
+    resumed = tuple(machine.antsmem(*once(key, "now")) for key in RESUMED)
+    asked_again, replayed = machine.antsmem(*once(HELD, "")), machine.antsmem(*once(DONE, "now"))
+    listed = machine.antsmem("secret", "list").document.get("secrets", ())
+    living, revoked = (machine.run(machine.plainly("secret", "get", name)) for name in (LIVING, REVOKED))
+    del machine.history[-2:]  # a value is what `secret get` is for
+    return Started(
+        accepted=accepted,
+        as_copy=as_copy,
+        taken_over=taken_over,
+        intents=intents,
+        context=context.out.decode(errors="replace"),
+        resumed=resumed,
+        asked_again=asked_again,
+        replayed=replayed,
+        living=living,
+        revoked=revoked,
+        states={str(each["name"]): str(each["state"]) for each in listed},
+    )
+
+
+def come_back(old: Machine, aside: Path, lost: Lost) -> Returned:
+    """The old machine is switched on again, with all its keys, and goes on."""
+    os.rename(aside, old.root)
+    sent = old.antsmem("relay", "send", lost.scid, "still me, says the old host")
+    return Returned(sent, old.antsmem("backup"))
+
+
+def sabotage(machine: Machine, kind: str, victim: str) -> None:
+    """Break the recovered agent on purpose: the test must see it. `victim` is a file of its memory."""
+    keep, quoted = shlex.quote(machine.keep), shlex.quote(victim)
+    scripts = {
+        "lose-keys": "rm -f home/.config/antsmem/keys/*",
+        "drop-memory": f"rm -f agent/{quoted}",
+        "forget-intents": "rm -rf agent/.antsmem/heartbeat/journal",
+        "leak-key": f"grep -h AGE-SECRET-KEY home/.config/antsmem/keys/* | tr -d '\\n' | base64 | tr -d '\\n' "
+        f">{keep}/repository/notes.txt",
+        "double-run": f"cd agent && HOME={shlex.quote(machine.home)} antsmem-drill/post {RESUMED[0]} now",
+    }
+    if kind:
+        machine.shell(scripts[kind])
+
+
+SABOTAGES: Final = ("lose-keys", "drop-memory", "forget-intents", "leak-key", "double-run")
