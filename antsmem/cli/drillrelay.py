@@ -118,3 +118,19 @@ class _Handler(WSGIRequestHandler):
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the name it has in the library
         """Nothing: what was asked is nobody's news."""
+
+
+class ForeignRelay:
+    """A relay of somebody's, at `url`: what travels to it is not seen here."""
+
+    def __init__(self, url: str) -> None:
+        from antsmem.identity.handle import relay_url
+
+        self.url = relay_url(url)
+
+    def traffic(self) -> bytes | None:
+        """Nothing was seen."""
+        return None
+
+    def close(self) -> None:
+        """It stays."""

@@ -110,6 +110,20 @@ class Machine:
         """Run a script there with `sh`, in the machine's root."""
         return self.run(["sh", "-c", f"cd {shlex.quote(self.root)} && {{ {script}\n}}"])
 
+    def facts(self) -> dict[str, str]:
+        """What there is to know of the machine, for people."""
+        ran = self.shell("uname -n; uname -sr; id -u")
+        told = [*ran.out.decode(errors="replace").splitlines(), "", "", ""]
+        environment = self.environment
+        return {
+            "host name": told[0],
+            "system": told[1],
+            "user": f"{environment.get('USER', '')} (uid {told[2]})",
+            "home": self.home,
+            "time zone": environment.get("TZ", ""),
+            "language": environment.get("LANG", ""),
+        }
+
     def start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a command there and do not wait. It leads a process group of its own."""
         return subprocess.Popen(

@@ -9,6 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
 
+from antsmem import __version__
 from antsmem.core.clock import now_ns, utc_text
 from antsmem.core.errors import AntsmemError
 from antsmem.core.record import mutable_record, record, replace
@@ -18,6 +19,7 @@ from antsmem.drill.machine import Machine, here, surroundings
 from antsmem.drill.new import come_back, recover, sabotage, seen_there, start
 from antsmem.drill.old import Lost, LostError, OldMachine, copy_agent, private_values
 from antsmem.drill.result import STEPS, MigrationTest, Proof, Step
+from antsmem.drill.targets import Target, new_machine
 from antsmem.workspace.classes import Classifier
 
 UNPROVEN: Final = (
@@ -41,7 +43,7 @@ class RelayHost(Protocol):
 @record
 class Wanted:
     """What to test: the agent in `workspace`, judged by `classifier`; everything happens below `place`. `program`
-    starts antsmem on this machine, `machine` makes the new one, given where, and what outlived the old one."""
+    starts antsmem on this machine."""
 
     workspace: Path
     name: str
@@ -49,8 +51,7 @@ class Wanted:
     place: Path
     program: tuple[str, ...]
     relay: RelayHost
-    target: str
-    machine: Callable[[Path, Path], Machine]
+    target: Target
     sabotage: str = ""
 
 
@@ -65,18 +66,13 @@ class _Progress:
     rto_seconds: float | None = None
     lost: Lost | None = None
     new: Machine | None = None
+    facts: tuple[dict[str, str], dict[str, str]] = ({}, {})
 
     def step(self, what: str) -> None:
         """The next of the five steps is done."""
         now = time.monotonic()
         self.steps.append(Step(STEPS[len(self.steps)], round(now - self.began, 2), what))
         self.began = now
-
-
-def new_here(root: Path, keep: Path, program: tuple[str, ...]) -> Machine:
-    """The target `process`: another home, user name, temporary directory, time zone and language, and an
-    environment that is otherwise empty."""
-    return here("new", root, program, surroundings(str(root), "successor", "Pacific/Chatham", "C"), keep)
 
 
 def run_migration_test(wanted: Wanted, progress: Callable[[str], None] = lambda _what: None) -> MigrationTest:
@@ -110,12 +106,14 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
     accepted = old.work()
     snapshot_ns = old.back_up()
     at.step(f"{at.files} files and the keys' escrow, while two effects are under way")
+    at.facts = (old.machine.facts(), {})
     lost = at.lost = old.lose(aside, accepted, snapshot_ns)
     gone = time.monotonic()
     at.step("SIGKILL; workspace, home, state and keys are gone")
     progress("bringing it back")
-    new = at.new = wanted.machine(wanted.place / "elsewhere", keep)
-    at.step(_differs(new))
+    new = at.new = new_machine(wanted.target, wanted.place / "elsewhere", keep, wanted.program)
+    at.facts = (at.facts[0], new.facts())
+    at.step(f"target {wanted.target}: nothing of the old machine is there")
     recovered = recover(new, lost)
     sabotage(new, wanted.sabotage, _victim(lost))
     recovered = replace(recovered, after=seen_there(new))
@@ -137,11 +135,6 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
         proofs.stays_revoked(lost, started),
         proofs.nothing_leaked(_searched(wanted, old.machine, new, lost)),
     ]
-
-
-def _differs(machine: Machine) -> str:
-    told = machine.environment
-    return f"{machine.name}: user {told['USER']}, {told['TZ']}, {told['LANG']}, an empty environment"
 
 
 def _victim(lost: Lost) -> str:
@@ -179,14 +172,17 @@ def _result(wanted: Wanted, at: _Progress) -> MigrationTest:
     return MigrationTest(
         passed=done and all(each.holds is not False for each in at.proofs),
         agent=wanted.name,
-        target=wanted.target,
+        target=str(wanted.target),
         sabotage=wanted.sabotage,
         time=utc_text(now_ns()),
+        version=__version__,
         steps=tuple(at.steps),
         proofs=tuple(at.proofs),
         rto_seconds=at.rto_seconds,
         rpo_seconds=round((lost.lost_ns - lost.snapshot_ns) / 1e9, 2) if lost else None,
         rpo_entries=lost.lost_entries if lost else None,
         files=at.files,
+        old=at.facts[0],
+        new=at.facts[1],
         unproven=UNPROVEN,
     )

@@ -42,6 +42,7 @@ class MigrationTest:
     target: str
     sabotage: str
     time: str
+    version: str
     steps: tuple[Step, ...]
     proofs: tuple[Proof, ...]
     rto_seconds: float | None
