@@ -127,6 +127,11 @@ class ForeignRelay:
         from antsmem.identity.handle import relay_url
 
         self.url = relay_url(url)
+        self.port = 0
+
+    def also(self, listener: socket.socket) -> None:
+        """It does not listen for us."""
+        listener.close()
 
     def traffic(self) -> bytes | None:
         """Nothing was seen."""

@@ -59,6 +59,10 @@ class Canaries:
             elif os.path.isfile(whole) and whole not in passed:
                 self._file(whole, place)
 
+    def look_at(self, file: Path, place: str) -> None:
+        """Search one file."""
+        self._file(os.fsencode(file), place)
+
     def _file(self, path: bytes, place: str) -> None:
         self._places += 1
         overlap = self._known.longest

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import os
 import shlex
 import subprocess
 import tarfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -137,28 +136,26 @@ class Machine:
 
     def put(self, source: Path, to: str) -> None:
         """Bring the tree `source` there, as `to` below the root."""
-        packed = io.BytesIO()
-        with tarfile.open(fileobj=packed, mode="w", format=tarfile.PAX_FORMAT) as archive:
+        with (
+            subprocess.Popen(
+                self.line(["tar", "-C", self.root, "-xpf", "-"]), stdin=subprocess.PIPE, stderr=subprocess.DEVNULL
+            ) as process,
+            suppress(BrokenPipeError),
+            tarfile.open(fileobj=process.stdin, mode="w|") as archive,
+        ):
             archive.add(source, to)
-        ran = self.run(["tar", "-C", self.root, "-xpf", "-"], packed.getvalue())
-        self.history.pop()
-        if ran.code:
+        if process.returncode:
             raise BackendError(f"could not bring files to the machine `{self.name}`", hint="has it `tar`?")
 
-    @contextmanager
-    def fetched(self, what: str) -> Iterator[tarfile.TarFile]:
-        """The tree `what` below the root, as an archive that is read once."""
-        packed = self.pack(what)
-        with tarfile.open(fileobj=io.BytesIO(packed), mode="r:") as archive:
-            yield archive
-
-    def pack(self, what: str) -> bytes:
-        """The tree `what` below the root, in GNU tar's POSIX format, which keeps every bit of a time."""
-        ran = self.run(["tar", "-C", self.root, "--format=posix", "-cf", "-", what])
-        self.history.pop()
-        if ran.code or not ran.out:
+    def pack(self, into: Path, what: Sequence[str], without: Sequence[str] = ()) -> None:
+        """Fetch the trees `what` below the root, but those `without`, into the file `into`: in GNU tar's POSIX
+        format, which keeps every digit of a time."""
+        left_out = [f"--exclude={each}" for each in without]
+        words = ["tar", "-C", self.root, "--format=posix", *left_out, "-cf", "-", *what]
+        with open(into, "wb") as file:  # a scratch file, which nobody relies on
+            done = subprocess.run(self.line(words), stdout=file, stderr=subprocess.DEVNULL, check=False)
+        if done.returncode:
             raise BackendError(f"could not fetch files from the machine `{self.name}`", hint="has it GNU `tar`?")
-        return ran.out
 
 
 def here(name: str, root: Path, program: tuple[str, ...], environment: Mapping[str, str], keep: Path) -> Machine:
@@ -185,7 +182,6 @@ def surroundings(root: str, user: str, zone: str, language: str) -> dict[str, st
 def kill_group(process: subprocess.Popen[bytes]) -> None:
     """Take the power away: nothing of the process group gets to say goodbye."""
     import signal
-    from contextlib import suppress
 
     with suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)

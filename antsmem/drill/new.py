@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 import shlex
+import tarfile
 from pathlib import Path
 from typing import Final
 
 from antsmem.core.record import field, record
 from antsmem.drill.machine import Machine, Ran
 from antsmem.drill.old import LIVING, REVOKED, Lost, LostError, reason
+from antsmem.drill.place import remove_tree
 from antsmem.drill.tree import Tree, look, look_into
-from antsmem.drill.work import DONE, HELD, RESUMED, World, once
+from antsmem.drill.work import DONE, HELD, RESUMED, once
 
 
 @record
@@ -71,15 +73,35 @@ def recover(machine: Machine, lost: Lost) -> Recovered:
     )
 
 
-def seen_there(machine: Machine) -> Tree:
-    """The workspace on the machine, as it is."""
+def seen_there(machine: Machine, scratch: Path) -> Tree:
+    """The workspace on the machine, as it is. From afar it is fetched into the directory `scratch`."""
     if machine.near:
         return look(Path(machine.agent))
-    with machine.fetched("agent") as archive:
-        return look_into(archive)
+    packed = scratch / "agent.tar"
+    machine.pack(packed, ["agent"])
+    with tarfile.open(packed, "r:") as archive:
+        found = look_into(archive)
+    packed.unlink()
+    return found
 
 
-def start(machine: Machine, lost: Lost, world: World) -> Started:
+def bring_back(machine: Machine, keep: Path, scratch: Path) -> Path | None:
+    """What outlives machines, as the new one left it, back in `keep`. From afar also the machine's keys, into
+    `scratch`, and all else that it holds in one archive, which is returned: to be searched."""
+    if machine.near:
+        return None
+    packed, everything = scratch / "kept.tar", scratch / "machine.tar"
+    machine.pack(packed, ["keep", "home/.config", "agent/.antsmem/keystore"])
+    with tarfile.open(packed, "r:") as archive:
+        archive.extractall(scratch, filter="tar")
+    packed.unlink()
+    remove_tree(keep)
+    (scratch / "keep").rename(keep)
+    machine.pack(everything, ["."], ["./home/.config/antsmem/keys", "./keep"])
+    return everything
+
+
+def start(machine: Machine, lost: Lost) -> Started:
     """Start the agent: it is told that its old machine is gone, tells its relays who is host now, and finishes the
     interrupted work. Nobody is asked anything."""
     as_copy = machine.antsmem("once", "drill-too-early", "--", "true")
@@ -92,7 +114,7 @@ def start(machine: Machine, lost: Lost, world: World) -> Started:
     accepted = (
         machine.antsmem("relay", "send", lost.scid, "still me, after") if not registered.code else registered
     )
-    world.calm()
+    machine.shell("touch home/world/calm")
     resumed = tuple(machine.antsmem(*once(key, "now")) for key in RESUMED)
     asked_again, replayed = machine.antsmem(*once(HELD, "")), machine.antsmem(*once(DONE, "now"))
     listed = machine.antsmem("secret", "list").document.get("secrets", ())

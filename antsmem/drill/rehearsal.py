@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,10 +17,10 @@ from antsmem.core.record import mutable_record, record, replace
 from antsmem.drill import proofs
 from antsmem.drill.canaries import Canaries, Searched
 from antsmem.drill.machine import Machine, here, surroundings
-from antsmem.drill.new import come_back, recover, sabotage, seen_there, start
+from antsmem.drill.new import bring_back, come_back, recover, sabotage, seen_there, start
 from antsmem.drill.old import Lost, LostError, OldMachine, copy_agent, private_values
 from antsmem.drill.result import STEPS, MigrationTest, Proof, Step
-from antsmem.drill.targets import Target, new_machine
+from antsmem.drill.targets import Target, new_process
 from antsmem.workspace.classes import Classifier
 
 UNPROVEN: Final = (
@@ -34,6 +35,12 @@ class RelayHost(Protocol):
     """A relay that the test started, and what was sent to it and from it."""
 
     url: str
+    port: int
+    """On this machine's loopback; 0: it is elsewhere."""
+
+    def also(self, listener: socket.socket) -> None:
+        """Answer at `listener` too."""
+        ...
 
     def traffic(self) -> bytes | None:
         """All bytes that travelled until now; None where they were not seen."""
@@ -43,7 +50,8 @@ class RelayHost(Protocol):
 @record
 class Wanted:
     """What to test: the agent in `workspace`, judged by `classifier`; everything happens below `place`. `program`
-    starts antsmem on this machine."""
+    starts antsmem on this machine, `ssh` reaches others. A new machine in namespaces does not see the directories
+    `hidden`."""
 
     workspace: Path
     name: str
@@ -53,6 +61,8 @@ class Wanted:
     relay: RelayHost
     target: Target
     sabotage: str = ""
+    hidden: tuple[Path, ...] = ()
+    ssh: tuple[str, ...] = ("ssh",)
 
 
 @mutable_record
@@ -99,7 +109,8 @@ def run_migration_test(wanted: Wanted, progress: Callable[[str], None] = lambda 
 
 
 def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str], None]) -> None:
-    keep, aside = wanted.place / "keep", wanted.place / "aside"
+    keep, aside, scratch = (wanted.place / name for name in ("keep", "aside", "scratch"))
+    scratch.mkdir(mode=0o700)
     progress("backing up a copy")
     at.files = copy_agent(wanted.workspace, Path(old.machine.agent), wanted.classifier)
     old.settle(wanted.name)
@@ -111,17 +122,18 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
     gone = time.monotonic()
     at.step("SIGKILL; workspace, home, state and keys are gone")
     progress("bringing it back")
-    new = at.new = new_machine(wanted.target, wanted.place / "elsewhere", keep, wanted.program)
+    new = at.new = _new_machine(wanted)
     at.facts = (at.facts[0], new.facts())
     at.step(f"target {wanted.target}: nothing of the old machine is there")
     recovered = recover(new, lost)
     sabotage(new, wanted.sabotage, _victim(lost))
-    recovered = replace(recovered, after=seen_there(new))
+    recovered = replace(recovered, after=seen_there(new, scratch))
     at.step(f"identity version {recovered.version}, {len(recovered.after)} paths verified")
     progress("starting it")
-    started = start(new, lost, old.world)
+    started = start(new, lost)
     at.rto_seconds = round(time.monotonic() - gone, 2)
     at.step("take-over, relays told, interrupted work finished")
+    packed = bring_back(new, keep, scratch)
     progress("looking for what leaked")
     returned = come_back(old.machine, aside, lost)
     at.proofs += [
@@ -133,8 +145,26 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
         proofs.effects(old.world.counts()),
         proofs.fenced(returned),
         proofs.stays_revoked(lost, started),
-        proofs.nothing_leaked(_searched(wanted, old.machine, new, lost)),
+        proofs.nothing_leaked(_searched(wanted, (old.machine, new), lost, packed)),
     ]
+
+
+def _new_machine(wanted: Wanted) -> Machine:
+    """The machine of the target, empty."""
+    place, relay = wanted.place, wanted.relay
+    if wanted.target.kind == "process":
+        return new_process(place / "elsewhere", place / "keep", wanted.program)
+    if wanted.target.kind == "namespace":
+        from antsmem.drill.namespace import new_namespace
+
+        hidden = (*wanted.hidden, wanted.workspace, place / "aside")
+        listen = (relay.port, relay.also) if relay.port else None
+        return new_namespace(place / "elsewhere", place / "keep", wanted.program, hidden, listen)
+    from antsmem.drill import far
+
+    if wanted.target.kind == "container":
+        return far.new_container(far.require_engine(), wanted.target.where, place / "keep")
+    return far.new_over_ssh(wanted.ssh, wanted.target.where, place / "keep", place, relay.port)
 
 
 def _victim(lost: Lost) -> str:
@@ -143,14 +173,17 @@ def _victim(lost: Lost) -> str:
     return os.fsdecode(max(files))
 
 
-def _searched(wanted: Wanted, old: Machine, new: Machine, lost: Lost) -> Searched:
-    values = list(lost.secrets)
-    if new.near:
-        with suppress(AntsmemError):  # it may have lost its keys
-            values += private_values(Path(new.home), Path(new.agent), "new host")
+def _searched(wanted: Wanted, machines: tuple[Machine, Machine], lost: Lost, packed: Path | None) -> Searched:
+    """Look for every private key and secret in all that is left of the test, but where it has to lie."""
+    values, new = list(lost.secrets), machines[1]
+    root = Path(new.root) if new.near else wanted.place / "scratch"
+    with suppress(AntsmemError):  # it may have lost its keys
+        values += private_values(root / "home", root / "agent", "new host")
     canaries = Canaries(values)
     allowed = {wanted.place / "keep" / "kit.txt"}
-    for machine in (old, new):
+    if packed is not None:
+        canaries.look_at(packed, f"{new.name} machine")
+    for machine in machines:
         if machine.near:
             allowed |= set((Path(machine.home) / ".config/antsmem/keys").glob("*.key"))
             canaries.look_below(Path(machine.root), f"{machine.name} machine", allowed)

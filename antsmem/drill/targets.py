@@ -43,7 +43,14 @@ def new_process(root: Path, keep: Path, program: tuple[str, ...]) -> Machine:
     return here("new", root, program, surroundings(str(root), "successor", "Pacific/Chatham", "C"), keep)
 
 
-def new_machine(target: Target, root: Path, keep: Path, program: tuple[str, ...]) -> Machine:
-    """The machine of `target`, empty: in the directory `root` if it is here. `keep` holds what outlived the old
-    one."""
-    return new_process(root, keep, program)
+def require_target(target: Target) -> None:
+    """Return if machines of this kind can be had here, else `UsageError`, `DriverMissingError` or `BackendError`:
+    then nothing was tested, which is not the same as failed."""
+    if target.kind == "namespace":
+        from antsmem.drill.namespace import require_namespaces
+
+        require_namespaces()
+    elif target.kind == "container":
+        from antsmem.drill.far import require_engine
+
+        require_engine()

@@ -75,10 +75,6 @@ class World:
             with suppress(ProcessLookupError, PermissionError, ValueError):
                 os.kill(int(path.read_text()), signal.SIGKILL)
 
-    def calm(self) -> None:
-        """From now on no effect waits."""
-        write_file(self.root / "calm", [b""], durable=False)
-
 
 def write_scripts(agent: Path) -> None:
     """Put the programs of the effects into a workspace: they travel with it."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -17,6 +18,7 @@ from antsmem.core.disk import write_file
 from antsmem.core.errors import MigrationError, NotFoundError, UsageError
 from antsmem.drill.report import figures, junit, markdown, page, verdict, word
 from antsmem.drill.result import MigrationTest
+from antsmem.drill.targets import Target, parse_target, require_target
 from antsmem.workspace.evidence import record_evidence
 from antsmem.workspace.layout import Layout
 from antsmem.workspace.rules import PathClass
@@ -26,7 +28,7 @@ PROGRAM = (sys.executable, "-P", "-m", "antsmem")
 _SABOTAGES = "lose-keys, drop-memory, forget-intents, leak-key or double-run"
 
 
-def migrate_test(
+def migrate_test(  # noqa: PLR0913, PLR0917 - one parameter an option
     context: typer.Context,
     target: Annotated[
         str, typer.Option(help="The new machine: process, namespace, container:IMAGE or ssh:HOST.")
@@ -35,6 +37,7 @@ def migrate_test(
     sabotage: Annotated[
         str, typer.Option(help=f"Break the restore on purpose, so that the test must fail: {_SABOTAGES}.")
     ] = "",
+    ssh: Annotated[str, typer.Option(help="The program that reaches ssh:HOST, with its options.")] = "ssh",
     junit_file: Annotated[Path | None, typer.Option("--junit", help="Write the result as JUnit XML here.")] = None,
     report: Annotated[Path | None, typer.Option(help="Write a report here: FILE.md or FILE.html.")] = None,
 ) -> None:
@@ -42,7 +45,7 @@ def migrate_test(
     ctx: Context = context.obj
     if report is not None and report.suffix not in {".md", ".html"}:
         raise UsageError(f"`{report}` is no report: its name ends with `.md` or `.html`")
-    result = _tested(ctx, target, relay, sabotage)
+    result = _tested(ctx, parse_target(target), relay, sabotage, shlex.split(ssh))
     if junit_file is not None:
         write_file(junit_file, [junit(result)], mode=0o644)
     if report is not None:
@@ -54,15 +57,14 @@ def migrate_test(
         raise MigrationError(f"the migration test of `{result.agent}` failed: {', '.join(result.broken)}")
 
 
-def _tested(ctx: Context, target: str, relay: str, sabotage: str) -> MigrationTest:
+def _tested(ctx: Context, target: Target, relay: str, sabotage: str, ssh: Sequence[str]) -> MigrationTest:
     from antsmem.cli.drillrelay import DrillRelay, ForeignRelay
     from antsmem.drill.new import SABOTAGES
     from antsmem.drill.place import drill_place
     from antsmem.drill.rehearsal import Wanted, run_migration_test
-    from antsmem.drill.targets import parse_target
     from antsmem.workspace.classes import Classifier
 
-    where = parse_target(target)
+    require_target(target)
     if sabotage and sabotage not in SABOTAGES:
         raise UsageError(f"`{sabotage}` is no sabotage", hint=f"there are {', '.join(SABOTAGES)}")
     workspace, name, classifier = _agent(ctx)
@@ -78,7 +80,9 @@ def _tested(ctx: Context, target: str, relay: str, sabotage: str) -> MigrationTe
                 place=place,
                 program=PROGRAM,
                 relay=found,
-                target=where,
+                target=target,
+                ssh=tuple(ssh),
+                hidden=(ctx.config_dir, ctx.state_dir, ctx.data_dir),
                 sabotage=sabotage,
             )
             return run_migration_test(wanted, ctx.output.note if sys.stderr.isatty() else lambda _what: None)
