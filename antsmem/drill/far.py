@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from antsmem.core.errors import BackendError, DriverMissingError
-from antsmem.drill.machine import Machine, surroundings
+from antsmem.drill.machine import Machine, kill_group, surroundings
 
 ENGINES: Final = ("docker", "podman")
 _ROOT: Final = "/tmp/antsmem-drill-"  # noqa: S108 - mktemp makes it there, private
 _LIFE_SECONDS: Final = 3600
+_BATCH: Final = ("-o", "BatchMode=yes", "-o", "ConnectTimeout=20")
 _PATIENCE_SECONDS: Final = 300.0
 _PATH: Final = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -49,22 +50,31 @@ def new_container(engine: str, image: str, keep: Path) -> Machine:
     return _settled(f"container of {image}", wrap, keep, lambda: _quietly([engine, "rm", "--force", name]))
 
 
-def new_over_ssh(ssh: Sequence[str], host: str, keep: Path, sockets: Path, port: int) -> Machine:
-    """A machine that is a directory on `host`, reached by `ssh` (the program and its options). `port`: that of the
-    relay on this machine's loopback, which is lent to the host's; 0: none."""
-    control = ["-o", f"ControlPath={sockets}/ssh", "-o", "BatchMode=yes"]
-    master = [*ssh, *control, "-o", "ControlMaster=yes", "-o", "ExitOnForwardFailure=yes", "-f", "-N"]
-    forward = ["-R", f"127.0.0.1:{port}:127.0.0.1:{port}"] if port else []
-    if _quietly([*master, *forward, "--", host]) != 0:
+def require_host(ssh: Sequence[str], host: str) -> None:
+    """`BackendError` if `host` does not answer to `ssh` (the program and its options)."""
+    if _quietly([*ssh, *_BATCH, "--", host, "true"]) != 0:
         raise BackendError(f"`{host}` does not answer to ssh: not tested", hint=f"ssh {host} true")
 
+
+def new_over_ssh(ssh: Sequence[str], host: str, keep: Path, port: int) -> Machine:
+    """A machine that is a directory on `host`, reached by `ssh`. `port`: that of the relay on this machine's
+    loopback, which is lent to the host's; 0: none."""
+    forward = ["-R", f"127.0.0.1:{port}:127.0.0.1:{port}"] if port else []  # where it fails, the proofs do
+    tunnel = subprocess.Popen(
+        [*ssh, *_BATCH, *forward, "--", host, "echo ready; cat >/dev/null"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    if tunnel.stdout is None or tunnel.stdout.readline() != b"ready\n":
+        kill_group(tunnel)
+        raise BackendError(f"`{host}` does not stay connected", hint=f"ssh {host} true")
+
     def wrap(words: Sequence[str]) -> list[str]:
-        return [*ssh, *control, "--", host, shlex.join(words)]
+        return [*ssh, *_BATCH, "--", host, shlex.join(words)]
 
-    def end() -> None:
-        _quietly([*ssh, *control, "-O", "exit", "--", host])
-
-    return _settled(f"host {host}", wrap, keep, end)
+    return _settled(f"host {host}", wrap, keep, lambda: kill_group(tunnel))
 
 
 def _settled(

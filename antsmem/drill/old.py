@@ -6,6 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -80,12 +81,13 @@ def copy_agent(source: Path, target: Path, classifier: Classifier) -> int:
 class OldMachine:
     """The copy's machine, step by step. `relay` is the URL of the relay where the agent is found."""
 
-    def __init__(self, machine: Machine, keep: Path, relay: str) -> None:
+    def __init__(self, machine: Machine, keep: Path, relay: str, watch: Callable[[int], None]) -> None:
         self.machine = machine
         self.keep = keep
         self.world = World(keep / "world")
         self._agent = Path(machine.agent)
         self._relay = relay
+        self._watch = watch
         self._running: list[subprocess.Popen[bytes]] = []
         self._values: list[tuple[str, bytes]] = []
 
@@ -146,6 +148,7 @@ class OldMachine:
         self.must(*once(HELD, ""), code=3)
         for key, how in ((HAPPENED, "wait-after"), (PENDING, "wait-before")):
             self._running.append(self.machine.start(self.machine.call(*once(key, how))))
+            self._watch(-self._running[-1].pid)
             self.world.wait_for(key, _PATIENCE_SECONDS)
         return accepted.code == 0
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import stat
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,6 +16,8 @@ from antsmem.core.errors import LockedError
 
 _PREFIX: Final = "antsmem-drill-"
 _LOCK: Final = "lock"
+_TRIES: Final = 50
+_PAUSE_SECONDS: Final = 0.1
 
 
 @contextmanager
@@ -56,4 +59,8 @@ def _sweep(base: Path) -> None:
             if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or not (old / _LOCK).is_file():
                 continue
             with locked(old / _LOCK, "a test is running there"):
-                remove_tree(old)
+                for _ in range(_TRIES):  # what waits there ends when its world is gone, and may write until then
+                    remove_tree(old)
+                    if not old.exists():
+                        break
+                    time.sleep(_PAUSE_SECONDS)

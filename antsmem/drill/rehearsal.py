@@ -51,7 +51,7 @@ class RelayHost(Protocol):
 class Wanted:
     """What to test: the agent in `workspace`, judged by `classifier`; everything happens below `place`. `program`
     starts antsmem on this machine, `ssh` reaches others. A new machine in namespaces does not see the directories
-    `hidden`."""
+    `hidden`. `watch` is told of processes that must not outlive this one."""
 
     workspace: Path
     name: str
@@ -63,6 +63,7 @@ class Wanted:
     sabotage: str = ""
     hidden: tuple[Path, ...] = ()
     ssh: tuple[str, ...] = ("ssh",)
+    watch: Callable[[int], None] = lambda _process: None
 
 
 @mutable_record
@@ -95,7 +96,7 @@ def run_migration_test(wanted: Wanted, progress: Callable[[str], None] = lambda 
     at = _Progress([], [], time.monotonic())
     root = wanted.place / "machine"
     machine = here("old", root, wanted.program, surroundings(str(root), "agent", "UTC", "C.UTF-8"), keep)
-    old = OldMachine(machine, keep, wanted.relay.url)
+    old = OldMachine(machine, keep, wanted.relay.url, wanted.watch)
     try:
         _run(wanted, at, old, progress)
     except (LostError, AntsmemError) as error:
@@ -164,7 +165,7 @@ def _new_machine(wanted: Wanted) -> Machine:
 
     if wanted.target.kind == "container":
         return far.new_container(far.require_engine(), wanted.target.where, place / "keep")
-    return far.new_over_ssh(wanted.ssh, wanted.target.where, place / "keep", place, relay.port)
+    return far.new_over_ssh(wanted.ssh, wanted.target.where, place / "keep", relay.port)
 
 
 def _victim(lost: Lost) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
@@ -43,7 +44,7 @@ def new_process(root: Path, keep: Path, program: tuple[str, ...]) -> Machine:
     return here("new", root, program, surroundings(str(root), "successor", "Pacific/Chatham", "C"), keep)
 
 
-def require_target(target: Target) -> None:
+def require_target(target: Target, ssh: Sequence[str]) -> None:
     """Return if machines of this kind can be had here, else `UsageError`, `DriverMissingError` or `BackendError`:
     then nothing was tested, which is not the same as failed."""
     if target.kind == "namespace":
@@ -54,3 +55,7 @@ def require_target(target: Target) -> None:
         from antsmem.drill.far import require_engine
 
         require_engine()
+    elif target.kind == "ssh":
+        from antsmem.drill.far import require_host
+
+        require_host(ssh, target.where)

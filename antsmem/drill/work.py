@@ -31,7 +31,10 @@ HALF_WRITTEN: Final = "memory/antsmem-drill-half-written.md"
 _POST: Final = b"""#!/bin/sh
 # post KEY now|wait-before|wait-after: an effect in the world of the migration test.
 world="$HOME/world"
-wait_here() { echo $$ >"$world/reached-$1"; while [ ! -e "$world/calm" ]; do sleep 0.1; done; }
+wait_here() {
+  echo $$ >"$world/reached-$1"
+  while [ ! -e "$world/calm" ]; do sleep 0.1; [ -d "$world" ] || exit 1; done
+}
 [ "$2" = wait-before ] && wait_here "$1"
 echo "$1" >>"$world/effects"
 if [ "$2" = wait-after ]; then printf 'half of a th' >"HALF"; wait_here "$1"; fi

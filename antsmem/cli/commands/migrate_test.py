@@ -62,14 +62,15 @@ def _tested(ctx: Context, target: Target, relay: str, sabotage: str, ssh: Sequen
     from antsmem.drill.new import SABOTAGES
     from antsmem.drill.place import drill_place
     from antsmem.drill.rehearsal import Wanted, run_migration_test
+    from antsmem.identity.privatedir import guarded
     from antsmem.workspace.classes import Classifier
 
-    require_target(target)
+    require_target(target, ssh)
     if sabotage and sabotage not in SABOTAGES:
         raise UsageError(f"`{sabotage}` is no sabotage", hint=f"there are {', '.join(SABOTAGES)}")
     workspace, name, classifier = _agent(ctx)
     base = Path(ctx.environment.get("TMPDIR") or "/tmp")  # noqa: S108 - a private directory is made in it
-    with drill_place(base) as place:
+    with guarded((), files=False) as guard, drill_place(base) as place:
         if place.is_relative_to(workspace.resolve()):
             raise UsageError(f"`{base}` lies in the workspace", hint="set TMPDIR to a directory outside of it")
         with closing(ForeignRelay(relay) if relay else DrillRelay(place / "relay")) as found:
@@ -84,6 +85,7 @@ def _tested(ctx: Context, target: Target, relay: str, sabotage: str, ssh: Sequen
                 ssh=tuple(ssh),
                 hidden=(ctx.config_dir, ctx.state_dir, ctx.data_dir),
                 sabotage=sabotage,
+                watch=guard.watch,
             )
             return run_migration_test(wanted, ctx.output.note if sys.stderr.isatty() else lambda _what: None)
 
