@@ -47,6 +47,9 @@ COMMANDS = {
     "relay": "relay",
     "once": "once",
     "migrate-test": "migrate_test",
+    "report": "report",
+    "wake": "wake",
+    "compact": "compact",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 
@@ -55,11 +58,13 @@ _FLAGS["--no-input"] = "no_input"
 
 
 class Interrupted(BaseException):
-    """A signal asked us to end: unwinds everything, so that locks and temporary files go."""
+    """A signal asked us to end: unwinds everything, so that locks and temporary files go. On its way it may learn
+    what there is to say of it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+        self.says = "what was not finished is as it was before"
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -84,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except Interrupted as signalled:
         context.output.close()
-        context.output.warn("interrupted: what was not finished is as it was before")
+        context.output.warn(f"interrupted: {signalled.says}")
         code = 128 + signalled.number
     except BrokenPipeError:  # whoever read our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -148,6 +153,10 @@ def run(context: Context, words: list[str]) -> int:
         from antsmem.cli.hourly import back_up
 
         return back_up(context)
+    if words == ["heartbeat"]:  # so does it here
+        from antsmem.cli.wakes import wake_up
+
+        return wake_up(context)
     if words and words[0] in COMMANDS:
         return _call(single(words[0]), words[1:], f"antsmem {words[0]}", context)
     return _call(everything(), words, "antsmem", context)

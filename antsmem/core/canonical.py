@@ -30,17 +30,22 @@ def dumps(value: object) -> bytes:
         raise UsageError("canonical JSON cannot hold a lone surrogate") from None
 
 
-def loads(data: Buffer, limit: int) -> Any:
+def loads(data: Buffer, limit: int, *, fractions: bool = False) -> Any:
     """The value of the JSON text `data`, at most `limit` bytes of UTF-8; need not be in canonical form.
 
-    Whatever `dumps` could not write again, and a key that stands twice in an object, raises `IntegrityError`.
+    Whatever `dumps` could not write again, and a key that stands twice in an object, raises `IntegrityError`. With
+    `fractions` a number that is not an integer is no error: it is given as its text.
     """
     if len(data) > limit:
         raise IntegrityError(f"JSON of {len(data)} bytes: more than {limit} are never read")
     try:
         text = str(data, "utf-8")
         value = json.loads(
-            text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_float
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=str if fractions else _float,
+            parse_constant=_float,
         )
     except UnicodeDecodeError:
         raise IntegrityError("JSON is not UTF-8") from None

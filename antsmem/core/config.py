@@ -17,12 +17,16 @@ from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import ConfigError, NotFoundError
 from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
 from antsmem.core.record import field, record
+from antsmem.core.wakeconfig import WakeConfig, read_wake_config
 
 KEY_SOURCES: Final = ("credentials", "keyring", "host_key", "command:…", "file:…", "fd:N", "passphrase:…")
 VERIFY: Final = ("read", "hash", "none")
 ANCHOR_PREFIX: Final = "git+"
 PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _DEFAULT_SOURCES: Final[tuple[str, ...]] = ("credentials", "host_key")
+_DURATION: Final = re.compile(r"([0-9]{1,8})([smhd])", re.ASCII)
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_SECONDS: Final = 7 * 86400
 _PREFIXES: Final = ("command:", "file:", "fd:", "passphrase:")
 
 
@@ -59,11 +63,25 @@ class ProviderConfig:
 
 
 @record
+class ProgramConfig:
+    """The program that the heartbeat runs as the agent: a `preset`, or with `command` another command line that
+    speaks like it. `environment` names the variables that it gets besides the preset's own, or is `*`. Without a
+    `preset` none is configured."""
+
+    preset: str = ""
+    command: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    timeout_seconds: float | None = None
+
+
+@record
 class OperatorConfig:
     """What holds for every agent of this operator. `origin` says where each setting comes from."""
 
     key_sources: tuple[str, ...] = _DEFAULT_SOURCES
     providers: tuple[ProviderConfig, ...] = ()
+    agent: ProgramConfig = field(default_factory=ProgramConfig)
+    heartbeat: WakeConfig = field(default_factory=WakeConfig)
     origin: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -75,12 +93,39 @@ def read_operator(path: Path) -> OperatorConfig:
     except NotFoundError:
         return OperatorConfig(origin={"key_sources": "default"})
     reader = Reader(str(path))
-    entries = reader.mapping(read_yaml(data, str(path)), ("key_sources", "providers"))
+    known = ("key_sources", "providers", "agent", "heartbeat")
+    entries = reader.mapping(read_yaml(data, str(path)), known)
     sources, origin = _DEFAULT_SOURCES, "default"
     if (node := entries.get("key_sources")) is not None:
         sources, origin = _key_sources(reader, node), f"{path}:{node.line}"
     providers = _providers(reader, entries.get("providers"))
-    return OperatorConfig(sources, providers, {"key_sources": origin})
+    agent = _program(reader, entries.get("agent"))
+    heartbeat = read_wake_config(reader, entries.get("heartbeat"))
+    return OperatorConfig(sources, providers, agent, heartbeat, {"key_sources": origin})
+
+
+def _program(reader: Reader, node: Node | None) -> ProgramConfig:
+    if node is None:
+        return ProgramConfig()
+    entries = reader.mapping(node, ("preset", "command", "environment", "timeout"))
+    if "preset" not in entries:
+        reader.fail(node, "`agent` has no `preset`")
+    lists = {
+        name: tuple(reader.line(item, name) for item in reader.items(entries[name])) if name in entries else ()
+        for name in ("command", "environment")
+    }
+    seconds = None
+    if (given := entries.get("timeout")) is not None:
+        seconds = _seconds(reader, given)
+    return ProgramConfig(reader.line(entries["preset"], "preset"), **lists, timeout_seconds=seconds)
+
+
+def _seconds(reader: Reader, node: Node) -> float:
+    found = _DURATION.fullmatch(str(node.value))
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        reader.fail(node, "`timeout` is a time from 1s to 7d, such as 90s, 15m or 2h")
+    return float(seconds)
 
 
 def _key_sources(reader: Reader, node: Node) -> tuple[str, ...]:

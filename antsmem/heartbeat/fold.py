@@ -31,7 +31,8 @@ class Fold:
     """The state after `size` bytes of a month.
 
     `keys` gives for each key the place of its last line and its record's number; `open` the states that are not
-    settled; `facts` the places of their last lines. `head` is the SHA-256 of the last good line, `last` that line;
+    settled; `facts` the places of their last lines; `untold` place and number of the newest record of each key of
+    which the daily log has still to be told. `head` is the SHA-256 of the last good line, `last` that line;
     `carried` the last number that was taken over from the month before.
 
     `gaps` are missing records: first number, how many, and whether even a key that no record names may have been
@@ -48,6 +49,7 @@ class Fold:
     open: dict[str, str] = field(default_factory=dict)
     marks: dict[str, tuple[str, int]] = field(default_factory=dict)
     facts: dict[str, int] = field(default_factory=dict)
+    untold: dict[str, tuple[int, int]] = field(default_factory=dict)
     gaps: list[tuple[int, int, bool]] = field(default_factory=list)
     bad: list[int] = field(default_factory=list)
     trailing: int = 0
@@ -126,6 +128,9 @@ class Fold:
             self._state(entry)
         elif entry.kind == "fact" and entry.text("fact"):
             self.facts[entry.text("fact")] = self.size
+        elif entry.kind == "told" and entry.key:
+            if self.untold.get(entry.key, (0, 0))[1] <= entry.count("told"):
+                self.untold.pop(entry.key, None)
         elif entry.kind == "take-over":  # another host may have gone on with what was open
             self._gap(entry.number, 0, False)
         elif entry.kind == "mark" and entry.text("task"):
@@ -138,9 +143,11 @@ class Fold:
             self.open.pop(key, None)
         else:
             self.open[key] = state
+        if entry.text("tell"):
+            self.untold[key] = (self.size, entry.number)
         if task:
             slot, failures = self.marks.get(task, ("", 0))
-            failures = 0 if state == "DONE" else failures + (state == "FAILED")
+            failures = 0 if state == "DONE" else failures + (state in {"FAILED", "UNKNOWN"})
             self.marks[task] = (max(slot, entry.text("slot")), failures)
 
 

@@ -129,6 +129,8 @@ SCENES: dict[str, list[Scene]] = {
     "heartbeat resolve": [Scene(("heartbeat", "resolve", "key", "done"), prepare=_with_question)],
     "heartbeat retire": [Scene(("heartbeat", "retire"), prepare=_at_work)],
     "heartbeat take-over": [Scene(("heartbeat", "take-over"))],
+    "heartbeat status": [Scene(("heartbeat", "status"), prepare=_with_effect)],
+    "heartbeat install": [Scene(("heartbeat", "install", "--cron"))],
     "config show": [Scene(("config", "show", "--origin"))],
     **SECRETS,
     **WAYS_BACK,

@@ -51,6 +51,8 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "status": (["status"], "status"),
     "once": (["once", "key", "--", "true"], "once"),
     "heartbeat": (["heartbeat", "plan"], "heartbeat-plan"),
+    "heartbeat status": (["heartbeat", "status"], "heartbeat-status"),
+    "heartbeat install": (["heartbeat", "install", "--cron"], "heartbeat-install"),
     "heartbeat next": (["heartbeat", "next"], "heartbeat-next"),
     "config": (["config", "show", "--origin"], "config"),
     "identity rotate": (["identity", "rotate", "--kit", KIT], "identity-rotate"),

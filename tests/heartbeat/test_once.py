@@ -230,7 +230,7 @@ def test_an_action_gets_its_key_and_a_growing_fence(world: World) -> None:
 
 
 def test_a_host_that_may_not_start_can_still_replay(world: World) -> None:
-    def refuse() -> int:
+    def refuse(_kind: str) -> int:
         raise RetiredError("retired")
 
     world.once(world.effect("old", "hold"))

@@ -1,0 +1,112 @@
+"""What a person is told: each trouble once a day, and once more when it is over.
+
+    fact told:SUBJECT   {"day": when it was told last, "what": the trouble}
+
+A trouble that stays is told again the next day; another one of the same subject at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+from antsmem.core.record import record
+from antsmem.heartbeat.backoff import OFF_AFTER, breaker
+from antsmem.heartbeat.choice import Choice, open_entries
+from antsmem.heartbeat.journal import Journal
+from antsmem.heartbeat.plan import Plan
+
+TOLD: Final = "told:"
+CONFIG, HUMAN, FAILED = 2, 3, 5
+_STATES: Final = frozenset({"HELD", "BLOCKED"})
+
+
+@record
+class Trouble:
+    """Something that is wrong with `subject`: `what` in a word, `text` for people, `code` the exit code that it
+    means. `once`: never told again as long as it stays."""
+
+    subject: str
+    what: str
+    text: str
+    code: int
+    hint: str = ""
+    once: bool = False
+
+
+@record
+class Question:
+    """A key of which a person has to say what became of it, or that an agent cannot go on with."""
+
+    key: str
+    task: str
+    state: str
+    why: str
+    note: str
+
+
+def questions(journal: Journal) -> tuple[Question, ...]:
+    """All that a schedule's work asks a person."""
+    return tuple(
+        Question(entry.key, entry.text("task"), entry.state, entry.text("why"), entry.text("note"))
+        for entry in open_entries(journal)
+        if entry.state in _STATES
+    )
+
+
+def troubles(journal: Journal, plan: Plan, choice: Choice, asked: Sequence[Question]) -> list[Trouble]:
+    """All that is wrong now and waits for somebody, but for what failed and is tried again."""
+    found = [
+        Trouble(f"line {remark.line}", remark.text, f"HEARTBEAT.md:{remark.line}: {remark.text}", CONFIG)
+        for remark in plan.all_errors
+    ]
+    found += [
+        Trouble(each.task, str(each.error), f"HEARTBEAT.md:{each.line}: {each.error}", CONFIG, each.error.hint)
+        for each in choice.refused
+    ]
+    for name in dict.fromkeys(question.task for question in asked):
+        mine = [question for question in asked if question.task == name]
+        last = mine[-1]
+        more = f" (and {len(mine) - 1} more of `{name}`)" if len(mine) > 1 else ""
+        said = f": {last.note}" if last.note else ""
+        found.append(
+            Trouble(
+                name, f"{last.state} {last.why}", f"`{last.key}` is {last.state} ({last.why}){said}{more}", HUMAN,
+                f"find out whether it happened, then: antsmem heartbeat resolve {last.key} done|redo|drop",
+            )
+        )  # fmt: skip
+    for task in plan.tasks:
+        if task.runs and breaker(journal.mark(task.id).failures) == "off":
+            text = f"`{task.id}` failed {OFF_AFTER} times in a row: it is off"
+            found.append(
+                Trouble(f"{task.id} off", "off", text, HUMAN, f"antsmem heartbeat resume {task.id}", True)
+            )
+    return found
+
+
+def tell(
+    journal: Journal, found: Sequence[Trouble], day: str, failing: frozenset[str]
+) -> tuple[list[str], list[Mapping[str, Any]]]:
+    """The lines to tell on `day`, and what to record of them. `failing` are subjects whose trouble is not over,
+    though nothing new happened."""
+    lines: list[str] = []
+    facts: list[Mapping[str, Any]] = []
+    subjects: set[str] = set()
+    for trouble in found:
+        if trouble.subject in subjects:
+            continue
+        subjects.add(trouble.subject)
+        before = journal.fact(TOLD + trouble.subject)
+        what = trouble.what[:200]
+        same = isinstance(before, dict) and before.get("what") == what
+        if same and (trouble.once or before.get("day") == day):
+            continue
+        lines.append(trouble.text + (f"\n  → {trouble.hint}" if trouble.hint else ""))
+        facts.append({"kind": "fact", "fact": TOLD + trouble.subject, "value": {"day": day, "what": what}})
+    for name in journal.facts:
+        subject = name.removeprefix(TOLD)
+        if name == subject or subject in subjects or subject in failing or journal.fact(name) is None:
+            continue
+        lines.append(f"`{subject}`: recovered")
+        facts.append({"kind": "fact", "fact": name, "value": None})
+    return lines, facts
