@@ -7,7 +7,6 @@ any other JCS implementation.
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final, NoReturn
 
 from antsmem.core.disk import Buffer
@@ -23,6 +22,8 @@ def dumps(value: object) -> bytes:
 
     Anything else (a float, an integer beyond 2^53 - 1, a lone surrogate, 64 levels) raises `UsageError`.
     """
+    import json  # a wake that has nothing to do needs none
+
     try:
         text = json.dumps(_ordered(value, 0), ensure_ascii=False, separators=(",", ":"))
         return text.encode()
@@ -36,6 +37,8 @@ def loads(data: Buffer, limit: int, *, fractions: bool = False) -> Any:
     Whatever `dumps` could not write again, and a key that stands twice in an object, raises `IntegrityError`. With
     `fractions` a number that is not an integer is no error: it is given as its text.
     """
+    import json
+
     if len(data) > limit:
         raise IntegrityError(f"JSON of {len(data)} bytes: more than {limit} are never read")
     try:

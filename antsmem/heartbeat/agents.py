@@ -5,7 +5,7 @@ formats are those of each program's own documentation of its non-interactive mod
 
     claude    one JSON object: result, is_error, total_cost_usd, usage (Claude Code, "headless")
     codex     one JSON event a line: item.completed with an agent_message, turn.completed with usage (codex exec)
-    openclaw  one JSON object: payloads with text, meta.agentMeta.usage (openclaw agent)
+    openclaw  one JSON object: ok, final, usage (openclaw agent exec)
     hermes    the last message as text (hermes chat --quiet)
     llm       the last message as text, the tokens on standard error (llm --usage)
     shell     any program: what it prints is what it says
@@ -37,13 +37,12 @@ _EVERYWHERE: Final = (
 
 @record
 class Program:
-    """A preset: what is run, which variables it gets besides those that all get, and the options of `argv` that
-    `--help` of `probe` must name."""
+    """A preset: what is run, which variables it gets besides those that all get, and the command that names its
+    options."""
 
     argv: tuple[str, ...]
     environment: tuple[str, ...] = ()
     probe: tuple[str, ...] = ()
-    options: tuple[str, ...] = ()
 
 
 PROGRAMS: Final[Mapping[Preset, Program]] = {
@@ -58,31 +57,26 @@ PROGRAMS: Final[Mapping[Preset, Program]] = {
         ),
         ("ANTHROPIC_*", "CLAUDE_*"),
         ("claude", "--help"),
-        ("-p", "--output-format", "--allowedTools"),
     ),
     "codex": Program(
         ("codex", "exec", "--json", "--skip-git-repo-check", "--sandbox", "workspace-write", "-"),
         ("CODEX_*", "OPENAI_*"),
         ("codex", "exec", "--help"),
-        ("--json", "--skip-git-repo-check", "--sandbox"),
     ),
     "openclaw": Program(
-        ("openclaw", "agent", "--agent", "main", "--local", "--json", "--message-file", "/dev/stdin"),
+        ("openclaw", "agent", "exec", "--json", "--message-file", "-", "--cwd", "."),
         ("OPENCLAW_*",),
-        ("openclaw", "agent", "--help"),
-        ("--agent", "--local", "--json", "--message-file"),
+        ("openclaw", "agent", "exec", "--help"),
     ),
     "hermes": Program(
         ("hermes", "chat", "--query-file", "-", "--quiet", "--source", "tool"),
         ("HERMES_*",),
         ("hermes", "chat", "--help"),
-        ("--query-file", "--quiet", "--source"),
     ),
     "llm": Program(
         ("llm", "prompt", "--usage"),
         ("LLM_*", "OPENAI_API_KEY"),
         ("llm", "prompt", "--help"),
-        ("--usage",),
     ),
     "shell": Program(()),
 }
@@ -102,13 +96,15 @@ class AgentCommand:
 @record
 class Said:
     """What a turn ended with: the agent's last message, and what it cost as far as the program tells: USD, tokens
-    read and written. `failed`: the program says that the turn failed, whatever its exit code."""
+    read and written. `failed`: the program says that the turn failed, whatever its exit code; `silent`: it failed
+    before the model said a word, so that nothing can have been done."""
 
     text: str
     cost_usd: float | None = None
     input_tokens: int | None = None
     output_tokens: int | None = None
     failed: bool = False
+    silent: bool = False
 
 
 def preset_of(settings: ProgramConfig) -> Preset:
@@ -153,7 +149,7 @@ def last_words(preset: Preset, stdout: bytes, stderr: bytes) -> Said:
         case "codex":
             said = _codex(stdout)
         case "openclaw":
-            said = _openclaw(stdout) or _openclaw(stderr)
+            said = _openclaw(stdout)
         case "llm":
             said = _llm(stdout, stderr)
         case _:
@@ -170,24 +166,22 @@ def _claude(stdout: bytes) -> Said | None:
     if found is None or found.get("type") != "result":
         return None
     usage = _member(found, "usage")
-    read = [_count(usage.get(name)) for name in _CLAUDE_INPUT]
-    return Said(
-        _text(found.get("result")),
-        _cost(found.get("total_cost_usd")),
-        sum(count for count in read if count is not None) if any(count is not None for count in read) else None,
-        _count(usage.get("output_tokens")),
-        failed=found.get("is_error") is True,
-    )
+    read = [count for name in _CLAUDE_INPUT if (count := _count(usage.get(name))) is not None]
+    written, failed = _count(usage.get("output_tokens")), found.get("is_error") is True
+    cost = _cost(found.get("total_cost_usd"))
+    silent = failed and written == 0 and cost == 0
+    return Said(_text(found.get("result")), cost, sum(read) if read else None, written, failed, silent)
 
 
 _CLAUDE_INPUT: Final = ("input_tokens", "cache_creation_input_tokens", "cache_read_input_tokens")
 
 
 def _codex(stdout: bytes) -> Said | None:
-    text, read, written, failed, seen = "", None, None, False, False
+    text, read, written, failed, seen, acted = "", None, None, False, False, False
     for event in _events(stdout):
         kind, item = event.get("type"), _member(event, "item")
         seen = True
+        acted = acted or (bool(item) and item.get("type") != "error")
         if kind == "item.completed" and item.get("type") == "agent_message":
             text = _text(item.get("text"))
         elif kind == "turn.completed":
@@ -195,22 +189,18 @@ def _codex(stdout: bytes) -> Said | None:
             read, written = _count(usage.get("input_tokens")), _count(usage.get("output_tokens"))
         elif kind == "turn.failed":
             failed = True
-    return Said(text, None, read, written, failed) if seen else None
+    return Said(text, None, read, written, failed, failed and not acted) if seen else None
 
 
 def _openclaw(printed: bytes) -> Said | None:
     found = _object(printed)
-    if found is None:
+    if found is None or not isinstance(found.get("ok"), bool):
         return None
-    result = _member(found, "result") or found  # through the gateway it is wrapped
-    payloads = result.get("payloads")
-    if not isinstance(payloads, list):
-        return None
-    texts = [_text(each.get("text")) for each in payloads if isinstance(each, dict)]
-    meta = _member(result, "meta")
-    usage = _member(_member(meta, "agentMeta"), "usage")
-    failed = bool(meta.get("error")) or meta.get("aborted") is True or found.get("status") in {"error", "timeout"}
-    return Said("\n".join(texts), None, _count(usage.get("input")), _count(usage.get("output")), failed)
+    usage, failed = _member(found, "usage"), found["ok"] is False
+    cost = _cost(_member(usage, "cost").get("total"))
+    silent = failed and not found.get("payloads") and found.get("model") is None
+    text = _text(found.get("final"))
+    return Said(text, cost, _count(usage.get("input")), _count(usage.get("output")), failed, silent)
 
 
 def _llm(stdout: bytes, stderr: bytes) -> Said:

@@ -59,13 +59,17 @@ def judge(ended: Ended | None, last_words: str, nonce: str, report: Report | Non
 
 
 def agent_judge(preset: Preset, key: str, nonce: str) -> Judge:
-    """The judge of one turn of an agent that was given `nonce` and asked to do `key`."""
+    """The judge of one turn of an agent that was given `nonce` and asked to do `key`.
+
+    Where the program says that the turn failed before the model said a word (no key, no network), nothing was done
+    and it may be tried again.
+    """
 
     def judged(folder: Path, ended: Ended | None) -> Verdict:
         said = last_words(preset, _read(folder / "stdout"), _read(folder / "stderr"))
         verdict = judge(ended, said.text, nonce, read_report(folder, key))
-        if said.failed and verdict.how == "nonce":
-            verdict = Verdict("UNKNOWN", "no-report")
+        if said.failed and verdict.how != "report":
+            verdict = Verdict("FAILED", "no-answer") if said.silent else Verdict("UNKNOWN", "no-report")
         return replace(
             verdict,
             cost_microusd=round((said.cost_usd or 0) * 1_000_000),
@@ -106,6 +110,8 @@ def read_report(folder: Path, key: str) -> Report | None:
     try:
         found = canonical.loads(read_file(folder / REPORT, _REPORT_BYTES), _REPORT_BYTES)
     except (NotFoundError, UsageError, IntegrityError):
+        return None
+    if not isinstance(found, dict):
         return None
     word = next((known for known in WORDS if known == found.get("word")), None)
     note = found.get("note")

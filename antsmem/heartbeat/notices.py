@@ -1,8 +1,9 @@
-"""What a person is told: each trouble once a day, and once more when it is over.
+"""What a person is told: each trouble once a day, and once more when a task that failed does not any more.
 
     fact told:SUBJECT   {"day": when it was told last, "what": the trouble}
 
-A trouble that stays is told again the next day; another one of the same subject at once.
+A trouble that stays is told again the next day; another one of the same subject at once. What a person has mended
+himself is over without a word.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from antsmem.heartbeat.plan import Plan
 
 TOLD: Final = "told:"
 CONFIG, HUMAN, FAILED = 2, 3, 5
+_FAILS: Final = "failed"
 _STATES: Final = frozenset({"HELD", "BLOCKED"})
 
 
@@ -96,17 +98,22 @@ def tell(
         if trouble.subject in subjects:
             continue
         subjects.add(trouble.subject)
-        before = journal.fact(TOLD + trouble.subject)
-        what = trouble.what[:200]
-        same = isinstance(before, dict) and before.get("what") == what
-        if same and (trouble.once or before.get("day") == day):
+        told, what = _told(journal, trouble.subject), trouble.what[:200]
+        if told.get("what") == what and (trouble.once or told.get("day") == day):
             continue
         lines.append(trouble.text + (f"\n  → {trouble.hint}" if trouble.hint else ""))
         facts.append({"kind": "fact", "fact": TOLD + trouble.subject, "value": {"day": day, "what": what}})
-    for name in journal.facts:
-        subject = name.removeprefix(TOLD)
-        if name == subject or subject in subjects or subject in failing or journal.fact(name) is None:
+    for subject in [name.removeprefix(TOLD) for name in journal.facts if name.startswith(TOLD)]:
+        told = _told(journal, subject)
+        failed = str(told.get("what")).startswith(_FAILS)
+        if not told or subject in subjects or (failed and subject in failing):
             continue
-        lines.append(f"`{subject}`: recovered")
-        facts.append({"kind": "fact", "fact": name, "value": None})
+        lines += [f"`{subject}`: recovered"] if failed else []
+        facts.append({"kind": "fact", "fact": TOLD + subject, "value": None})
     return lines, facts
+
+
+def _told(journal: Journal, subject: str) -> Mapping[str, Any]:
+    """What was told of `subject`; nothing if nothing was."""
+    found = journal.fact(TOLD + subject)
+    return found if isinstance(found, dict) else {}
