@@ -102,7 +102,8 @@ class _Handler(WSGIRequestHandler):
         self.wfile: Any = _Tap(self.wfile, self.server.seen[1])
 
     def get_environ(self) -> dict[str, Any]:
-        return {**super().get_environ(), "REQUEST_URI": self.path}
+        kind = self.headers.get("Content-Type", "")  # the library invents one where there is none
+        return {**super().get_environ(), "REQUEST_URI": self.path, "CONTENT_TYPE": kind}
 
     def handle(self) -> None:
         """One request; wsgiref closes the connection behind it."""

@@ -10,10 +10,10 @@ from typing import Final
 
 from antsmem.core.record import field, record
 from antsmem.drill.machine import Machine, Ran
-from antsmem.drill.old import LIVING, REVOKED, Lost, LostError, reason
+from antsmem.drill.old import LIVING, REVOKED, Lost, LostError, configure, reason
 from antsmem.drill.place import remove_tree
 from antsmem.drill.tree import Tree, look, look_into
-from antsmem.drill.work import DONE, HELD, RESUMED, once
+from antsmem.drill.work import DONE, HAPPENED, HELD, PENDING, once
 
 
 @record
@@ -33,9 +33,9 @@ class Started:
     accepted: Ran
     as_copy: Ran
     taken_over: Ran
-    intents: tuple[str, ...]
-    context: str = field(repr=False)
-    resumed: tuple[Ran, ...]
+    context: Ran = field(repr=False)
+    woken: Ran
+    called: Ran
     asked_again: Ran
     replayed: Ran
     living: Ran = field(repr=False)
@@ -49,6 +49,7 @@ class Returned:
 
     sent: Ran
     backed_up: Ran
+    woken: Ran
 
 
 def recover(machine: Machine, lost: Lost) -> Recovered:
@@ -101,21 +102,20 @@ def bring_back(machine: Machine, keep: Path, scratch: Path) -> Path | None:
     return everything
 
 
-def start(machine: Machine, lost: Lost) -> Started:
-    """Start the agent: it is told that its old machine is gone, tells its relays who is host now, and finishes the
-    interrupted work. Nobody is asked anything."""
-    as_copy = machine.antsmem("once", "drill-too-early", "--", "true")
-    taken_over = machine.antsmem("heartbeat", "take-over", "--old-host-off")
-    log = machine.antsmem("heartbeat", "log").document
-    intents = tuple(sorted(map(str, log.get("held", ()))))
-    context = machine.shell("cat agent/NOW.md agent/memory/*.md 2>/dev/null | tail -c 100000")
-    machine.history.pop()
+def start(machine: Machine, lost: Lost, relay: str) -> Started:
+    """Start the agent: its relays are told who is host now, the machine takes the work over, and the next wake
+    finishes what was interrupted. Nobody is asked anything."""
+    configure(machine, relay)
+    as_copy = machine.antsmem("heartbeat")
     registered = machine.antsmem("relay", "register")
+    taken_over = machine.antsmem("heartbeat", "take-over", "--old-host-off")
+    context = machine.run(machine.plainly("wake"))
     accepted = (
         machine.antsmem("relay", "send", lost.scid, "still me, after") if not registered.code else registered
     )
     machine.shell("touch home/world/calm")
-    resumed = tuple(machine.antsmem(*once(key, "now")) for key in RESUMED)
+    woken = machine.antsmem("heartbeat")
+    called = machine.antsmem(*once(PENDING, "now"))
     asked_again, replayed = machine.antsmem(*once(HELD, "")), machine.antsmem(*once(DONE, "now"))
     listed = machine.antsmem("secret", "list").document.get("secrets", ())
     living, revoked = (machine.run(machine.plainly("secret", "get", name)) for name in (LIVING, REVOKED))
@@ -124,9 +124,9 @@ def start(machine: Machine, lost: Lost) -> Started:
         accepted=accepted,
         as_copy=as_copy,
         taken_over=taken_over,
-        intents=intents,
-        context=context.out.decode(errors="replace"),
-        resumed=resumed,
+        context=context,
+        woken=woken,
+        called=called,
         asked_again=asked_again,
         replayed=replayed,
         living=living,
@@ -139,7 +139,7 @@ def come_back(old: Machine, aside: Path, lost: Lost) -> Returned:
     """The old machine is switched on again, with all its keys, and goes on."""
     os.rename(aside, old.root)
     sent = old.antsmem("relay", "send", lost.scid, "still me, says the old host")
-    return Returned(sent, old.antsmem("backup"))
+    return Returned(sent, old.antsmem("backup"), old.antsmem("heartbeat"))
 
 
 def sabotage(machine: Machine, kind: str, victim: str) -> None:
@@ -151,7 +151,7 @@ def sabotage(machine: Machine, kind: str, victim: str) -> None:
         "forget-intents": "rm -rf agent/.antsmem/heartbeat/journal",
         "leak-key": f"grep -h AGE-SECRET-KEY home/.config/antsmem/keys/* | tr -d '\\n' | base64 | tr -d '\\n' "
         f">{keep}/repository/notes.txt",
-        "double-run": f"cd agent && HOME={shlex.quote(machine.home)} antsmem-drill/post {RESUMED[0]} now",
+        "double-run": f"cd agent && HOME={shlex.quote(machine.home)} antsmem-drill/post {HAPPENED} now",
     }
     if kind:
         machine.shell(scripts[kind])

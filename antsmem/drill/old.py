@@ -15,7 +15,7 @@ from antsmem.core.disk import write_file
 from antsmem.core.record import field, record
 from antsmem.drill.machine import Machine, Ran, kill_group
 from antsmem.drill.tree import Tree, look
-from antsmem.drill.work import DONE, HAPPENED, HELD, PENDING, World, once, write_scripts
+from antsmem.drill.work import CONFIGURATION, DONE, HAPPENED, HEARTBEAT, HELD, PENDING, World, once, write_scripts
 from antsmem.workspace.classes import Classifier
 
 OBJECTIVE: Final = "Objective: finish the migration test."
@@ -107,9 +107,9 @@ class OldMachine:
         kit, repository = self.keep / "kit.txt", self.keep / "repository"
         words = ("--adopt", "--name", name, "--recovery-out", str(kit), "--repository", str(repository))
         self.must("init", self.machine.agent, *words)
-        if (self._agent / ".antsmem/heartbeat/journal").is_dir():
-            self.must("heartbeat", "take-over", "--old-host-off")
         self.must("identity", "move", "--relay", self._relay, "--kit", str(kit))
+        configure(self.machine, self._relay)
+        self.must("heartbeat", "take-over", "--old-host-off")
         self._secrets()
 
     def _swap_heartbeat(self) -> None:
@@ -117,7 +117,7 @@ class OldMachine:
         own = self._agent / "HEARTBEAT.md"
         if os.path.lexists(own):
             own.rename(self._agent / "HEARTBEAT.md.not-run-in-the-drill")
-        write_file(own, [b"# Heartbeat\n"], mode=0o644, durable=False)
+        write_file(own, [HEARTBEAT], mode=0o644, durable=False)
         now = self._agent / "NOW.md"
         text = now.read_bytes() if now.is_file() else b"# Now\n"
         write_file(now, [text.rstrip(b"\n") + f"\n\n{OBJECTIVE}\n".encode()], mode=0o644, durable=False)
@@ -146,8 +146,8 @@ class OldMachine:
         self.must("log", DECISION)
         self.must(*once(DONE, "now"))
         self.must(*once(HELD, ""), code=3)
-        for key, how in ((HAPPENED, "wait-after"), (PENDING, "wait-before")):
-            self._running.append(self.machine.start(self.machine.call(*once(key, how))))
+        for key, words in ((HAPPENED, ["heartbeat"]), (PENDING, once(PENDING, "wait-before"))):
+            self._running.append(self.machine.start(self.machine.call(*words)))
             self._watch(-self._running[-1].pid)
             self.world.wait_for(key, _PATIENCE_SECONDS)
         return accepted.code == 0
@@ -195,6 +195,19 @@ class OldMachine:
         kit = RecoveryKit.parse((self.keep / "kit.txt").read_text())
         own = private_values(Path(self.machine.home), self._agent, "old host")
         return [*own, ("recovery key", kit.identity.secret().encode()), *self._values]
+
+
+def configure(machine: Machine, relay: str) -> None:
+    """Say what the operator of a machine says there."""
+    text = CONFIGURATION.format(relay=relay)
+    machine.run(
+        [
+            "sh",
+            "-c",
+            'umask 077; mkdir -p "$HOME/.config/antsmem"; printf %s "$0" >"$HOME/.config/antsmem/config.yaml"',
+            text,
+        ]
+    )
 
 
 def private_values(home: Path, agent: Path, whose: str) -> list[tuple[str, bytes]]:

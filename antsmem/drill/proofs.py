@@ -10,7 +10,7 @@ from antsmem.drill.new import Recovered, Returned, Started
 from antsmem.drill.old import DECISION, LIVING, OBJECTIVE, REVOKED, Lost, reason
 from antsmem.drill.result import Proof
 from antsmem.drill.tree import Tree, differences
-from antsmem.drill.work import HELD, RESUMED, WANTED
+from antsmem.drill.work import HAPPENED, HELD, PENDING, WANTED
 
 _CHANGED = (b".antsmem/identity", b".antsmem/keystore", b".antsmem/cache", b".antsmem/heartbeat/locks")
 """What a new host writes itself: its keys, one more entry in the identity log, what is derived."""
@@ -60,12 +60,13 @@ def _under(path: bytes, top: bytes) -> bool:
 
 
 def remembers(started: Started) -> Proof:
-    """What it was doing is there when it wakes."""
-    missing = [f"the open intent `{key}` is forgotten" for key in (*RESUMED, HELD) if key not in started.intents]
-    for what, text in (("the objective in NOW.md", OBJECTIVE), ("the last decision", DECISION)):
-        if text not in started.context:
-            missing.append(f"{what} is forgotten")
-    shown = f"{len(started.intents)} open intents ({', '.join(started.intents)}), NOW.md, the last decision"
+    """What it was doing stands in the context of its first wake."""
+    context = started.context.out.decode(errors="replace")
+    missing = [] if started.context.code == 0 else [f"it does not wake: {_said(started.context)}"]
+    wanted = {f"the open intent `{key}`": key for key in (HAPPENED, PENDING, HELD)}
+    wanted |= {"the objective in NOW.md": OBJECTIVE, "the last decision": DECISION}
+    missing += [f"{what} is forgotten" for what, text in wanted.items() if text not in context]
+    shown = f"its wake context has {HAPPENED}, {PENDING}, the question {HELD}, NOW.md and the last decision"
     return _proof("intents", "remembers its work", missing, shown)
 
 
@@ -76,16 +77,15 @@ def resumes(started: Started) -> Proof:
         problems.append(f"a copy started work before it was let: exit {started.as_copy.code}")
     if started.taken_over.code:
         problems.append(f"the take-over failed: {_said(started.taken_over)}")
-    problems += [
-        f"`{key}` was not finished: {_said(ran)}"
-        for key, ran in zip(RESUMED, started.resumed, strict=True)
-        if ran.code
-    ]
+    if started.woken.code not in {0, 3}:
+        problems.append(f"the next heartbeat failed: {_said(started.woken)}")
+    if started.called.code:
+        problems.append(f"`{PENDING}` was not finished: {_said(started.called)}")
     if started.asked_again.code != 3:
         problems.append(f"the open question `{HELD}` was not asked again: exit {started.asked_again.code}")
     if started.replayed.code:
         problems.append(f"what was done is not known as done: {_said(started.replayed)}")
-    shown = f"{len(RESUMED)} interrupted effects finished, the held one still asks (exit 3), the done one replayed"
+    shown = "a copy starts nothing (exit 4); after the take-over the next heartbeat finishes all but the question"
     return _proof("resumes", "resumes without a person", problems, shown)
 
 
@@ -101,9 +101,9 @@ def effects(counts: Mapping[str, int]) -> Proof:
 
 def fenced(returned: Returned) -> Proof:
     """The old host stops by itself."""
-    code = returned.backed_up.code
-    problems = [] if code == 4 else [f"the old host goes on: its backup ended with exit {code}, not 4"]
-    return _proof("fenced", "the old host is fenced", problems, "its backup: exit 4, it is retired")
+    ends = {"heartbeat": returned.woken, "backup": returned.backed_up}
+    problems = [f"its {what} ended with exit {ran.code}, not 4" for what, ran in ends.items() if ran.code != 4]
+    return _proof("fenced", "the old host is fenced", problems, "its heartbeat and its backup: exit 4")
 
 
 def nothing_leaked(searched: Searched) -> Proof:

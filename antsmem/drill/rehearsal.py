@@ -131,7 +131,7 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
     recovered = replace(recovered, after=seen_there(new, scratch))
     at.step(f"identity version {recovered.version}, {len(recovered.after)} paths verified")
     progress("starting it")
-    started = start(new, lost)
+    started = start(new, lost, wanted.relay.url)
     at.rto_seconds = round(time.monotonic() - gone, 2)
     at.step("take-over, relays told, interrupted work finished")
     packed = bring_back(new, keep, scratch)

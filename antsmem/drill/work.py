@@ -18,12 +18,30 @@ FOLDER: Final = "antsmem-drill"
 """In the copied workspace: what the test adds to it."""
 
 DONE: Final = "drill-done"
-HAPPENED: Final = "drill-happened"
-PENDING: Final = "drill-pending"
+"""Done before the backup."""
 HELD: Final = "drill-held"
-RESUMED: Final = (HAPPENED, PENDING)
-WANTED: Final[Mapping[str, int]] = {DONE: 1, HAPPENED: 1, PENDING: 1, HELD: 0}
+"""Nobody knows whether it happened: a person is asked."""
+HAPPENED: Final = "drill-happened"
+"""Its wake is killed behind the effect, before anybody heard of it."""
+QUEUED: Final = "drill-queued"
+"""What that wake would have done next."""
+PENDING: Final = "drill-pending"
+"""Called by the agent itself, killed before the effect."""
+WANTED: Final[Mapping[str, int]] = {DONE: 1, HELD: 0, HAPPENED: 1, QUEUED: 1, PENDING: 1}
 """Key → how often its effect is to have happened when all is over."""
+
+HEARTBEAT: Final = b"""# Heartbeat
+
+- A post {id=drill-happened once verify="antsmem-drill/has-post drill-happened"}
+  run: antsmem-drill/post drill-happened wait-after
+- Another post {id=drill-queued once verify="antsmem-drill/has-post drill-queued"}
+  run: antsmem-drill/post drill-queued now
+"""
+CONFIGURATION: Final = """heartbeat:
+  allow: ["antsmem-drill/post *", "antsmem-drill/has-post *"]
+  witness: "{relay}"
+"""
+"""What the operator of both machines says: what may run, and who knows which host works."""
 
 HALF_WRITTEN: Final = "memory/antsmem-drill-half-written.md"
 

@@ -253,7 +253,9 @@ class World:
         if roll < 0.15:
             self.now_ns = self.rng.choice(CHANGES) + self.rng.randrange(-3, 3) * HOUR
         else:
-            self.now_ns += self.rng.choice((-40 * DAY, -DAY, -HOUR, -MINUTE, HOUR, 9 * HOUR, DAY, 3 * DAY, 33 * DAY))
+            self.now_ns += self.rng.choice(
+                (-40 * DAY, -DAY, -HOUR, -MINUTE, HOUR, 9 * HOUR, DAY, 3 * DAY, 33 * DAY)
+            )
 
     def edit(self) -> None:
         """HEARTBEAT.md is edited."""
