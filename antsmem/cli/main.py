@@ -46,6 +46,7 @@ COMMANDS = {
     "keys": "keys",
     "relay": "relay",
     "once": "once",
+    "migrate": "migrate",
     "migrate-test": "migrate_test",
     "report": "report",
     "wake": "wake",

@@ -1,8 +1,8 @@
-"""Verbs of a planned move: a new host offers its public keys, the old one hands the agent over to them and retires.
+"""Verbs of a planned move: a new host offers its public keys, the old one hands the agent over and retires.
 
 No private key that signs leaves its host: the new one makes its own, and the log names it instead of the old one.
-What has to travel (the keys of past hot backups, the secrets, the ledger) travels in one envelope, signed by the old
-host and sealed to the new one alone. Format: docs/spec/handover-v1.md.
+What has to travel (the keys of past hot backups, the secrets, the ledger) travels in one envelope, signed by the
+old host and sealed to the new one alone. Format: docs/spec/handover-v1.md.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from antsmem.identity.files import IdentityFiles
 from antsmem.identity.keystore import FINGERPRINT_KEY_BYTES, Keystore
 from antsmem.identity.ledger import Ledger, read_rows
 from antsmem.identity.log import IdentityLog, parse_log
-from antsmem.identity.multikey import multikey, parse_multikey
+from antsmem.identity.multikey import parse_multikey
 from antsmem.identity.recovery import RecoveryKit, recover_host
 from antsmem.identity.secret import Secret, secret_from_json, secret_to_json
 from antsmem.identity.signing import SEED_BYTES, SigningKey
@@ -40,8 +40,8 @@ _CODE_BYTES = 10
 
 @record
 class Offer:
-    """What a new host says of itself: its name, the public key it will sign with, and to whom to seal. All of it is
-    public; that it is the right host's, a person sees by the code."""
+    """What a new host says of itself: its name, the public key it will sign with, and to whom to seal. All of it
+    is public; that it is the right host's, a person sees by the code."""
 
     host: str
     op_public: bytes
@@ -59,8 +59,8 @@ class Pending:
 
 @record
 class Parcel:
-    """What an old host hands over. `epochs` are hot ones, sealed to the new host and to recovery; `carried` all other
-    key files; `place` is what the operator there had configured: repositories and anchors, by name."""
+    """What an old host hands over. `epochs` are hot ones, sealed to the new host and to recovery; `carried` all
+    other key files; `place` is what the operator there had configured: repositories and anchors, by name."""
 
     agent: str
     log: IdentityLog
@@ -173,7 +173,7 @@ def open_parcel(data: Buffer, pending: Pending) -> Parcel:
         raise IntegrityError("the parcel's identity log does not name this host's key")
     fingerprint_key = fields.data("fingerprint_key", FINGERPRINT_KEY_BYTES)
     rows = fields.items("rows")
-    parcel = Parcel(
+    return Parcel(
         agent=agent,
         log=log,
         recovery_recipients=tuple(str(each) for each in fields.items("recovery_recipients")),
@@ -185,19 +185,15 @@ def open_parcel(data: Buffer, pending: Pending) -> Parcel:
         carried=_files(opened.body.get("carried")),
         place=_place(opened.body.get("place")),
     )
-    return parcel
 
 
-def epochs_for(files: Mapping[str, Buffer], host: X25519Identity, keystore: Keystore, recipient: str) -> dict[str, bytes]:
+def epochs_for(
+    files: Mapping[str, Buffer], host: X25519Identity, keystore: Keystore, recipient: str
+) -> dict[str, bytes]:
     """The hot epoch files that `host` opens, sealed to `recipient` and to recovery instead, by file name."""
     opened = open_epochs({name: data for name, data in files.items() if name.startswith("hot-")}, [host])
     recovery = keystore.recovery_recipients
     return {f"{name}.age": seal_epoch(name, key, recipient, recovery) for name, key in opened.items()}
-
-
-def key_text(public: bytes) -> str:
-    """A public key, for people."""
-    return multikey(public)
 
 
 def _files(value: object) -> dict[str, bytes]:
