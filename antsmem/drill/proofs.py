@@ -106,10 +106,10 @@ def fenced(returned: Returned) -> Proof:
     return _proof("fenced", "the old host is fenced", problems, "its heartbeat and its backup: exit 4")
 
 
-def nothing_leaked(searched: Searched) -> Proof:
-    """No private key and no secret stands or travelled anywhere."""
+def nothing_leaked(searched: Searched, *, heard: bool) -> Proof:
+    """No private key and no secret stands or travelled anywhere; `heard`: the traffic to the relay was seen."""
     looked = f"{searched.places} files, messages and outputs, {searched.size_bytes / 1e6:.1f} MB"
-    shown = f"{looked}: no key or secret in any encoding"
+    shown = f"{looked}: no key or secret in any encoding" + ("" if heard else "; traffic to the relay not seen")
     return _proof("leaks", "nothing leaked", searched.hits, shown)
 
 

@@ -25,7 +25,7 @@ from antsmem.workspace.classes import Classifier
 
 UNPROVEN: Final = (
     "the copy has an identity, a kit and secrets made for this test: that your own kit opens your own backups is "
-    "what `antsmem recover --drill` shows",
+    "what `antsmem recovery drill` shows",
     "the copy is backed up to a repository made for this test: `antsmem check --read-data` reads your own",
     "the agent's own HEARTBEAT.md is carried over but not run: its effects are real ones",
 )
@@ -146,7 +146,9 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
         proofs.effects(old.world.counts()),
         proofs.fenced(returned),
         proofs.stays_revoked(lost, started),
-        proofs.nothing_leaked(_searched(wanted, (old.machine, new), lost, packed)),
+        proofs.nothing_leaked(
+            _searched(wanted, (old.machine, new), lost, packed), heard=wanted.relay.traffic() is not None
+        ),
     ]
 
 
