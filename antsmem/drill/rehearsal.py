@@ -195,7 +195,8 @@ def _searched(wanted: Wanted, machines: tuple[Machine, Machine], lost: Lost, pac
             canaries.look(ran.out, shown)
             canaries.look(ran.err, shown)
     canaries.look_below(wanted.place / "keep", "what outlives machines", allowed)
-    canaries.look_below(wanted.place / "relay", "the relay")
+    if (wanted.place / "relay").is_dir():
+        canaries.look_below(wanted.place / "relay", "the relay")
     traffic = wanted.relay.traffic()
     if traffic is not None:
         canaries.look(traffic, "the relay's traffic")

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from made_homes import KIT, Home
 from planted import STORE_PASSWORD, TEXTS
-from scenes_identity import RELAYS, SECRETS, WAYS_BACK
+from scenes_identity import MOVES, RELAYS, SECRETS, WAYS_BACK
 from staging import OUT, Places, Scene
 
 from antsmem.cli.main import everything
@@ -132,6 +132,7 @@ SCENES: dict[str, list[Scene]] = {
     "heartbeat status": [Scene(("heartbeat", "status"), prepare=_with_effect)],
     "heartbeat install": [Scene(("heartbeat", "install", "--cron"))],
     "config show": [Scene(("config", "show", "--origin"))],
+    **MOVES,
     **SECRETS,
     **WAYS_BACK,
     **RELAYS,

@@ -182,6 +182,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         *ways_back(at),
         *met(at),
         *effects(at),
+        *moved(at),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
     ]
     by_schema: dict[str, list[dict[str, Any]]] = {}
@@ -208,6 +209,17 @@ def effects(at: Terminal) -> list[dict[str, Any]]:
         ("heartbeat resolve unknown done", 0), ("heartbeat retire", 0), ("heartbeat take-over --old-host-off", 0),
     ]  # fmt: skip
     return [at.json("-C", "kevin", *words.split(), code=code) for words, code in calls]
+
+
+def moved(at: Terminal) -> list[dict[str, Any]]:
+    """What is printed about a planned move, and about a test of the unplanned one."""
+    offer = at.json("migrate", "prepare", "--host", "desktop", "--out", "offer")
+    words = ("-C", "moving", "migrate", "finish", "offer", "--code", offer["code"], "--kit", "moving-kit")
+    at.run("init", "moving", "--recovery-out", "moving-kit")
+    finished = at.json(*words, "--out", "parcel")
+    return [
+        at.json("-C", "kevin", "migrate-test"), offer, finished, at.json("migrate", "accept", "moved", "parcel")
+    ]  # fmt: skip
 
 
 def met(at: Terminal) -> list[dict[str, Any]]:
