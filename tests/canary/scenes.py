@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from made_homes import KIT, Home
 from planted import STORE_PASSWORD, TEXTS
-from scenes_identity import RELAYS, REMEMBERED, SECRETS, WAYS_BACK
+from scenes_identity import MOVES, RELAYS, REMEMBERED, SECRETS, WAYS_BACK
 from staging import OUT, Places, Scene
 
 from antsmem.cli.main import everything
@@ -179,6 +179,7 @@ SCENES: dict[str, list[Scene]] = {
     "compact": [Scene(("compact",), shows=TOLD | restored(OUT), stdin="known", prepare=_with_known_value)],
     "heartbeat install": [Scene(("heartbeat", "install", "--cron"))],
     "config show": [Scene(("config", "show", "--origin"))],
+    **MOVES,
     **SECRETS,
     **WAYS_BACK,
     **RELAYS,

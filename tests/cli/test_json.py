@@ -71,6 +71,8 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "epoch list": (["epoch", "list"], "epoch-list"),
     "keys rewrap": (["keys", "rewrap", "--kit", KIT], "keys-rewrap"),
     "identity": (["identity", "show"], "identity"),
+    "migrate": (["migrate", "prepare"], "migrate-prepare"),
+    "migrate-test": (["migrate-test"], "migrate-test"),
     "identity verify": (["identity", "verify"], "identity-verify"),
 }
 

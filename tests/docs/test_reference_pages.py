@@ -184,6 +184,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         *met(at),
         *effects(at),
         *wakes(at, workspace),
+        *moved(at),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
     ]
     by_schema: dict[str, list[dict[str, Any]]] = {}
@@ -238,6 +239,17 @@ def wakes(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
     calls = ["heartbeat pause c", "heartbeat resume c", "heartbeat approve"]
     second = at.json("-C", "kevin", "heartbeat", code=3)
     return [first, second, *(at.json("-C", "kevin", *words.split()) for words in calls)]
+
+
+def moved(at: Terminal) -> list[dict[str, Any]]:
+    """What is printed about a planned move, and about a test of the unplanned one."""
+    offer = at.json("migrate", "prepare", "--host", "desktop", "--out", "offer")
+    words = ("-C", "moving", "migrate", "finish", "offer", "--code", offer["code"], "--kit", "moving-kit")
+    at.run("init", "moving", "--recovery-out", "moving-kit")
+    finished = at.json(*words, "--out", "parcel")
+    return [
+        at.json("-C", "kevin", "migrate-test"), offer, finished, at.json("migrate", "accept", "moved", "parcel")
+    ]  # fmt: skip
 
 
 def met(at: Terminal) -> list[dict[str, Any]]:
