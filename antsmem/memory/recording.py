@@ -1,0 +1,201 @@
+"""Verb: write what changed in the workspace into the device log, as events of this device. Needs no network."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from antsmem.core.errors import AntsmemError, IntegrityError, UsageError
+from antsmem.core.record import field, mutable_record, replace
+from antsmem.identity.statement import Signer
+from antsmem.memory.author import Author, Device, write_device
+from antsmem.memory.changes import Changed, Scan, changes, known_of
+from antsmem.memory.event import Event
+from antsmem.memory.history import heads_of
+from antsmem.memory.index import Known, Past
+from antsmem.memory.intake import take_in
+from antsmem.memory.local import LocalMemory
+from antsmem.memory.outcome import outcome
+from antsmem.memory.payload import Revision
+from antsmem.workspace.classes import Classifier
+
+_BATCH_EVENTS: Final = 500
+_BATCH_BYTES: Final = 16 << 20
+
+
+@mutable_record
+class Recorded:
+    """What was written: paths changed and deleted, and what cannot be synchronised, with the reason."""
+
+    changed: list[str] = field(default_factory=list)
+    deleted: list[str] = field(default_factory=list)
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+class Recorder:
+    """Writes events for what changed below `root`. `state` is where the device is remembered; `joining`: this
+    workspace never took part before, so files of its own say nothing of what others did since."""
+
+    def __init__(
+        self,
+        memory: LocalMemory,
+        root: Path,
+        device: Device,
+        signer: Signer,
+        state: Path,
+        *,
+        joining: bool = False,
+    ) -> None:
+        self.memory = memory
+        self.root = root
+        self.device = device
+        self.signer = signer
+        self.state = state
+        self.joining = joining
+        self._events: list[Event] = []
+        self._known: list[Known] = []
+        self._unknown: list[str] = []
+        self._bytes = 0
+        self._author: Author | None = None
+        self._wanted: dict[str, Known] | None = None
+        self._now_ns = 0
+
+    def record(self, classifier: Classifier, now_ns: int) -> Recorded:
+        """Look at the workspace and write events for all that changed; durable when it returns.
+
+        `UsageError` if there is no file at all any more: an empty disk is no deletion of everything.
+        """
+        self._now_ns = now_ns
+        known = self.memory.index.known()
+        scan, recorded = Scan(), Recorded()
+        for found in changes(self.root, classifier, known, scan):
+            if not isinstance(found, Changed):
+                before = known[found.path]
+                again = known_of(found.path, before.sha256, found.status, before.heads, now_ns)
+                self._known.append(replace(again, origin=before.origin))
+            elif self._changed(found, known.get(found.path)):
+                recorded.changed.append(found.path)
+            self._flush(full_only=True)
+        if known and not scan.files:
+            raise UsageError(
+                f"`{self.root}` has no file at all, where there were {len(known)}: nothing recorded",
+                hint="is the disk mounted? `antsmem restore` brings files back",
+            )
+        for gone in scan.gone:
+            if self._gone(gone, known):
+                recorded.deleted.append(gone.path)
+        self._flush()
+        recorded.skipped = scan.skipped
+        return recorded
+
+    def say(self, revision: Revision, content: bytes) -> Event:
+        """Write one event for `revision`; durable when it returns."""
+        event = self._own().revision(revision, content)
+        self._events.append(event)
+        self._flush()
+        return event
+
+    def tell(self, event: Event) -> None:
+        """Write one event that `author` made."""
+        self._events.append(event)
+        self._flush()
+
+    def author(self, now_ns: int) -> Author:
+        """Who makes the next events."""
+        self._now_ns = now_ns
+        return self._own()
+
+    def _own(self) -> Author:
+        if self._author is None:
+            self._author = Author(self.memory, self.device, self.signer, self._now_ns)
+        return self._author
+
+    def _changed(self, found: Changed, before: Known | None) -> bool:
+        """Write that a file has another content; whether that is news."""
+        if (expected := self._expected().get(found.path)) is not None and expected.sha256 == found.sha256:
+            # written by a run that died before it said so
+            again = known_of(found.path, found.sha256, found.status, expected.heads, self._now_ns)
+            self._known.append(replace(again, origin=expected.origin))
+            return False
+        base: tuple[str, ...] = before.heads if before is not None and not before.origin else ()
+        if before is None:
+            history = self.memory.index.history(found.path)
+            heads = heads_of(history)
+            copy = _copy_of(found, history, heads.all)
+            if copy:
+                self._known.append(known_of(found.path, found.sha256, found.status, copy, self._now_ns))
+                self.memory.index.touch(found.path)
+                return False
+            base = () if self.joining else heads.all
+        revision = Revision(found.path, base, found.sha256, len(found.content), found.executable)
+        event = self._own().revision(revision, found.content)
+        self._events.append(event)
+        self._bytes += len(event.data)
+        self._known.append(known_of(found.path, found.sha256, found.status, (event.id,), self._now_ns))
+        return True
+
+    def _expected(self) -> dict[str, Known]:
+        """The files that the last run may have written without saying so, by path."""
+        if self._wanted is None:
+            self._wanted = {}
+            for path in self.memory.index.dirty():
+                with suppress(AntsmemError):
+                    found = outcome(self.memory, path)
+                    for item in found.files if found else ():
+                        origin = "" if item.path == path else path
+                        self._wanted[item.path] = Known(
+                            item.path, item.sha256, 0, 0, 0, item.executable, found.heads if found else (), origin
+                        )
+        return self._wanted
+
+    def _gone(self, gone: Known, known: dict[str, Known]) -> bool:
+        """Write that a file is deleted. Deleting the last other version beside a file chooses that file."""
+        self._unknown.append(gone.path)
+        if not gone.origin:
+            self._events.append(self._own().revision(Revision(gone.path, gone.heads), b""))
+            return True
+        main = known.get(gone.origin)
+        others = [copy.path for copy in self.memory.index.copies_of(gone.origin)]
+        if main is None or main.heads != gone.heads or set(others) - set(self._unknown):
+            return False
+        self._events.append(chosen(self.memory, self._own(), main))
+        self._known.append(replace(main, heads=(self._events[-1].id,)))
+        return True
+
+    def _flush(self, *, full_only: bool = False) -> None:
+        if full_only and len(self._events) < _BATCH_EVENTS and self._bytes < _BATCH_BYTES:
+            return
+        with self.memory.index.changing():
+            if self._events:
+                taken = take_in(self.memory, self._events)
+                if taken.refused:
+                    raise IntegrityError(f"an event of this device is not as it should be: {taken.refused[0].why}")
+                head = self._own().head
+                self.device = replace(self.device, sequence=head.sequence, hash=head.hash)
+            self.memory.index.unknow(self._unknown)
+            self.memory.index.know(self._known)
+        if self._events:
+            write_device(self.state, self.device)
+        self._events, self._known, self._unknown, self._bytes = [], [], [], 0
+
+
+def chosen(memory: LocalMemory, author: Author, main: Known) -> Event:
+    """The event that the file at `main.path`, as it stands, is what all its versions come to."""
+    history = memory.index.history(main.path)
+    source = next(history[each] for each in main.heads if history[each].sha256 == main.sha256)
+    content = memory.content(source)
+    return author.revision(
+        Revision(main.path, main.heads, source.sha256, source.size_bytes, source.executable), content
+    )
+
+
+def _copy_of(found: Changed, history: dict[str, Past], heads: tuple[str, ...]) -> tuple[str, ...]:
+    """The revisions that an unknown file is a copy of: the newest if they hold the same, else any that does."""
+    same = [
+        past for past in history.values() if past.sha256 == found.sha256 and past.executable == found.executable
+    ]
+    newest = [past.id for past in same if past.id in heads]
+    if newest and len(newest) == len(heads):
+        return heads
+    return (max(same, key=lambda past: past.clock).id,) if same else ()

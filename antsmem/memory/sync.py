@@ -1,0 +1,86 @@
+"""Verb: bring this workspace and the agent's other devices together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from antsmem.core.record import record
+from antsmem.identity.statement import Signer
+from antsmem.memory.arranging import Arranged, arrange
+from antsmem.memory.author import this_device
+from antsmem.memory.exchange import Backends, Pulled, Pushed, pull, push
+from antsmem.memory.intake import Refusal, catch_up
+from antsmem.memory.local import LocalMemory
+from antsmem.memory.recording import Recorded, Recorder
+from antsmem.workspace.classes import Classifier
+
+
+@record
+class SyncJob:
+    """What to bring together: the workspace at `root`, this host `host` with its op key, and where this device is
+    remembered."""
+
+    root: Path
+    classifier: Classifier
+    host: str
+    signer: Signer
+    state: Path
+    now_ns: int
+
+
+@record
+class SyncResult:
+    """What happened: `recorded` here, given and taken, done to the workspace. `refused` are events that are not
+    believed, from wherever they came."""
+
+    recorded: Recorded
+    pushed: Pushed
+    pulled: Pulled
+    arranged: Arranged
+    refused: tuple[Refusal, ...] = ()
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to be done on this device."""
+        return not (self.refused or self.pulled.gaps or self.arranged.left)
+
+
+def sync(
+    memory: LocalMemory, job: SyncJob, backends: Backends | None, *, give: bool = True, take: bool = True
+) -> SyncResult:
+    """Record what changed here, `give` it and `take` what others wrote, and arrange the workspace accordingly.
+    Without `backends` everything stays here, to be given later.
+
+    Raises what the backends raise; whatever was recorded until then is durable, and the same call goes on.
+    """
+    caught = catch_up(memory)
+    pulled, pushed = Pulled(), Pushed()
+    joining = take and backends is not None and not memory.index.heads()
+    if joining and backends is not None:
+        pulled = pull(memory, backends)
+    recorder = Recorder(
+        memory,
+        job.root,
+        this_device(memory, job.state, job.host, job.signer),
+        job.signer,
+        job.state,
+        joining=joining,
+    )
+    recorded = recorder.record(job.classifier, job.now_ns)
+    _vouch(memory, recorder, job.now_ns)
+    if backends is not None and take and not joining:
+        pulled = pull(memory, backends)
+    if backends is not None and give:
+        pushed = push(memory, backends)
+    fetch = backends.blobs.get if backends is not None else None
+    arranged = arrange(memory, job.root, job.classifier, job.now_ns, fetch)
+    return SyncResult(recorded, pushed, pulled, arranged, (*caught.refused, *pulled.refused))
+
+
+def _vouch(memory: LocalMemory, recorder: Recorder, now_ns: int) -> None:
+    """Say how far a device that was revoked is believed, if no event of this device says so yet."""
+    revoked = {public for public, key in memory.log.operational_keys.items() if key.revoked}
+    heads = memory.index.heads()
+    seen = memory.index.seen(recorder.device.name)
+    if any(head.signer in revoked and seen.get(name, 0) < head.sequence for name, head in heads.items()):
+        recorder.tell(recorder.author(now_ns).closing())
