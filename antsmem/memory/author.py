@@ -17,13 +17,13 @@ from antsmem.core.record import record
 from antsmem.identity.fields import Fields
 from antsmem.identity.multikey import multikey
 from antsmem.identity.statement import Signer
-from antsmem.memory.clocks import next_clock
+from antsmem.memory.clocks import last_believed, next_clock
 from antsmem.memory.event import (
-    CLOSED,
     DELETED,
     FIRST,
     PATCHED,
     REDACTED,
+    SEEN,
     Draft,
     Event,
     Parent,
@@ -99,7 +99,7 @@ class Author:
             for name, head in sorted(heads.items())
             if name != device.name and seen.get(name, 0) < head.sequence
         ]
-        self._clock = memory.index.latest_clock()
+        self._clock = memory.index.latest_clock(last_believed(now_ns))
 
     @property
     def head(self) -> Head:
@@ -126,9 +126,9 @@ class Author:
         """The event that another one's content is destroyed."""
         return self._event(REDACTED, subject, redaction_to_plain(redaction))
 
-    def closing(self) -> Event:
+    def seen(self) -> Event:
         """An event that only says what this device has seen of the others: it vouches for that."""
-        return self._event(CLOSED, "", b"{}\n")
+        return self._event(SEEN, "", b"{}\n")
 
     def _event(self, kind: str, subject: str, plain: bytes, apart: bytes = b"") -> Event:
         import hashlib

@@ -25,10 +25,14 @@ def check_clock(text: str) -> None:
         raise IntegrityError("an event's clock is not `<13 digits>-<4 digits>`")
 
 
-def next_clock(now_ns: int, *seen: str) -> str:
-    """A clock behind all of `seen`, at `now_ns` if that is; one that is more than a day ahead does not count."""
+def last_believed(now_ns: int) -> str:
+    """The highest clock that counts at `now_ns`: one that is further ahead does not drag ours along."""
+    return f"{now_ns // 1_000_000 + MAX_AHEAD_MS:013d}-9999"
+
+
+def next_clock(now_ns: int, latest: str) -> str:
+    """The clock after `latest`, at `now_ns` if that is later."""
     now = now_ns // 1_000_000
-    latest = max((text for text in seen if int(text[:13]) <= now + MAX_AHEAD_MS), default=START)
     ms, count = int(latest[:13]), int(latest[14:]) + 1
     if now > ms:
         ms, count = now, 0

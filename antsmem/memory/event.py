@@ -29,8 +29,8 @@ TYPE_PREFIX: Final = "dev.antsmem."
 PATCHED: Final = f"{TYPE_PREFIX}file.patched.v1"
 DELETED: Final = f"{TYPE_PREFIX}file.deleted.v1"
 REDACTED: Final = f"{TYPE_PREFIX}record.redacted.v1"
-CLOSED: Final = f"{TYPE_PREFIX}device.closed.v1"
-TYPES: Final = (PATCHED, DELETED, REDACTED, CLOSED)
+SEEN: Final = f"{TYPE_PREFIX}device.seen.v1"
+TYPES: Final = (PATCHED, DELETED, REDACTED, SEEN)
 FIRST: Final = "0" * 64
 MAX_EVENT_BYTES: Final = 1 << 20
 

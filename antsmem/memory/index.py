@@ -15,6 +15,7 @@ from typing import Final
 
 from antsmem.core.disk import make_private_dir
 from antsmem.core.record import record
+from antsmem.memory.clocks import START
 from antsmem.memory.embedded.place import our_errors
 from antsmem.memory.event import FIRST, Event
 from antsmem.memory.eventfiles import Spot
@@ -157,9 +158,10 @@ class Index:
         ).fetchone()
         return str(row[0]) if row else ""
 
-    def latest_clock(self) -> str:
-        row = self._db.execute("SELECT max(clock) FROM events").fetchone()
-        return str(row[0] or "")
+    def latest_clock(self, limit: str) -> str:
+        """The highest clock of all events up to `limit`; `START` if there is none."""
+        row = self._db.execute("SELECT max(clock) FROM events WHERE clock <= ?", (limit,)).fetchone()
+        return str(row[0] or START)
 
     def add_event(self, event: Event, digest: str, signer: bytes, spot: Spot) -> None:
         self._db.execute(

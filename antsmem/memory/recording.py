@@ -22,6 +22,7 @@ from antsmem.workspace.classes import Classifier
 
 _BATCH_EVENTS: Final = 500
 _BATCH_BYTES: Final = 16 << 20
+_MANY: Final = 10
 
 
 @mutable_record
@@ -77,7 +78,7 @@ class Recorder:
             elif self._changed(found, known.get(found.path)):
                 recorded.changed.append(found.path)
             self._flush(full_only=True)
-        if known and not scan.files:
+        if len(known) >= _MANY and not scan.files:
             raise UsageError(
                 f"`{self.root}` has no file at all, where there were {len(known)}: nothing recorded",
                 hint="is the disk mounted? `antsmem restore` brings files back",

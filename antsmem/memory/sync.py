@@ -83,4 +83,4 @@ def _vouch(memory: LocalMemory, recorder: Recorder, now_ns: int) -> None:
     heads = memory.index.heads()
     seen = memory.index.seen(recorder.device.name)
     if any(head.signer in revoked and seen.get(name, 0) < head.sequence for name, head in heads.items()):
-        recorder.tell(recorder.author(now_ns).closing())
+        recorder.tell(recorder.author(now_ns).seen())
