@@ -7,6 +7,7 @@ that was put back to an older state goes on as another device, because no number
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -42,6 +43,14 @@ _LETTERS: Final = "0123456789ABCDEFGHJKMNPQRSTVWXYZ"
 
 
 @record
+class Speaker:
+    """Who speaks for the agent on this host: its name in the identity log, and its op key."""
+
+    host: str
+    signer: Signer
+
+
+@record
 class Device:
     """This workspace as one of the agent's devices: `name` is `<host>~<8 letters>`, `key` the op key (multikey)
     that signs for it, `sequence` and `hash` its newest event as far as this host remembers."""
@@ -70,15 +79,18 @@ def write_device(path: Path, device: Device) -> None:
     write_file(path, [canonical.dumps(value) + b"\n"])
 
 
-def this_device(memory: LocalMemory, path: Path, host: str, signer: Signer) -> Device:
-    """The device that may write here: the one remembered at `path`, or a new one where that has another key, or
-    wrote more than is in the device log."""
+def this_device(memory: LocalMemory, path: Path, speaker: Callable[[], Speaker]) -> Device:
+    """The device that may write here: the one remembered at `path`, or a new one of `speaker` where that has a key
+    that is revoked, or wrote more than is in the device log."""
     known = read_device(path)
-    head = memory.index.heads().get(known.name, NOTHING) if known else NOTHING
-    if known and known.key == multikey(signer.public) and head.sequence >= known.sequence:
-        return known
+    if known is not None:
+        head = memory.index.heads().get(known.name, NOTHING)
+        of = memory.log.operational_keys.get(parse_multikey(known.key))
+        if of is not None and not of.revoked and head.sequence >= known.sequence:
+            return known
+    speaking = speaker()
     suffix = "".join(_LETTERS[byte & 31] for byte in os.urandom(8))
-    device = Device(f"{host}~{suffix}", multikey(signer.public))
+    device = Device(f"{speaking.host}~{suffix}", multikey(speaking.signer.public))
     write_device(path, device)
     return device
 

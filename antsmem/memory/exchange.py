@@ -27,6 +27,9 @@ BATCH_EVENTS: Final = 90
 """Events a commit: with its two rows and its counter less than the hundred items that DynamoDB takes."""
 
 BATCH_BYTES: Final = 1 << 20
+IDENTITY: Final = "identity"
+"""The row with the identity log, which is public."""
+
 _HEAD, _KEY = "head/", "key/"
 _ROW_BYTES: Final = 1 << 20
 _PAGE: Final = 500
@@ -96,20 +99,23 @@ def remote_heads(memory: LocalMemory, durable: DurableStore) -> dict[str, Remote
     return found
 
 
-def push(memory: LocalMemory, backends: Backends) -> Pushed:
-    """Give the backends every event that they lack, of this device and of the others, and relay what waits.
+def push(memory: LocalMemory, backends: Backends, identity: Change | None = None) -> Pushed:
+    """Give the backends every event that they lack, of this device and of the others, and relay what waits; with
+    the first of them the row `identity`.
 
     `RollbackError`: they hold another history of a device than this host does.
     """
     pushed = Pushed()
+    more = [identity] if identity else []
     remote = remote_heads(memory, backends.durable)
     for device, head in memory.index.heads().items():
         for _ in range(_TRIES):
             try:
-                _push_device(memory, backends, device, head, remote.get(device, NOWHERE), pushed)
+                _push_device(memory, backends, (device, head, remote.get(device, NOWHERE)), more, pushed)
                 break
             except ConflictError:  # another host gave them meanwhile
                 remote = remote_heads(memory, backends.durable)
+                more = []  # and the identity log with them, if not next time
         else:
             raise ConflictError(f"the events of `{device}` are being given by another host all the time")
     relay(memory.stream, backends)
@@ -127,8 +133,13 @@ def relay(stream: str, backends: Backends) -> int:
 
 
 def _push_device(
-    memory: LocalMemory, backends: Backends, device: str, head: Head, remote: RemoteHead, pushed: Pushed
+    memory: LocalMemory,
+    backends: Backends,
+    state: tuple[str, Head, RemoteHead],
+    more: list[Change],
+    pushed: Pushed,
 ) -> None:
+    device, head, remote = state
     known = memory.index.hash_of(device, remote.sequence) if 0 < remote.sequence <= head.sequence else remote.hash
     if known != remote.hash:
         raise RollbackError(
@@ -144,8 +155,10 @@ def _push_device(
             Change(_HEAD + device, value, remote.version),
             Change(_key_row(device, batch[0].sequence), _keys_of(batch), None),
             *_destroyed(memory, backends, batch),
+            *more,
         ]
         token = backends.durable.commit(memory.stream, changes, [_to_record(event) for event in batch])
+        more.clear()
         remote = RemoteHead(last.sequence, last.hash, token)
         pushed.events += len(batch)
         pushed.token = token

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from antsmem.core.errors import AntsmemError, IntegrityError, UsageError
 from antsmem.core.record import field, mutable_record, replace
-from antsmem.identity.statement import Signer
-from antsmem.memory.author import Author, Device, write_device
+from antsmem.memory.author import Author, Device, Speaker, write_device
 from antsmem.memory.changes import Changed, Scan, changes, known_of
 from antsmem.memory.event import Event
 from antsmem.memory.history import heads_of
@@ -43,7 +43,7 @@ class Recorder:
         memory: LocalMemory,
         root: Path,
         device: Device,
-        signer: Signer,
+        speaker: Callable[[], Speaker],
         state: Path,
         *,
         joining: bool = False,
@@ -51,7 +51,7 @@ class Recorder:
         self.memory = memory
         self.root = root
         self.device = device
-        self.signer = signer
+        self.speaker = speaker
         self.state = state
         self.joining = joining
         self._events: list[Event] = []
@@ -109,7 +109,7 @@ class Recorder:
 
     def _own(self) -> Author:
         if self._author is None:
-            self._author = Author(self.memory, self.device, self.signer, self._now_ns)
+            self._author = Author(self.memory, self.device, self.speaker().signer, self._now_ns)
         return self._author
 
     def _changed(self, found: Changed, before: Known | None) -> bool:

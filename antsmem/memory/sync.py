@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from antsmem.core.record import record
-from antsmem.identity.statement import Signer
 from antsmem.memory.arranging import Arranged, arrange
-from antsmem.memory.author import this_device
+from antsmem.memory.author import Speaker, this_device
 from antsmem.memory.exchange import Backends, Pulled, Pushed, pull, push
 from antsmem.memory.intake import Refusal, catch_up
 from antsmem.memory.local import LocalMemory
 from antsmem.memory.recording import Recorded, Recorder
+from antsmem.memory.roles import Change
 from antsmem.workspace.classes import Classifier
 
 
 @record
 class SyncJob:
-    """What to bring together: the workspace at `root`, this host `host` with its op key, and where this device is
-    remembered."""
+    """What to bring together: the workspace at `root`, who speaks for the agent here (asked when something has to
+    be signed), and where this device is remembered."""
 
     root: Path
     classifier: Classifier
-    host: str
-    signer: Signer
+    speaker: Callable[[], Speaker]
     state: Path
     now_ns: int
 
@@ -46,10 +46,17 @@ class SyncResult:
 
 
 def sync(
-    memory: LocalMemory, job: SyncJob, backends: Backends | None, *, give: bool = True, take: bool = True
+    memory: LocalMemory,
+    job: SyncJob,
+    backends: Backends | None,
+    identity: Change | None = None,
+    *,
+    give: bool = True,
+    take: bool = True,
 ) -> SyncResult:
     """Record what changed here, `give` it and `take` what others wrote, and arrange the workspace accordingly.
-    Without `backends` everything stays here, to be given later.
+    Without `backends` everything stays here, to be given later. `identity`: the row with the identity log, where
+    the backends do not have the newest.
 
     Raises what the backends raise; whatever was recorded until then is durable, and the same call goes on.
     """
@@ -58,29 +65,23 @@ def sync(
     joining = take and backends is not None and not memory.index.heads()
     if joining and backends is not None:
         pulled = pull(memory, backends)
-    recorder = Recorder(
-        memory,
-        job.root,
-        this_device(memory, job.state, job.host, job.signer),
-        job.signer,
-        job.state,
-        joining=joining,
-    )
+    device = this_device(memory, job.state, job.speaker)
+    recorder = Recorder(memory, job.root, device, job.speaker, job.state, joining=joining)
     recorded = recorder.record(job.classifier, job.now_ns)
-    _vouch(memory, recorder, job.now_ns)
+    if _has_to_speak(memory, recorder) or (identity is not None and give and not recorded.changed):
+        recorder.tell(recorder.author(job.now_ns).seen())
     if backends is not None and take and not joining:
         pulled = pull(memory, backends)
     if backends is not None and give:
-        pushed = push(memory, backends)
+        pushed = push(memory, backends, identity)
     fetch = backends.blobs.get if backends is not None else None
     arranged = arrange(memory, job.root, job.classifier, job.now_ns, fetch)
     return SyncResult(recorded, pushed, pulled, arranged, (*caught.refused, *pulled.refused))
 
 
-def _vouch(memory: LocalMemory, recorder: Recorder, now_ns: int) -> None:
-    """Say how far a device that was revoked is believed, if no event of this device says so yet."""
+def _has_to_speak(memory: LocalMemory, recorder: Recorder) -> bool:
+    """Whether a device was revoked, and no event of this one says yet how far it is believed."""
     revoked = {public for public, key in memory.log.operational_keys.items() if key.revoked}
     heads = memory.index.heads()
     seen = memory.index.seen(recorder.device.name)
-    if any(head.signer in revoked and seen.get(name, 0) < head.sequence for name, head in heads.items()):
-        recorder.tell(recorder.author(now_ns).seen())
+    return any(head.signer in revoked and seen.get(name, 0) < head.sequence for name, head in heads.items())

@@ -10,6 +10,7 @@ from antsmem.identity.extend import Commitment, commit, create_log, extend_log
 from antsmem.identity.log import IdentityLog
 from antsmem.identity.multikey import key_hash
 from antsmem.identity.signing import SigningKey
+from antsmem.memory.author import Speaker
 from antsmem.memory.embedded.blobs import FileBlobs
 from antsmem.memory.embedded.durables import FileDurable
 from antsmem.memory.embedded.logs import FileLog
@@ -75,7 +76,8 @@ class DeviceAt:
 
     def job(self) -> SyncJob:
         state = self.place / "state/device.json"
-        return SyncJob(self.root, _CLASSIFIER, self.host, self.agent.keys[self.host], state, self.now_ns)
+        speaker = Speaker(self.host, self.agent.keys[self.host])
+        return SyncJob(self.root, _CLASSIFIER, lambda: speaker, state, self.now_ns)
 
     def sync(self, *, give: bool = True, take: bool = True, backends: Backends | None = None) -> SyncResult:
         self.now_ns += STEP_NS
@@ -107,6 +109,3 @@ def settle(*devices: DeviceAt) -> None:
     for _ in range(2):
         for device in devices:
             device.sync()
-
-
-

@@ -1,6 +1,6 @@
 """Devices of one agent end byte-identical with nothing lost, in whatever order they meet.
 
-Method: workspaces with one embedded backend between them; after every exchange the trees are compared byte by byte.
+Method: workspaces with one embedded backend between them; after an exchange the trees are compared byte by byte.
 """
 
 from __future__ import annotations
