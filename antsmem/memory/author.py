@@ -16,7 +16,7 @@ from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import NotFoundError
 from antsmem.core.record import record
 from antsmem.identity.fields import Fields
-from antsmem.identity.multikey import multikey
+from antsmem.identity.multikey import multikey, parse_multikey
 from antsmem.identity.statement import Signer
 from antsmem.memory.clocks import last_believed, next_clock
 from antsmem.memory.event import (

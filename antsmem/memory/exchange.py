@@ -157,7 +157,7 @@ def _push_device(
             *_destroyed(memory, backends, batch),
             *more,
         ]
-        token = backends.durable.commit(memory.stream, changes, [_to_record(event) for event in batch])
+        token = backends.durable.commit(memory.stream, changes, [to_record(event) for event in batch])
         more.clear()
         remote = RemoteHead(last.sequence, last.hash, token)
         pushed.events += len(batch)
@@ -314,5 +314,6 @@ def _parse_keys(data: bytes) -> dict[int, bytes]:
         raise IntegrityError("a row of keys in the backend is not what was written") from None
 
 
-def _to_record(event: Event) -> LogRecord:
+def to_record(event: Event) -> LogRecord:
+    """`event` as it stands in the event log: attributes and sealed data, without the key."""
     return LogRecord(event.stream, event.id, dict(event.attributes), event.data)

@@ -247,6 +247,11 @@ class Index:
         """Every path that ever had a revision."""
         return [row[0] for row in self._db.execute("SELECT DISTINCT path FROM revisions")]
 
+    def blobs(self) -> list[str]:
+        """The digests of all blobs that hold the content of a revision."""
+        rows = self._db.execute("SELECT DISTINCT blob FROM revisions WHERE blob != '' AND NOT shredded")
+        return [row[0] for row in rows]
+
     def below(self, path: str) -> list[str]:
         """Every path that ever had a revision in the directory `path`."""
         rows = self._db.execute(
@@ -283,6 +288,11 @@ class Index:
     def copies_of(self, path: str) -> list[Known]:
         """The other versions that stand beside `path`."""
         return [_known(row) for row in self._db.execute("SELECT * FROM known WHERE origin = ?", (path,))]
+
+    def several(self) -> list[Known]:
+        """The files that came from more than one revision, and the other versions beside files."""
+        rows = self._db.execute("SELECT * FROM known WHERE origin != '' OR heads LIKE '%,%' ORDER BY path")
+        return [_known(row) for row in rows]
 
     def know(self, items: Iterable[Known]) -> None:
         self._db.executemany(
