@@ -7,8 +7,9 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from antsmem.cli.backends import exchange_backends
-from antsmem.core.disk import locked
+from antsmem.core.disk import locked, read_file
 from antsmem.core.errors import IntegrityError
+from antsmem.memory.agreeing import KeyringFile, Member
 from antsmem.memory.author import Speaker
 from antsmem.memory.eventfiles import EventFiles
 from antsmem.memory.exchange import IDENTITY, Backends
@@ -19,7 +20,7 @@ from antsmem.memory.sync import SyncJob, SyncResult, sync
 
 if TYPE_CHECKING:
     from antsmem.cli.context import Context
-    from antsmem.memory.sealing import MemoryKeys
+    from antsmem.core.age import X25519Identity
 
 
 def stream_of(ctx: Context) -> str:
@@ -27,10 +28,25 @@ def stream_of(ctx: Context) -> str:
     return f"{ctx.agent.tenant}/{ctx.log.scid}"
 
 
-def _keys(ctx: Context) -> MemoryKeys:
-    from antsmem.memory.sealing import first_keys
+def keyring(ctx: Context) -> KeyringFile:
+    """The keyring beside the device log."""
 
-    return first_keys(ctx.keystore.fingerprint_key)
+    def member() -> Member:
+        hot = sorted(epoch.name for epoch in ctx.keystore.epochs if epoch.tier == "hot")
+        newest = [epoch.recipient for epoch in ctx.keystore.epochs if hot and epoch.name == hot[-1]]
+        return Member(ctx.keystore.op_key, (*ctx.keystore.recovery_recipients, *newest), lambda: _epochs(ctx))
+
+    path = ctx.layout.events / "keyring.json"
+    return KeyringFile(path, stream_of(ctx), ctx.log, member, ctx.now_ns)
+
+
+def _epochs(ctx: Context) -> list[X25519Identity]:
+    """The keys of backup epochs that this host opens: a keyring is sealed to one of them."""
+    from antsmem.identity.epochs import open_epochs
+
+    folder = ctx.identity_files.epochs
+    files = {path.name: read_file(path, 1 << 20) for path in sorted(folder.glob("*.age"))}
+    return list(open_epochs(files, [ctx.unlocked]).values())
 
 
 @contextmanager
@@ -39,7 +55,7 @@ def memory(ctx: Context) -> Iterator[LocalMemory]:
     ctx.finish_restore()
     with locked(ctx.agent_state / "memory.lock", f"another antsmem is syncing `{ctx.layout.root}`"):
         index = Index(ctx.layout.cache / "memory.db")
-        opened = LocalMemory(EventFiles(ctx.layout.events), index, ctx.log, stream_of(ctx), lambda: _keys(ctx))
+        opened = LocalMemory(EventFiles(ctx.layout.events), index, ctx.log, stream_of(ctx), keyring(ctx).keys)
         try:
             yield opened
         finally:
@@ -69,11 +85,22 @@ def job(ctx: Context) -> SyncJob:
 
 
 def run_sync(ctx: Context, *, give: bool = True, take: bool = True) -> SyncResult:
-    """Sync this workspace: the identity log first, as it says whose events count."""
+    """Sync this workspace: the identity log first, as it says whose events count, then the keys."""
     with backends(ctx) as between:
-        identity = newest_identity(ctx, between) if between is not None else None
+        rows = agree(ctx, between) if between is not None else []
         with memory(ctx) as opened:
-            return sync(opened, job(ctx), between, identity, give=give, take=take)
+            return sync(opened, job(ctx), between, rows, give=give, take=take)
+
+
+def agree(ctx: Context, between: Backends) -> list[Change]:
+    """Take over the newest identity log and keyring; the rows to give, where this host's are the newer."""
+    identity = newest_identity(ctx, between)
+    rows, can_read = keyring(ctx).agree(between.durable)
+    if not can_read:
+        ctx.output.warn(
+            "this host has no key yet for what others wrote: run `antsmem sync` on another host, then here again"
+        )
+    return [identity, *rows] if identity else rows
 
 
 def newest_identity(ctx: Context, between: Backends) -> Change | None:

@@ -6,6 +6,7 @@ that was put back to an older state goes on as another device, because no number
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Final
 from antsmem.core import canonical
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import NotFoundError
-from antsmem.core.record import record
+from antsmem.core.record import record, replace
 from antsmem.identity.fields import Fields
 from antsmem.identity.multikey import multikey, parse_multikey
 from antsmem.identity.statement import Signer
@@ -22,6 +23,7 @@ from antsmem.memory.clocks import last_believed, next_clock
 from antsmem.memory.event import (
     DELETED,
     FIRST,
+    NO_EPOCH,
     PATCHED,
     REDACTED,
     SEEN,
@@ -118,57 +120,57 @@ class Author:
         """The newest event it made."""
         return self._head
 
-    @property
-    def has_news(self) -> bool:
-        """Whether there are events of others that no event of this device has named yet."""
-        return bool(self._parents)
-
     def revision(self, revision: Revision, content: bytes) -> Event:
         """The event that `revision.path` has `content` now (nothing: it is deleted)."""
         kind = PATCHED if revision.sha256 else DELETED
+        subject = self._memory.keys.subject(revision.path, self._memory.keys.current)
         if len(content) <= INLINE_BYTES:
-            return self._event(
-                kind, self._memory.keys.subject(revision.path), revision_to_plain(revision, content)
-            )
-        return self._event(
-            kind, self._memory.keys.subject(revision.path), revision_to_plain(revision, b""), content
-        )
+            return self._event(kind, subject, revision_to_plain(revision, content))
+        return self._event(kind, subject, revision_to_plain(revision, b""), content)
 
     def redaction(self, redaction: Redaction, subject: str) -> Event:
         """The event that another one's content is destroyed."""
         return self._event(REDACTED, subject, redaction_to_plain(redaction))
 
     def seen(self) -> Event:
-        """An event that only says what this device has seen of the others: it vouches for that."""
-        return self._event(SEEN, "", b"{}\n")
+        """An event that holds nothing: it says by its parents what this device has seen, and vouches for that."""
+        draft = self._draft(SEEN, "", new_ulid(self._now_ns), epoch=NO_EPOCH)
+        return self._signed(draft)
 
     def _event(self, kind: str, subject: str, plain: bytes, apart: bytes = b"") -> Event:
-        import hashlib
-
-        keys, sequence, event_id = self._memory.keys, self._head.sequence + 1, new_ulid(self._now_ns)
-        context = context_of(source_of(self._memory.stream, self._device.name), sequence, event_id)
+        keys, event_id = self._memory.keys, new_ulid(self._now_ns)
+        source = source_of(self._memory.stream, self._device.name)
+        context = context_of(source, self._head.sequence + 1, event_id)
         key, blob = new_key(), ""
         if apart:
             sealed = seal(key, apart, context + b" blob")
             blob = hashlib.sha256(sealed).hexdigest()
             self._memory.files.keep_blob(blob, sealed)
+        draft = replace(
+            self._draft(kind, subject, event_id, epoch=keys.current),
+            data=seal(key, plain, context),
+            key=keys.wrap(key, keys.current, context),
+            blob=blob,
+        )
+        return self._signed(draft)
+
+    def _draft(self, kind: str, subject: str, event_id: str, *, epoch: str) -> Draft:
         self._clock = next_clock(self._now_ns, self._clock)
-        draft = Draft(
+        return Draft(
             id=event_id,
             stream=self._memory.stream,
             device=self._device.name,
             type=kind,
             subject=subject,
-            sequence=sequence,
+            sequence=self._head.sequence + 1,
             clock=self._clock,
             prev=self._head.hash,
             parents=self._parents,
-            epoch=keys.current,
-            data=seal(key, plain, context),
-            key=keys.wrap(key, keys.current, context),
-            blob=blob,
+            epoch=epoch,
         )
+
+    def _signed(self, draft: Draft) -> Event:
         event = sign_event(draft, self._signer)
-        self._head = Head(sequence, event.hash, self._signer.public)
+        self._head = Head(draft.sequence, event.hash, self._signer.public)
         self._parents = []
         return event

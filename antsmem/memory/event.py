@@ -32,6 +32,9 @@ REDACTED: Final = f"{TYPE_PREFIX}record.redacted.v1"
 SEEN: Final = f"{TYPE_PREFIX}device.seen.v1"
 TYPES: Final = (PATCHED, DELETED, REDACTED, SEEN)
 FIRST: Final = "0" * 64
+NO_EPOCH: Final = "none"
+"""The epoch of an event in which nothing is sealed."""
+
 MAX_EVENT_BYTES: Final = 1 << 20
 
 _ATTRIBUTES: Final = frozenset(
@@ -130,8 +133,8 @@ class Draft:
     prev: str
     parents: Sequence[Parent]
     epoch: str
-    data: bytes = field(repr=False)
-    key: bytes = field(repr=False)
+    data: bytes = field(default=b"", repr=False)
+    key: bytes = field(default=b"", repr=False)
     blob: str = ""
 
 

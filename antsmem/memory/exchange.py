@@ -99,14 +99,14 @@ def remote_heads(memory: LocalMemory, durable: DurableStore) -> dict[str, Remote
     return found
 
 
-def push(memory: LocalMemory, backends: Backends, identity: Change | None = None) -> Pushed:
+def push(memory: LocalMemory, backends: Backends, rows: Sequence[Change] = ()) -> Pushed:
     """Give the backends every event that they lack, of this device and of the others, and relay what waits; with
-    the first of them the row `identity`.
+    the first of them `rows`.
 
     `RollbackError`: they hold another history of a device than this host does.
     """
     pushed = Pushed()
-    more = [identity] if identity else []
+    more = list(rows)
     remote = remote_heads(memory, backends.durable)
     for device, head in memory.index.heads().items():
         for _ in range(_TRIES):
@@ -115,7 +115,7 @@ def push(memory: LocalMemory, backends: Backends, identity: Change | None = None
                 break
             except ConflictError:  # another host gave them meanwhile
                 remote = remote_heads(memory, backends.durable)
-                more = []  # and the identity log with them, if not next time
+                more = []  # and such rows with them, or they have their turn next time
         else:
             raise ConflictError(f"the events of `{device}` are being given by another host all the time")
     relay(memory.stream, backends)

@@ -8,8 +8,9 @@ signed counts only as far as a device that still speaks for the agent has vouche
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 
-from antsmem.core.errors import AntsmemError, IntegrityError
+from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError
 from antsmem.core.record import field, mutable_record, record
 from antsmem.memory.event import DELETED, PATCHED, REDACTED, Event, event_from_line, event_to_line, verify_event
 from antsmem.memory.eventfiles import Spot
@@ -51,16 +52,14 @@ class _Checked:
 
 
 def take_in(memory: LocalMemory, events: Iterable[Event]) -> Taken:
-    """Take in `events`: those that count are in the device log and in the index when it returns."""
+    """Take in `events`, and what was held: what counts is in the device log and the index when it returns."""
     taken = Taken()
-    batch: list[tuple[Event, Spot | None]] = []
-    for event in events:
-        batch.append((event, None))
-        if len(batch) == _BATCH:
-            _Intake(memory, taken).run(batch)
-            batch = []
-    if batch:
-        _Intake(memory, taken).run(batch)
+    left = iter(events)
+    batch = list(islice(left, _BATCH))
+    if batch or memory.index.held():
+        _Intake(memory, taken).run([(event, None) for event in batch])
+    while batch := list(islice(left, _BATCH)):
+        _Intake(memory, taken).run([(event, None) for event in batch])
     taken.held = len(memory.index.held())
     return taken
 
@@ -103,6 +102,9 @@ class _Intake:
         for checked in self.in_order():
             try:
                 past, redaction = self.read(checked.event)
+            except CannotUnlockError:  # of an epoch whose key has yet to come: held
+                self.waiting[checked.event.device][checked.event.sequence] = checked
+                continue
             except AntsmemError as error:
                 self.refuse(checked.event, str(error))
                 continue
@@ -207,7 +209,7 @@ class _Intake:
             return None, None
         revision = self.memory.opened(event).said
         assert isinstance(revision, Revision)
-        if self.memory.keys.subject(revision.path) != event.attributes["subject"]:
+        if self.memory.keys.subject(revision.path, event.epoch) != event.attributes["subject"]:
             raise IntegrityError("names another file inside than outside")
         if (event.type == DELETED) is bool(revision.sha256):
             raise IntegrityError("says something else inside than outside")

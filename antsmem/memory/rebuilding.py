@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from antsmem.core.record import mutable_record
@@ -22,14 +23,14 @@ class Rebuilt:
     missing: int = 0
 
 
-def rebuild(memory: LocalMemory, backends: Backends, roles: tuple[str, ...], identity: Change | None) -> Rebuilt:
-    """Give the backends of `roles` (`log`, `durable`, `blob`) all that this device has and they lack. The event
-    log gets everything again: whoever reads it sees by device and number what it has already."""
+def rebuild(memory: LocalMemory, backends: Backends, roles: tuple[str, ...], rows: Sequence[Change]) -> Rebuilt:
+    """Give the backends of `roles` (`log`, `durable`, `blob`) all that this device has and they lack, and
+    `rows`. The event log gets everything again: whoever reads it sees by device and number what it has already."""
     rebuilt = Rebuilt()
     if "blob" in roles:
         _give_blobs(memory, backends, rebuilt)
     if "durable" in roles:
-        rebuilt.events = push(memory, backends, identity).events
+        rebuilt.events = push(memory, backends, rows).events
     if "log" in roles:
         for device in sorted(memory.index.heads()):
             after = 0

@@ -24,23 +24,22 @@ from antsmem.core.record import field, record
 
 KEY_BYTES: Final = 32
 NONCE_BYTES: Final = 24
-FIRST_EPOCH: Final = "1"
 _TAG_BYTES: Final = 16
 _LEAST_BYTES: Final = 512
 
 
 @record
 class MemoryKeys:
-    """What every host of the agent shares: `index` makes paths blind, `epochs` (name → 32 bytes) wrap the keys of
-    events, new ones under `current`."""
+    """The keys of epochs (name → 32 bytes), which wrap the keys of events; new ones under `current`."""
 
-    index: bytes = field(repr=False)
     epochs: Mapping[str, bytes] = field(repr=False)
     current: str
 
-    def subject(self, path: str) -> str:
-        """The blind name of `path`: HMAC-SHA-256 under the index key, base64url without padding."""
-        return base64url(hmac.digest(self.index, path.encode(), "sha256"))
+    def subject(self, path: str, epoch: str) -> str:
+        """The blind name of `path` in `epoch`: HMAC-SHA-256 under a key that follows from the epoch's, base64url
+        without padding."""
+        index = hmac.digest(self._epoch(epoch), b"antsmem memory v1 subject", "sha256")
+        return base64url(hmac.digest(index, path.encode(), "sha256"))
 
     def wrap(self, key: bytes, epoch: str, context: bytes) -> bytes:
         """`key` sealed under the key of `epoch`, bound to `context`."""
@@ -57,15 +56,6 @@ class MemoryKeys:
                 f"the key of memory epoch `{name[:40]}` is not on this host", hint="run `antsmem sync` again later"
             )
         return key
-
-
-def first_keys(fingerprint_key: bytes) -> MemoryKeys:
-    """The keys that follow from what every keystore of the agent holds: HMAC-SHA-256 of what each is for."""
-
-    def derived(purpose: str) -> bytes:
-        return hmac.digest(fingerprint_key, f"antsmem memory v1 {purpose}".encode(), "sha256")
-
-    return MemoryKeys(derived("index"), {FIRST_EPOCH: derived(f"epoch {FIRST_EPOCH}")}, FIRST_EPOCH)
 
 
 def new_key() -> bytes:

@@ -23,7 +23,7 @@ def shred(memory: LocalMemory, redaction: Redaction) -> None:
     device, sequence, spot = found
     event = memory.files.read(device, spot)
     if redaction.path:
-        if memory.keys.subject(redaction.path) != event.attributes["subject"]:
+        if memory.keys.subject(redaction.path, event.epoch) != event.attributes["subject"]:
             raise IntegrityError("a redaction names another file than the event it is for")
         index.add_revision(_stub(event, redaction))
     if event.key:

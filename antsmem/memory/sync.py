@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from antsmem.core.record import record
 from antsmem.memory.arranging import Arranged, arrange
 from antsmem.memory.author import Speaker, this_device
 from antsmem.memory.exchange import Backends, Pulled, Pushed, pull, push
-from antsmem.memory.intake import Refusal, catch_up
+from antsmem.memory.intake import Refusal, catch_up, take_in
 from antsmem.memory.local import LocalMemory
 from antsmem.memory.recording import Recorded, Recorder
 from antsmem.memory.roles import Change
@@ -49,18 +49,19 @@ def sync(
     memory: LocalMemory,
     job: SyncJob,
     backends: Backends | None,
-    identity: Change | None = None,
+    rows: Sequence[Change] = (),
     *,
     give: bool = True,
     take: bool = True,
 ) -> SyncResult:
     """Record what changed here, `give` it and `take` what others wrote, and arrange the workspace accordingly.
-    Without `backends` everything stays here, to be given later. `identity`: the row with the identity log, where
-    the backends do not have the newest.
+    Without `backends` everything stays here, to be given later. `rows` are given with the first event: the
+    identity log and the keyring, where the backends do not have the newest.
 
     Raises what the backends raise; whatever was recorded until then is durable, and the same call goes on.
     """
     caught = catch_up(memory)
+    held = take_in(memory, ())
     pulled, pushed = Pulled(), Pushed()
     joining = take and backends is not None and not memory.index.heads()
     if joining and backends is not None:
@@ -68,15 +69,15 @@ def sync(
     device = this_device(memory, job.state, job.speaker)
     recorder = Recorder(memory, job.root, device, job.speaker, job.state, joining=joining)
     recorded = recorder.record(job.classifier, job.now_ns)
-    if _has_to_speak(memory, recorder) or (identity is not None and give and not recorded.changed):
+    if _has_to_speak(memory, recorder) or (rows and give and not (recorded.changed or recorded.deleted)):
         recorder.tell(recorder.author(job.now_ns).seen())
     if backends is not None and take and not joining:
         pulled = pull(memory, backends)
     if backends is not None and give:
-        pushed = push(memory, backends, identity)
+        pushed = push(memory, backends, rows)
     fetch = backends.blobs.get if backends is not None else None
     arranged = arrange(memory, job.root, job.classifier, job.now_ns, fetch)
-    return SyncResult(recorded, pushed, pulled, arranged, (*caught.refused, *pulled.refused))
+    return SyncResult(recorded, pushed, pulled, arranged, (*caught.refused, *held.refused, *pulled.refused))
 
 
 def _has_to_speak(memory: LocalMemory, recorder: Recorder) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError
 from antsmem.core.record import field, mutable_record
-from antsmem.memory.event import DELETED, FIRST, PATCHED, REDACTED, Event, verify_event
+from antsmem.memory.event import DELETED, FIRST, NO_EPOCH, PATCHED, REDACTED, Event, verify_event
 from antsmem.memory.exchange import RemoteHead
 from antsmem.memory.local import LocalMemory
 from antsmem.memory.payload import Redaction, Revision
@@ -36,7 +36,7 @@ def verify_events(memory: LocalMemory, remote: dict[str, RemoteHead] | None) -> 
             for event, _ in memory.files.events(device):
                 _check(memory, event, hashes, verified)
                 verified.events += 1
-                if not event.key:
+                if not event.key and event.epoch != NO_EPOCH:
                     emptied[event.id] = f"{device} {event.sequence}"
                 elif event.type == REDACTED:
                     said = memory.opened_redaction(event).said

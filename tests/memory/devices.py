@@ -18,13 +18,13 @@ from antsmem.memory.eventfiles import EventFiles
 from antsmem.memory.exchange import Backends
 from antsmem.memory.index import Index
 from antsmem.memory.local import LocalMemory
-from antsmem.memory.sealing import first_keys
+from antsmem.memory.sealing import MemoryKeys
 from antsmem.memory.sync import SyncJob, SyncResult, sync
 from antsmem.workspace.classes import Classifier
 
 START_NS = 1_795_188_211_000_000_000
 STEP_NS = 1_000_000_000
-FINGERPRINT_KEY = hashlib.sha256(b"of a test").digest()
+KEYS = MemoryKeys({"e1": hashlib.sha256(b"of a test").digest()}, "e1")
 _CLASSIFIER = Classifier()
 
 
@@ -72,7 +72,7 @@ class DeviceAt:
     def memory(self) -> LocalMemory:
         files = EventFiles(self.root / ".antsmem/events")
         index = Index(self.root / ".antsmem/cache/memory.db")
-        return LocalMemory(files, index, self.agent.log, self.agent.stream, lambda: first_keys(FINGERPRINT_KEY))
+        return LocalMemory(files, index, self.agent.log, self.agent.stream, lambda: KEYS)
 
     def job(self) -> SyncJob:
         state = self.place / "state/device.json"

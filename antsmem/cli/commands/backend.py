@@ -14,7 +14,7 @@ from antsmem.cli.backends import GROUPS, NEEDED, PROFILES, configured, driver, o
 from antsmem.cli.commands.open import driver_options
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
-from antsmem.cli.memories import backends, memory, newest_identity, stream_of
+from antsmem.cli.memories import agree, backends, memory, stream_of
 from antsmem.cli.output import table
 from antsmem.core.config import BackendConfig, write_agent
 from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
@@ -181,10 +181,10 @@ def rebuild(
             raise NotFoundError("no backend is configured", hint=_ADD)
         between.log.create()
         between.durable.create()
-        identity = newest_identity(ctx, between)
+        rows = agree(ctx, between)
         with memory(ctx) as here:
             catch_up(here)
-            rebuilt = rebuild_backends(here, between, wanted, identity)
+            rebuilt = rebuild_backends(here, between, wanted, rows)
     if rebuilt.missing:
         ctx.output.warn(f"{rebuilt.missing} blobs are neither here nor there: rebuild from another device too")
     text = f"{rebuilt.events} events, {rebuilt.records} records of the log, {rebuilt.blobs} blobs given"
