@@ -86,21 +86,23 @@ class _Place:
                 arranged.removed.append(path)
         for item in found.files:
             origin = "" if item.path == found.path else found.path
-            if self.put(item, found.heads, origin):
+            if self.put(item, origin):
                 arranged.written.append(item.path)
         if found.clash:
             arranged.clashes[found.path] = found.clash
 
-    def put(self, wanted: Wanted, heads: tuple[str, ...], origin: str) -> bool:
+    def put(self, wanted: Wanted, origin: str) -> bool:
         """See that a file is as wanted; whether it was written."""
         if not self.may_stand(wanted.path):
             return False  # a rule of this host keeps it away
         index, place = self.memory.index, self.root / wanted.path
         known = index.known_at(wanted.path)
+        if known is not None and bool(known.origin) is not bool(origin) and known.sha256 != wanted.sha256:
+            raise _BusyError  # another file has this name
         if known is not None and (known.sha256, known.executable) == (wanted.sha256, wanted.executable):
             if not os.path.lexists(place):
                 raise _BusyError
-            index.know([replace(known, heads=heads, origin=origin)])
+            index.know([replace(known, heads=wanted.heads, origin=origin)])
             return False
         with _alone(place, wanted.path):
             self.refuse_changed(place, known, wanted.sha256)
@@ -108,7 +110,9 @@ class _Place:
             if content is None:
                 content = self.memory.content(wanted.source, self.fetch)
             status = self.write(place, content, wanted.executable)
-        index.know([replace(known_of(wanted.path, wanted.sha256, status, heads, self.now_ns), origin=origin)])
+        index.know(
+            [replace(known_of(wanted.path, wanted.sha256, status, wanted.heads, self.now_ns), origin=origin)]
+        )
         return True
 
     def write(self, place: Path, content: bytes, executable: bool) -> os.stat_result:

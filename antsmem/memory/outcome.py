@@ -27,22 +27,23 @@ _DEPTH: Final = 8
 
 @record
 class Wanted:
-    """A file as it should be. `content` is None where it is that of the revision `source`."""
+    """A file as it should be: what the revisions `heads` come to. `content` is None where it is that of the
+    revision `source`."""
 
     path: str
     sha256: str
     executable: bool
     source: Past
+    heads: tuple[str, ...]
     content: bytes | None = field(default=None, repr=False)
 
 
 @record
 class Outcome:
-    """What one path comes to: its file (none if it is deleted), other versions beside it, and why those are there.
-    `heads` are the revisions that are in it."""
+    """What one path comes to: its file (none if it is deleted), other versions beside it, and why those are
+    there."""
 
     path: str
-    heads: tuple[str, ...]
     files: tuple[Wanted, ...]
     clash: Clash = ""
 
@@ -55,8 +56,8 @@ def outcome(memory: LocalMemory, path: str, fetch: Callable[[str], bytes] | None
         return None
     newest = heads.distinct[0]
     if not newest.sha256:
-        return Outcome(path, heads.all, ())
-    made = Outcome(path, heads.all, (_as_it_is(path, newest),))
+        return Outcome(path, ())
+    made = Outcome(path, (_as_it_is(path, newest, heads.all),))
     if len(heads.distinct) > 1:
         made = _merged(_Merge(memory, history, kind_of(path), fetch), path, heads)
     if any(is_live(memory, below) for below in memory.index.below(path)):
@@ -71,30 +72,45 @@ def is_live(memory: LocalMemory, path: str) -> bool:
 
 
 def _merged(merge: _Merge, path: str, heads: Heads) -> Outcome:
-    newest, *others = heads.distinct
     if merge.kind == "guarded":
-        first, *rest = reversed(heads.distinct)
-        files = [_as_it_is(beside(path, "proposal", past.device, past.id), past) for past in rest]
-        return Outcome(path, heads.all, (_as_it_is(path, first), *files), "proposal beside")
+        return _beside(merge, path, heads, heads.distinct[-1])
     joined = merge.all_of(heads.distinct, 0) if merge.kind != "whole" else None
+    newest = heads.distinct[0]
     if joined is None:
-        files = [_as_it_is(beside(path, "conflict", past.device, past.id), past) for past in others]
-        return Outcome(path, heads.all, (_as_it_is(path, newest), *files), "copy beside")
+        return _beside(merge, path, heads, newest)
     digest = hashlib.sha256(joined.text).hexdigest()
-    wanted = Wanted(path, digest, newest.executable, newest, joined.text)
-    return Outcome(path, heads.all, (wanted,), "both kept" if joined.clashes else "")
+    wanted = Wanted(path, digest, newest.executable, newest, heads.all, joined.text)
+    return Outcome(path, (wanted,), "both kept" if joined.clashes else "")
+
+
+def _beside(merge: _Merge, path: str, heads: Heads, stays: Past) -> Outcome:
+    """`stays` in its place, the others beside it. An edit of the one says nothing about the others."""
+    clash: Clash = "proposal beside" if merge.kind == "guarded" else "copy beside"
+    files, taken = [], set[str]()
+    for past in heads.distinct:
+        if past is not stays:
+            same = tuple(each for each in heads.all if _holds(merge.history[each], past))
+            taken.update(same)
+            name = beside(path, clash.partition(" ")[0].replace("copy", "conflict"), past.device, past.id)
+            files.append(_as_it_is(name, past, same))
+    own = tuple(each for each in heads.all if each not in taken)
+    return Outcome(path, (_as_it_is(path, stays, own), *files), clash)
+
+
+def _holds(one: Past, other: Past) -> bool:
+    return (one.sha256, one.executable) == (other.sha256, other.executable)
 
 
 def _aside(made: Outcome) -> Outcome:
     """The file gives way to a directory of its name."""
     first, *rest = made.files
     name = beside(made.path, "conflict", first.source.device, first.source.id)
-    moved = Wanted(name, first.sha256, first.executable, first.source, first.content)
-    return Outcome(made.path, made.heads, (moved, *rest), "directory in the way")
+    moved = Wanted(name, first.sha256, first.executable, first.source, first.heads, first.content)
+    return Outcome(made.path, (moved, *rest), "directory in the way")
 
 
-def _as_it_is(path: str, past: Past) -> Wanted:
-    return Wanted(path, past.sha256, past.executable, past)
+def _as_it_is(path: str, past: Past, heads: tuple[str, ...]) -> Wanted:
+    return Wanted(path, past.sha256, past.executable, past, heads)
 
 
 class _Merge:

@@ -35,8 +35,7 @@ class Recorded:
 
 
 class Recorder:
-    """Writes events for what changed below `root`. `state` is where the device is remembered; `joining`: this
-    workspace never took part before, so files of its own say nothing of what others did since."""
+    """Writes events for what changed below `root`. `state` is where the device is remembered."""
 
     def __init__(
         self,
@@ -45,15 +44,12 @@ class Recorder:
         device: Device,
         speaker: Callable[[], Speaker],
         state: Path,
-        *,
-        joining: bool = False,
     ) -> None:
         self.memory = memory
         self.root = root
         self.device = device
         self.speaker = speaker
         self.state = state
-        self.joining = joining
         self._events: list[Event] = []
         self._known: list[Known] = []
         self._unknown: list[str] = []
@@ -70,12 +66,15 @@ class Recorder:
         self._now_ns = now_ns
         known = self.memory.index.known()
         scan, recorded = Scan(), Recorded()
+        edited: list[tuple[Changed, Known]] = []
         for found in changes(self.root, classifier, known, scan):
             if not isinstance(found, Changed):
                 before = known[found.path]
                 again = known_of(found.path, before.sha256, found.status, before.heads, now_ns)
                 self._known.append(replace(again, origin=before.origin))
-            elif self._changed(found, known.get(found.path)):
+            elif (before := known.get(found.path)) is not None and before.origin:
+                edited.append((found, before))
+            elif self._changed(found, before):
                 recorded.changed.append(found.path)
             self._flush(full_only=True)
         if len(known) >= _MANY and not scan.files:
@@ -83,9 +82,22 @@ class Recorder:
                 f"`{self.root}` has no file at all, where there were {len(known)}: nothing recorded",
                 hint="is the disk mounted? `antsmem restore` brings files back",
             )
+        self._flush()
+        absent = {gone.path for gone in scan.gone}
+        for found, before in edited:
+            if self._changed(found, None):
+                recorded.changed.append(found.path)
+                self._dismiss(before, absent)
+            self._flush()
         for gone in scan.gone:
-            if self._gone(gone, known):
-                recorded.deleted.append(gone.path)
+            self._unknown.append(gone.path)
+            if gone.origin:
+                self._dismiss(gone, absent)
+                self._flush()
+                continue
+            self._events.append(self._own().revision(Revision(gone.path, gone.heads), b""))
+            recorded.deleted.append(gone.path)
+            self._flush(full_only=True)
         self._flush()
         recorded.skipped = scan.skipped
         return recorded
@@ -114,12 +126,13 @@ class Recorder:
 
     def _changed(self, found: Changed, before: Known | None) -> bool:
         """Write that a file has another content; whether that is news."""
-        if (expected := self._expected().get(found.path)) is not None and expected.sha256 == found.sha256:
+        expected = self._expected().get(found.path)
+        if expected is not None and expected.sha256 == found.sha256:
             # written by a run that died before it said so
             again = known_of(found.path, found.sha256, found.status, expected.heads, self._now_ns)
             self._known.append(replace(again, origin=expected.origin))
             return False
-        base: tuple[str, ...] = before.heads if before is not None and not before.origin else ()
+        base: tuple[str, ...] = before.heads if before is not None else ()
         if before is None:
             history = self.memory.index.history(found.path)
             heads = heads_of(history)
@@ -128,7 +141,8 @@ class Recorder:
                 self._known.append(known_of(found.path, found.sha256, found.status, copy, self._now_ns))
                 self.memory.index.touch(found.path)
                 return False
-            base = () if self.joining else heads.all
+            own = [past for past in history.values() if past.device == self.device.name]
+            base = (max(own, key=lambda past: past.clock).id,) if own else ()  # what it surely came from
         revision = Revision(found.path, base, found.sha256, len(found.content), found.executable)
         event = self._own().revision(revision, found.content)
         self._events.append(event)
@@ -146,23 +160,23 @@ class Recorder:
                     for item in found.files if found else ():
                         origin = "" if item.path == path else path
                         self._wanted[item.path] = Known(
-                            item.path, item.sha256, 0, 0, 0, item.executable, found.heads if found else (), origin
+                            item.path, item.sha256, 0, 0, 0, item.executable, item.heads, origin
                         )
         return self._wanted
 
-    def _gone(self, gone: Known, known: dict[str, Known]) -> bool:
-        """Write that a file is deleted. Deleting the last other version beside a file chooses that file."""
-        self._unknown.append(gone.path)
-        if not gone.origin:
-            self._events.append(self._own().revision(Revision(gone.path, gone.heads), b""))
-            return True
-        main = known.get(gone.origin)
-        others = [copy.path for copy in self.memory.index.copies_of(gone.origin)]
-        if main is None or main.heads != gone.heads or set(others) - set(self._unknown):
-            return False
-        self._events.append(chosen(self.memory, self._own(), main))
+    def _dismiss(self, copy: Known, absent: set[str]) -> None:
+        """Write that the version `copy`, which stood beside a file, is not wanted: the file as it stands is what
+        both come to. What stood beside was deleted, or made a file of its own."""
+        main = self.memory.index.known_at(copy.origin)
+        history = self.memory.index.history(copy.origin)
+        source = next((history[each] for each in main.heads if each in history), None) if main else None
+        if main is None or source is None or main.path in absent:
+            self._events.append(self._own().revision(Revision(copy.origin, copy.heads), b""))
+            return
+        base = (*main.heads, *copy.heads)
+        revision = Revision(main.path, base, source.sha256, source.size_bytes, source.executable)
+        self._events.append(self._own().revision(revision, self.memory.content(source)))
         self._known.append(replace(main, heads=(self._events[-1].id,)))
-        return True
 
     def _flush(self, *, full_only: bool = False) -> None:
         if full_only and len(self._events) < _BATCH_EVENTS and self._bytes < _BATCH_BYTES:
@@ -179,16 +193,6 @@ class Recorder:
         if self._events:
             write_device(self.state, self.device)
         self._events, self._known, self._unknown, self._bytes = [], [], [], 0
-
-
-def chosen(memory: LocalMemory, author: Author, main: Known) -> Event:
-    """The event that the file at `main.path`, as it stands, is what all its versions come to."""
-    history = memory.index.history(main.path)
-    source = next(history[each] for each in main.heads if history[each].sha256 == main.sha256)
-    content = memory.content(source)
-    return author.revision(
-        Revision(main.path, main.heads, source.sha256, source.size_bytes, source.executable), content
-    )
 
 
 def _copy_of(found: Changed, history: dict[str, Past], heads: tuple[str, ...]) -> tuple[str, ...]:

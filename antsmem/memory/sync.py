@@ -67,7 +67,7 @@ def sync(
     if joining and backends is not None:
         pulled = pull(memory, backends)
     device = this_device(memory, job.state, job.speaker)
-    recorder = Recorder(memory, job.root, device, job.speaker, job.state, joining=joining)
+    recorder = Recorder(memory, job.root, device, job.speaker, job.state)
     recorded = recorder.record(job.classifier, job.now_ns)
     if _has_to_speak(memory, recorder) or (rows and give and not (recorded.changed or recorded.deleted)):
         recorder.tell(recorder.author(job.now_ns).seen())
