@@ -16,7 +16,7 @@ from antsmem.core.errors import (
     RefusedError,
 )
 from antsmem.core.retry import timeout_seconds
-from antsmem.drivers.servers import Servers, read_tls
+from antsmem.drivers.servers import Servers, check_secrecy, read_tls
 
 HINT: Final = "see `antsmem backend test`"
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
@@ -65,7 +65,7 @@ class KafkaClient:
             "reconnect.backoff.max.ms": 1000,
             "error_cb": self._note,
             "logger": silent,
-            **_security(options),
+            **_security(servers, options),
         }
 
     def made(self, kind: Any, **settings: Any) -> Any:
@@ -107,7 +107,7 @@ class KafkaClient:
         return found
 
 
-def _security(options: Mapping[str, str]) -> dict[str, str]:
+def _security(servers: Servers, options: Mapping[str, str]) -> dict[str, str]:
     tls = read_tls(options)
     found = {}
     if tls is not None:
@@ -126,8 +126,8 @@ def _security(options: Mapping[str, str]) -> dict[str, str]:
         mechanism = options.get("sasl", "SCRAM-SHA-512")
         if mechanism not in _MECHANISMS:
             raise ConfigError(f"option `sasl` must be one of {', '.join(_MECHANISMS)}")
-        if tls is None and mechanism == "PLAIN":
-            raise ConfigError("`sasl=PLAIN` would send the password as it is: not with `tls=no`")
+        if mechanism == "PLAIN":
+            check_secrecy(servers, tls, "password")
         found |= {
             "sasl.mechanism": mechanism,
             "sasl.username": options["username"],

@@ -27,7 +27,7 @@ from antsmem.core.errors import (
 from antsmem.core.retry import timeout_seconds
 from antsmem.drivers.cloudevents import event_of, headers_of
 from antsmem.drivers.pulsar_admin import PulsarAdmin
-from antsmem.drivers.servers import TLS_OPTIONS, Servers, Tls, read_tls, read_url, whole_number
+from antsmem.drivers.servers import TLS_OPTIONS, Servers, Tls, check_secrecy, read_tls, read_url, whole_number
 from antsmem.memory.inspection import Inspection
 from antsmem.memory.roles import LogRecord
 
@@ -72,8 +72,8 @@ class PulsarLog:
             raise ConfigError(f"`{url}` names no topic", hint="write it as pulsar://host/TENANT/NAMESPACE/TOPIC")
         if "key_password" in options:
             raise ConfigError("Pulsar's library takes no `key_password`", hint="give a key without one")
-        if "token" in options and tls is None:
-            raise ConfigError("with `tls=no` the token would be sent as it is")
+        if "token" in options:
+            check_secrecy(servers, tls, "token")
         try:
             import pulsar  # noqa: F401
         except ImportError:

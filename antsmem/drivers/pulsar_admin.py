@@ -14,7 +14,7 @@ from antsmem.core.errors import (
     NotFoundError,
     RefusedError,
 )
-from antsmem.drivers.servers import Tls
+from antsmem.drivers.servers import Servers, Tls, check_secrecy
 
 _ANSWER_BYTES: Final = 1 << 20
 _TRANSIENT: Final = {408, 429, 500, 502, 503, 504}
@@ -28,11 +28,11 @@ class PulsarAdmin:
         found = _match_url(url)
         if found is None:
             raise ConfigError("option `admin_url` must look like `https://host:8443`")
-        if token and found[1] == "http":
-            raise ConfigError("`admin_url` without TLS would send the token as it is")
-        self._url, self._tls, self._bound = url, tls if found[1] == "https" else None, bound
-        self._secure = found[1] == "https"
-        self._host, self._port = found[2].strip("[]"), int(found[3] or (443 if self._secure else 80))
+        host, self._secure = found[2].strip("[]"), found[1] == "https"
+        if token and not self._secure:
+            check_secrecy(Servers(url, ((host, 0),), ""), None, "token")
+        self._url, self._tls, self._bound = url, tls, bound
+        self._host, self._port = host, int(found[3] or (443 if self._secure else 80))
         self._headers = {"Content-Type": "application/json"} | (
             {"Authorization": f"Bearer {token}"} if token else {}
         )

@@ -32,6 +32,11 @@ class Servers:
     hosts: tuple[tuple[str, int], ...]
     path: str
 
+    @property
+    def on_this_machine(self) -> bool:
+        """Whether nothing sent there leaves it."""
+        return all(host in {"localhost", "::1"} or host.startswith("127.") for host, _ in self.hosts)
+
     def joined(self) -> str:
         """The hosts as most clients want them: `a:1,b:2`."""
         return ",".join(f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in self.hosts)
@@ -96,6 +101,12 @@ def read_tls(options: Mapping[str, str]) -> Tls | None:
             if not os.path.isfile(files[name]):
                 raise ConfigError(f"`{files[name]}` (option `{name}`) is not there")
     return Tls(**files)
+
+
+def check_secrecy(servers: Servers, tls: Tls | None, option: str) -> None:
+    """`ConfigError` if the secret `option` would cross a network as it is."""
+    if tls is None and not servers.on_this_machine:
+        raise ConfigError(f"option `{option}` would be sent as it is with `tls=no`", hint="use TLS")
 
 
 def whole_number(options: Mapping[str, str], name: str, default: int, lowest: int, highest: int) -> int:
