@@ -49,12 +49,12 @@ class EventLog(Protocol):
         ...
 
     def append(self, records: Sequence[LogRecord]) -> None:
-        """Append `records`, of any streams, in order; durable when it returns. After an error some may be there."""
+        """Append `records`, of any streams, in order; durable when it returns. After an error some may be in."""
         ...
 
     def read(self, stream: str, after: str | None, limit: int) -> list[tuple[str, LogRecord]]:
-        """Up to `limit` records of `stream` behind position `after` (None: from the first), each with its position;
-        `[]`: nothing more now."""
+        """Up to `limit` records of `stream` behind position `after` (None: from the first), each with its
+        position; `[]`: nothing more now."""
         ...
 
     def tail(self, stream: str, after: str | None, timeout_seconds: float) -> list[tuple[str, LogRecord]]:
@@ -194,7 +194,7 @@ class Blob(Protocol):
 
 @record
 class Lease:
-    """That `owner` speaks for `name` until `expires_ns` (the directory's clock). `fence` grows with each new owner."""
+    """That `owner` speaks for `name` until `expires_ns` (the directory's clock). `fence` grows with each owner."""
 
     name: str
     owner: str
@@ -210,7 +210,7 @@ class Directory(Protocol):
         ...
 
     def renew(self, lease: Lease) -> Lease | None:
-        """The lease with a new end; None: it is lost."""
+        """The lease, for as long again as it was taken for; None: it is lost."""
         ...
 
     def release(self, lease: Lease) -> None:
