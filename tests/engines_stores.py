@@ -151,5 +151,9 @@ class Milvus(Server):
 
     def _inside(self) -> socket.socket:
         made = socket.socket(socket.AF_UNIX)
-        made.connect(str(self.dir / "socket"))
+        try:
+            made.connect(str(self.dir / "socket"))
+        except OSError:
+            made.close()
+            raise
         return made

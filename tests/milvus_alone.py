@@ -15,6 +15,8 @@ import sys
 import threading
 import time
 import urllib.request
+from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 PORT, METRICS = 19530, 19091
@@ -46,17 +48,24 @@ def healthy() -> bool:
 
 
 def pump(source: socket.socket, target: socket.socket) -> None:
-    """Pass bytes on until one side ends."""
-    try:
+    """Pass bytes on until one side ends, and tell the other."""
+    with suppress(OSError):
         while data := source.recv(1 << 16):
             target.sendall(data)
-        target.shutdown(socket.SHUT_WR)
-    except OSError:
-        for end in (source, target):
-            end.close()
+    with suppress(OSError):
+        target.shutdown(socket.SHUT_RDWR)
 
 
-def relay(listener: socket.socket, connect: object) -> None:
+def join(one: socket.socket, other: socket.socket) -> None:
+    """Pass bytes on in both directions."""
+    with one, other:
+        back = threading.Thread(target=pump, args=(other, one), daemon=True)
+        back.start()
+        pump(one, other)
+        back.join()
+
+
+def relay(listener: socket.socket, connect: Callable[[], socket.socket]) -> None:
     """Join every connection that `listener` takes to one that `connect` makes."""
     while True:
         try:
@@ -64,12 +73,11 @@ def relay(listener: socket.socket, connect: object) -> None:
         except OSError:
             return
         try:
-            other = connect()  # type: ignore[operator]
+            other = connect()
         except OSError:
             one.close()
             continue
-        for ends in ((one, other), (other, one)):
-            threading.Thread(target=pump, args=ends, daemon=True).start()
+        threading.Thread(target=join, args=(one, other), daemon=True).start()
 
 
 def main(package: str, programs: str, lease_seconds: str) -> int:

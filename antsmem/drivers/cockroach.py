@@ -1,4 +1,4 @@
-"""A durable store in CockroachDB, by the driver for PostgreSQL: the protocol, the SQL and the retries are the same."""
+"""A durable store in CockroachDB, by the driver for PostgreSQL: protocol, SQL and retries are the same."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from antsmem.drivers.postgres import PostgresStore
 class CockroachStore(PostgresStore):
     """A database of a CockroachDB cluster, at `cockroach://user@host:port/database`.
 
-    Its retry protocol is client-side: SQLSTATE 40001 at a statement or at COMMIT means the whole transaction again,
-    40003 or a lost connection an outcome to be looked up (CockroachDB manual, "Transaction retry error reference").
+    Its retries are the client's: SQLSTATE 40001 at a statement or at COMMIT means the whole transaction again,
+    40003 or a lost connection an outcome to be looked up (CockroachDB manual, "Transaction retry error
+    reference").
     """
 
     scheme = "cockroach"

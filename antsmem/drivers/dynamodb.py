@@ -16,6 +16,8 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final, Self
 
 from antsmem.core.clock import now_ns
@@ -97,17 +99,15 @@ class DynamodbStore:
             last = int(item["sk"]["S"])
             where = {"TableName": self._client.table, "Key": key(f"out#{stream}", item["sk"]["S"])}
             if last <= through:
-                self._client.run(lambda where=where: self._client.api.delete_item(**where))
+                self._client.run(partial(self._client.api.delete_item, **where))
                 continue
             if last - len(item["records"]["L"]) < through:
-                mark = {":through": {"N": str(through)}}
-                change = {"UpdateExpression": "SET relayed = :through", "ExpressionAttributeValues": mark}
-                self._client.run(lambda where=where, change=change: self._client.api.update_item(**where, **change))
+                self._mark(where, through)
             return
 
     def commit(self, stream: str, changes: Sequence[Change], outbox: Sequence[LogRecord]) -> int:
-        """One transaction, see `DurableStore.commit`, of at most 96 rows. Tried again, with jitter, while others
-        are in the way, DynamoDB has no capacity or does not answer; `ConflictError` if others were always quicker."""
+        """One transaction, see `DurableStore.commit`, of at most 97 rows. Tried again, with jitter, while others
+        are in the way, DynamoDB has no capacity or does not answer; `ConflictError` if others were quicker."""
         _check(stream, changes, outbox)
         token = os.urandom(16).hex()
         give_up = time.monotonic() + self._client.timeout_seconds
@@ -176,6 +176,18 @@ class DynamodbStore:
             if reason.get("Code") == _FAILED:
                 raise VersionConflict(change.key, int(reason.get("Item", {}).get("version", {"N": "0"})["N"]))
         raise RefusedError(f"`{self.url}` refused a commit", hint="a row or record of more than 400 KB is a blob")
+
+    def _mark(self, where: Item, through: int) -> None:
+        """Note in an item of the outbox that its records up to `through` are relayed, unless more are."""
+        change = {
+            "UpdateExpression": "SET relayed = :through",
+            "ConditionExpression": "attribute_exists(pk) and (attribute_not_exists(relayed) or relayed < :through)",
+            "ExpressionAttributeValues": {":through": {"N": str(through)}},
+        }
+        with suppress(self._client.refused):
+            self._client.run(
+                partial(self._client.api.update_item, **where, **change), ("ConditionalCheckFailedException",)
+            )
 
     def _counter(self, stream: str) -> int:
         found = self._client.item(f"seq#{stream}", "-")

@@ -6,6 +6,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -87,8 +88,8 @@ class DynamodbClient:
 
     @classmethod
     def parse(cls, url: str, options: Mapping[str, str]) -> DynamodbClient:
-        """The client for `dynamodb://table?region=…&endpoint=…`. Settings that are no secrets may stand in the URL;
-        without keys, boto3 looks where every AWS tool does."""
+        """The client for `dynamodb://table?region=…&endpoint=…`. Settings that are no secrets may stand in the
+        URL; without keys, boto3 looks where every AWS tool does."""
         check_options("dynamodb", options, (*_PLAIN, *_SECRET))
         try:
             parts = urlsplit(url)
@@ -139,7 +140,7 @@ class DynamodbClient:
         if limit is not None:
             asked["Limit"] = limit
         while True:
-            page = self.run(lambda: self.api.query(**asked, **more))
+            page = self.run(partial(self.api.query, **asked, **more))
             yield from page["Items"]
             if "LastEvaluatedKey" not in page:
                 return
@@ -197,7 +198,7 @@ def number(value: int) -> str:
 
 
 def packed(records: Sequence[LogRecord]) -> Item:
-    """The attribute for `records`: a list of maps with the id `i`, the headers `h` as JSON text and the data `d`."""
+    """The attribute for `records`: a list of maps, with the id `i`, headers `h` as JSON text and data `d`."""
     return {
         "L": [
             {"M": {"i": {"S": each.id}, "h": {"S": json.dumps(dict(each.headers))}, "d": {"B": each.data}}}

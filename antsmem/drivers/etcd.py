@@ -1,7 +1,7 @@
 """Who owns what, kept by etcd: a key that lives as long as a lease, by etcd's HTTP/JSON gateway.
 
-The key `PREFIX/NAME` holds the owner and hangs on a lease of etcd's; it is made only where there is none. Its create
-revision is the fence: etcd counts revisions for the whole cluster, so each new owner has a higher one.
+The key `PREFIX/NAME` holds the owner and hangs on a lease of etcd's; it is made only where there is none. Its
+create revision is the fence: etcd counts revisions for the whole cluster, so each new owner has a higher one.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""A vector index in Milvus: a collection a model, a partition for what all sessions share and one for what one keeps.
+"""A vector index in Milvus: a collection a model, in it a partition for what all sessions share and a local one.
 
-Vectors are not encrypted there: only an agent whose tenant is trusted with them uses this. A row's primary key is a
-digest of its stream and id. Every read asks for all writes before it (consistency level `Strong`), which waits for
+Vectors are not encrypted there: only an agent whose tenant may see them uses this. A row's primary key is a digest
+of its stream and id. Every read asks for all writes before it (consistency level `Strong`), which waits for
 Milvus's next time tick, a fifth of a second.
 """
 
@@ -12,6 +12,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from typing import Any, Final, Self, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
@@ -41,7 +42,7 @@ _match_collection = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}").fullmatch
 
 
 class MilvusIndex:
-    """Collections named COLLECTION_MODEL_DIMENSIONS, the model by a digest. Needs `create` before anything else."""
+    """Collections named COLLECTION_MODEL_DIMENSIONS, the model by a digest. `create` comes before all else."""
 
     def __init__(self, url: str, place: tuple[str, str], settings: Mapping[str, str]) -> None:
         self.url = url
@@ -84,13 +85,15 @@ class MilvusIndex:
         newest: dict[str, VectorRow] = {}
         for row in rows:
             if max(len(row.stream.encode()), len(row.id.encode())) > _TEXT_BYTES:
-                raise UsageError(f"a stream or id of more than {_TEXT_BYTES} bytes cannot be put into `{self.url}`")
+                raise UsageError(
+                    f"a stream or id of more than {_TEXT_BYTES} bytes cannot be put into `{self.url}`"
+                )
             before = newest.get(name := _key(row.stream, row.id))
             if before is None or before.version <= row.version:
                 newest[name] = row
         for part in _parts(list(newest)):
             asked = {name: newest[name] for name in part}
-            self._run(lambda api, asked=asked: self._upsert(api, asked))  # type: ignore[misc]
+            self._run(partial(self._upsert, asked))
 
     def search(self, stream: str, vector: Vector, count: int) -> list[tuple[str, float]]:
         """The nearest of `stream`, see `VectorIndex.search`; at most 16384."""
@@ -109,7 +112,7 @@ class MilvusIndex:
     def delete(self, stream: str, ids: Sequence[str]) -> None:
         """Forget `ids`."""
         for part in _parts([_key(stream, each) for each in ids]):
-            self._run(lambda api, part=part: api.delete(self._collection, ids=part, timeout=self._bound))  # type: ignore[misc]
+            self._run(partial(self._forget, part))
 
     def count(self, stream: str) -> int:
         """How many vectors `stream` has."""
@@ -146,7 +149,10 @@ class MilvusIndex:
                 api.create_partition(self._collection, partition, **bounded)
         api.load_collection(self._collection, **bounded)
 
-    def _upsert(self, api: Any, rows: Mapping[str, VectorRow]) -> None:
+    def _forget(self, keys: list[str], api: Any) -> None:
+        api.delete(self._collection, ids=keys, timeout=self._bound)
+
+    def _upsert(self, rows: Mapping[str, VectorRow], api: Any) -> None:
         """Put those of `rows` (by primary key) that are not older than what is there. One that was in the other
         partition is taken out there: Milvus replaces within a partition only."""
         for partition in _PARTITIONS:

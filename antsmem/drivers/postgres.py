@@ -33,7 +33,8 @@ _TABLES: Final = (
 )
 _COUNT: Final = (
     "insert into antsmem_streams (stream, sequence) values (%s, %s)"
-    " on conflict (stream) do update set sequence = antsmem_streams.sequence + excluded.sequence returning sequence"
+    " on conflict (stream) do update set sequence = antsmem_streams.sequence + excluded.sequence"
+    " returning sequence"
 )
 _VERSIONS: Final = "select key, version from antsmem_rows where stream = %s and key = any(%s)"
 _PUT: Final = (
@@ -106,7 +107,7 @@ class PostgresStore:
     def sequence(self, stream: str) -> int:
         """The sequence of the newest commit."""
         found = self._select(_SEQUENCE, (stream,))
-        return found[0][0] if found else 0
+        return int(found[0][0]) if found else 0
 
     def pending(self, stream: str, limit: int) -> list[tuple[int, LogRecord]]:
         """The outbox, in order."""
@@ -134,7 +135,7 @@ class PostgresStore:
         while True:
             try:
                 if unsure and (found := self._link.once(lambda c: _one(c, _FIND, (stream, token)))) is not None:
-                    return found
+                    return int(found)
                 return self._link.once(lambda c: _transact(c, stream, changes, outbox, token))
             except SerializationError as error:
                 if time.monotonic() > give_up:

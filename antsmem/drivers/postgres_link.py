@@ -1,4 +1,4 @@
-"""One connection to a database that speaks PostgreSQL's protocol: made when needed, bounded in time, its errors ours."""
+"""One connection to a database that speaks PostgreSQL's protocol, bounded in time, its errors ours."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ T = TypeVar("T")
 _PLAIN: Final = ("ca_file", "cert_file", "key_file", "timeout_seconds", "tls")
 _match_host = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?").fullmatch
 _PASSING: Final = ("08", "53", "57", "58", "40003", "25006", "55P03", "XX000")
-"""SQLSTATEs that may pass (PostgreSQL manual, appendix A): connection, resources, operator's doing, system, COMMIT's
-outcome unknown, read-only for now, lock not had in time, and CockroachDB's own internal retries."""
+"""SQLSTATEs that may pass (PostgreSQL manual, appendix A): connection, resources, operator's doing, system,
+COMMIT's outcome unknown, read-only for now, lock not had in time, and what CockroachDB calls internal."""
 _NO_TABLE: Final = "42P01"
 # A server that will not talk to us says so before there is an SQLSTATE to read: only its words are left.
 _will_not = re.compile(
@@ -155,7 +155,8 @@ class Link:
 
     def _connection(self) -> psycopg.Connection[Any]:
         if self._open is None or self._open.closed:
-            self._open = _bounded(self.timeout_seconds).connect(**dict(self._address.settings), autocommit=True)
+            info = self._sdk.conninfo.make_conninfo(**self._address.settings)
+            self._open = _bounded(self.timeout_seconds).connect(info, autocommit=True)
             self._open.isolation_level = self._sdk.IsolationLevel.SERIALIZABLE
         return self._open
 

@@ -98,14 +98,14 @@ def _s3(request: pytest.FixtureRequest) -> Backend:
 def _etcd(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Etcd = request.getfixturevalue("etcd")
     url = f"etcd://127.0.0.1:{server.port}/{uuid.uuid4().hex[:8]}?tls=no"
-    return Backend(_opener(request, lambda: EtcdDirectory.open(url, {})), lambda: [])
+    return Backend(_opener(request, lambda: EtcdDirectory.open(url, {})), list)
 
 
 def _milvus(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Milvus = request.getfixturevalue("milvus")
     # one collection for the session: making and loading one takes seconds
     url = f"milvus://127.0.0.1:{server.port}/conformance?tls=no"
-    return Backend(_opener(request, lambda: MilvusIndex.open(url, {})), lambda: [])
+    return Backend(_opener(request, lambda: MilvusIndex.open(url, {})), list)
 
 
 OPENERS["durable"] |= {
