@@ -10,6 +10,7 @@ import os
 from collections.abc import Iterator
 
 import engines
+import engines_stores
 import pytest
 from hypothesis import settings
 
@@ -56,5 +57,26 @@ def tpm() -> Iterator[engines.Server]:
 @pytest.fixture(scope="session")
 def rclone() -> Iterator[engines.Server]:
     server = engines.started(engines.Rclone())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Postgres())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Etcd())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def milvus() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Milvus())
     yield server
     server.close()

@@ -8,6 +8,9 @@ programs=(age zstd /usr/sbin/sshd ps rclone restic borg strace)
 # Where secrets are kept: a desktop's keyring, and systemd's credentials with a TPM in software.
 wanted+=(git openssh-client dbus gnome-keyring systemd swtpm tpm2-tools 'libtss2-tcti-swtpm0.*')
 programs+=(git ssh-agent dbus-daemon gnome-keyring-daemon systemd-creds swtpm)
+# Where shared memory is kept: PostgreSQL's server has no program on the path but `pg_ctlcluster`.
+wanted+=(postgresql etcd-server util-linux)
+programs+=(pg_ctlcluster etcd unshare)
 
 # Vault's key/value engine, from the Go module proxy: its checksum database vouches for what is downloaded.
 engine=$here/../.servers/vault-kv
@@ -28,6 +31,26 @@ if [ ! -x "$engine" ] || [ "$here/vaultkv/main.go" -nt "$engine" ]; then
   else
     echo "install Go (1.24 or newer) and run this again: it builds vault-kv" >&2
   fi
+fi
+
+# Milvus standalone from PyPI, a package of programs that nothing imports: kept beside the environment, unpacked.
+milvus=$here/../.servers/milvus-bin
+if [ ! -x "$milvus/bin/milvus" ]; then
+  echo "installing milvus"
+  package=$here/../.servers/milvus
+  mkdir -p "$package"
+  if command -v uv >/dev/null 2>&1; then
+    uv pip install -q --target "$package" --no-deps milvus==2.3.5
+  else
+    folder=$(mktemp -d)
+    "${PYTHON:-python3}" -m venv "$folder"
+    "$folder/bin/pip" install -q --disable-pip-version-check --target "$package" --no-deps milvus==2.3.5
+    rm -rf "$folder"
+  fi
+  PYTHONPATH=$package "${PYTHON:-python3}" -c \
+    'import sys; from milvus import _initialize_data_files as unpack; unpack(sys.argv[1])' "$milvus.new"
+  rm -rf "$milvus"
+  mv "$milvus.new" "$milvus"
 fi
 
 missing=()
