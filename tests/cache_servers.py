@@ -101,11 +101,11 @@ class Memcached(Server):
 
 
 @contextlib.contextmanager
-def connected(server: Redis) -> Any:
+def connected(server: Redis, *, text: bool = True) -> Any:
     """A bare client of one server."""
     import redis
 
-    client = redis.Redis(port=server.port, decode_responses=True, socket_timeout=5)
+    client = redis.Redis(port=server.port, decode_responses=text, socket_timeout=5)
     try:
         yield client
     finally:

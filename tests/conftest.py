@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 
+import brokers
+import cache_servers
 import engines
 import engines_stores
 import pytest
@@ -78,5 +80,47 @@ def etcd() -> Iterator[engines.Server]:
 @pytest.fixture(scope="session")
 def milvus() -> Iterator[engines.Server]:
     server = engines.started(engines_stores.Milvus())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[engines.Server]:
+    server = engines.started(brokers.Kafka())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def pulsar() -> Iterator[engines.Server]:
+    server = engines.started(brokers.Pulsar())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[engines.Server]:
+    server = engines.started(cache_servers.Redis())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def memcached() -> Iterator[engines.Server]:
+    server = engines.started(cache_servers.Memcached())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[cache_servers.RedisCluster]:
+    server = engines.started(cache_servers.RedisCluster())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster() -> Iterator[brokers.KafkaCluster]:
+    server = engines.started(brokers.KafkaCluster())
     yield server
     server.close()

@@ -11,11 +11,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, Self
 
-from antsmem.backup.store import check_options
 from antsmem.core.errors import AntsmemError, ConfigError, NotFoundError, RefusedError, RollbackError, UsageError
 from antsmem.drivers.cloudevents import event_of, headers_of
 from antsmem.drivers.kafka_client import KafkaClient, partition_of
-from antsmem.drivers.servers import TLS_OPTIONS, read_url, whole_number
+from antsmem.drivers.servers import TLS_OPTIONS, read_url, split_url, whole_number
 from antsmem.memory.inspection import Inspection
 from antsmem.memory.roles import LogRecord
 
@@ -56,7 +55,7 @@ class KafkaLog:
         """The topic at `kafka://host[:9092][,host…]/TOPIC`. Options: `tls` and its files; `username`, `password`
         and `sasl`; `partitions` that the topic has (8), `replication` (3) and `min_insync` (one less) with which
         `create` makes it; `timeout_seconds`."""
-        check_options("kafka", options, _OPTIONS)
+        url, options = split_url("kafka", url, options, _OPTIONS)
         servers = read_url("kafka", url, 9092)
         if not _match_topic(servers.path) or servers.path in {".", ".."}:
             raise ConfigError(f"`{url}` names no topic", hint="write it as kafka://host:9092/TOPIC")

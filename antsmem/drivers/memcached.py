@@ -11,10 +11,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self, TypeVar
 
-from antsmem.backup.store import check_options
 from antsmem.core.errors import BackendError, ConfigError, ConflictError, DriverMissingError, RefusedError
 from antsmem.core.retry import retried, timeout_seconds
-from antsmem.drivers.servers import TLS_OPTIONS, Servers, Tls, read_tls, read_url
+from antsmem.drivers.servers import TLS_OPTIONS, Servers, Tls, read_tls, read_url, split_url
 from antsmem.drivers.versioned import packed, unpacked
 from antsmem.memory.inspection import Inspection
 from antsmem.memory.roles import Row
@@ -53,7 +52,7 @@ class MemcachedCache:
     def open(cls, url: str, options: Mapping[str, str]) -> Self:
         """The servers at `memcached://host[:11211][,host…]`. Options: `tls` and its files, `prefix` before every
         key (`antsmem:`), `timeout_seconds` (2)."""
-        check_options("memcached", options, _OPTIONS)
+        url, options = split_url("memcached", url, options, _OPTIONS)
         tls = read_tls(options)
         servers = read_url("memcached", url, 11211)
         if servers.path:

@@ -13,7 +13,6 @@ from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final, Self
 
-from antsmem.backup.store import check_options
 from antsmem.core.errors import (
     AntsmemError,
     BackendError,
@@ -27,7 +26,16 @@ from antsmem.core.errors import (
 from antsmem.core.retry import timeout_seconds
 from antsmem.drivers.cloudevents import event_of, headers_of
 from antsmem.drivers.pulsar_admin import PulsarAdmin
-from antsmem.drivers.servers import TLS_OPTIONS, Servers, Tls, check_secrecy, read_tls, read_url, whole_number
+from antsmem.drivers.servers import (
+    TLS_OPTIONS,
+    Servers,
+    Tls,
+    check_secrecy,
+    read_tls,
+    read_url,
+    split_url,
+    whole_number,
+)
 from antsmem.memory.inspection import Inspection
 from antsmem.memory.roles import LogRecord
 
@@ -65,7 +73,7 @@ class PulsarLog:
         """The topic at `pulsar://host[:6650|:6651][,host…]/TENANT/NAMESPACE/TOPIC`. Options: `tls` and its files,
         `token`; `partitions` that the topic has (8); `admin_url` of the HTTP interface, for `create` and
         `inspect`; `timeout_seconds`."""
-        check_options("pulsar", options, _OPTIONS)
+        url, options = split_url("pulsar", url, options, _OPTIONS)
         tls = read_tls(options)
         servers = read_url("pulsar", url, 6650 if tls is None else 6651)
         if not _match_topic(servers.path):

@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Self, TypeVar
 
-from antsmem.backup.store import check_options, yes_or_no
+from antsmem.backup.store import yes_or_no
 from antsmem.core.errors import AntsmemError, BackendError, ConfigError, DriverMissingError, RefusedError
 from antsmem.core.retry import retried, timeout_seconds
 from antsmem.drivers.servers import (
@@ -19,6 +19,7 @@ from antsmem.drivers.servers import (
     check_secrecy,
     read_tls,
     read_url,
+    split_url,
     whole_number,
 )
 from antsmem.drivers.versioned import DIGITS, packed, unpacked
@@ -77,7 +78,7 @@ class RedisCache:
         """The cache at `redis://host[:6379][/DATABASE]`, or `redis://host,host…` with `cluster=yes`. Options:
         `tls` and its files; `username`, `password`; `prefix` before every key (`antsmem:`); `replicas` that must
         have a row before it counts as put (0); `timeout_seconds` (2)."""
-        check_options("redis", options, _OPTIONS)
+        url, options = split_url("redis", url, options, _OPTIONS)
         tls = read_tls(options)
         servers = read_url("redis", url, 6379)
         if servers.path and not (servers.path.isascii() and servers.path.isdigit() and len(servers.path) < 6):

@@ -1,22 +1,24 @@
 """Where the servers of a backend are and how a client proves itself: the URL with several hosts, and TLS's files.
 
-For the drivers of shared memory. Credentials are options, so a URL may be shown.
+For the drivers of shared memory. Secrets are options and never stand in a URL, which may be shown.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl
 
-from antsmem.backup.store import yes_or_no
+from antsmem.backup.store import check_options, yes_or_no
 from antsmem.core.errors import ConfigError
 from antsmem.core.record import field, record
 
 if TYPE_CHECKING:
     import ssl
 
+SECRETS: Final = ("key_password", "password", "token")
 TLS_OPTIONS: Final = ("ca_file", "cert_file", "key_file", "key_password", "tls")
 _match_host = re.compile(
     r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_][A-Za-z0-9_.-]{0,252})(?::([0-9]{1,5}))?"
@@ -66,15 +68,27 @@ class Tls:
         return made
 
 
+def split_url(
+    scheme: str, url: str, options: Mapping[str, str], known: Collection[str]
+) -> tuple[str, Mapping[str, str]]:
+    """The URL without its query, and all options: those of the query, which holds none that is secret, and the
+    ones given. `ConfigError` for one that is not `known`."""
+    check_options(scheme, options, known)
+    place, _, query = url.partition("?")
+    asked = dict(parse_qsl(query, keep_blank_values=True))
+    check_options(scheme, asked, [name for name in known if name not in SECRETS])
+    return place, {**asked, **options}
+
+
 def read_url(scheme: str, url: str, default_port: int) -> Servers:
     """Take `SCHEME://host[:port][,host[:port]…][/path]` apart. `ConfigError`; a URL with a password is not
     repeated."""
     given, separator, rest = url.partition("://")
     hosts, _, path = rest.partition("/")
-    if given != scheme or not separator or "?" in rest or "#" in rest:
-        raise ConfigError(f"this is no `{scheme}://host:port/…`", hint="options are given with `--option`")
-    if "@" in hosts:
+    if "@" in rest:
         raise ConfigError(f"a `{scheme}` URL holds no user or password", hint="give them as options, by reference")
+    if given != scheme or not separator or "#" in rest:
+        raise ConfigError(f"this is no `{scheme}://host:port/…`")
     found = []
     for text in hosts.split(","):
         match = _match_host(text)
