@@ -31,9 +31,7 @@ def _java(libs: str, heap: str, *words: str) -> list[str]:
     if not jars.is_dir():
         raise UnavailableError(f"`.servers/{libs}` is not there: make servers")
     java = program("java", "apt-get install openjdk-17-jre-headless")
-    archive = jars / "classes.jsa"
-    shared = [f"-XX:SharedArchiveFile={archive}", "-Xlog:cds=off", "-Xlog:cds+dynamic=off"]
-    return [java, *_JVM, heap, *(shared if archive.exists() else ()), "-cp", f"{jars}/*", *words]
+    return [java, *_JVM, heap, "-cp", f"{jars}/*", *words]
 
 
 class Kafka(Server):
@@ -41,7 +39,7 @@ class Kafka(Server):
     lines of its configuration besides."""
 
     name = "kafka"
-    ready_seconds = 60.0
+    ready_seconds = 120.0
     cluster_id = "AAAAAAAAAAAAAAAAAAAAAQ"
 
     def __init__(self, node: int = 1, voters: str = "", settings: tuple[str, ...] = ()) -> None:
@@ -112,7 +110,7 @@ class KafkaCluster:
     def start(self) -> Self:
         for node in self.nodes:
             node.start()
-        give_up = time.monotonic() + 90
+        give_up = time.monotonic() + 120
         while brokers_of(self.hosts) < len(self.nodes):
             if time.monotonic() > give_up:
                 raise RuntimeError("three brokers did not find each other:\n" + self.nodes[0].log()[-2000:])
@@ -174,7 +172,7 @@ class Pulsar(Server):
     """Pulsar's broker, its bookkeeper and its metadata in one process; `web` is the port of its HTTP interface."""
 
     name = "pulsar"
-    ready_seconds = 90.0
+    ready_seconds = 180.0
 
     def prepare(self) -> None:
         self.web = free_port()
