@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import time
 import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import Self
 
+from certificates import Authority
 from engines import Server, UnavailableError, free_port, program
 
 _SERVERS = Path(__file__).parents[1] / ".servers"
@@ -35,38 +37,56 @@ def _java(libs: str, heap: str, *words: str) -> list[str]:
 
 
 class Kafka(Server):
-    """One node of Kafka, alone unless `voters` names the controllers of all (`1@127.0.0.1:PORT,…`). `settings` are
-    lines of its configuration besides."""
+    """One node of Kafka, alone unless `voters` names the controllers of all (`1@127.0.0.1:PORT,…`).
+
+    Besides `port` it listens on `back_port`, for a proxy that stands at `proxy_port` as it tells its clients; on
+    `tls_port` for clients with a certificate of `authority`; on `login_port` for the user `ants` with `password`.
+    """
 
     name = "kafka"
     ready_seconds = 120.0
     cluster_id = "AAAAAAAAAAAAAAAAAAAAAQ"
 
-    def __init__(self, node: int = 1, voters: str = "", settings: tuple[str, ...] = ()) -> None:
+    def __init__(self, node: int = 1, voters: str = "") -> None:
         super().__init__()
         self.node = node
         self._voters = voters
-        self._settings = settings
         self._controller = int(voters.split(",")[node - 1].rpartition(":")[2]) if voters else free_port()
 
     def prepare(self) -> None:
         (self.dir / "log4j.properties").write_text(_LOG4J)
         (self.dir / "logs").mkdir()
         # What Kafka's own tool writes to format a directory, at the cost of a Java program.
+        self.back_port, self.proxy_port, self.tls_port, self.login_port = (free_port() for _ in range(4))
+        self.password = os.urandom(8).hex()
+        self.authority = Authority(self.dir)
+        self._keys = self.authority.certify("broker")
+        (self.dir / "broker.pem").write_text("".join(file.read_text() for file in reversed(self._keys)))
         told = {"version": 1, "cluster.id": self.cluster_id, "node.id": self.node}
         (self.dir / "logs" / "meta.properties").write_text("".join(f"{k}={v}\n" for k, v in told.items()))
 
     def command(self) -> list[str]:
         copies = len(self._voters.split(","))
+        doors = {"PLAIN": self.port, "BACK": self.back_port, "TLS": self.tls_port, "LOGIN": self.login_port}
+        told = doors | {"BACK": self.proxy_port}
+        login = "org.apache.kafka.common.security.plain.PlainLoginModule"
         lines = [
             "process.roles=broker,controller",
             f"node.id={self.node}",
             f"controller.quorum.voters={self._voters or f'1@127.0.0.1:{self._controller}'}",
-            f"listeners={self.protocol}://127.0.0.1:{self.port},CONTROLLER://127.0.0.1:{self._controller}",
-            f"advertised.listeners={self.protocol}://127.0.0.1:{self.port}",
+            f"listeners={_listeners(doors | {'CONTROLLER': self._controller})}",
+            f"advertised.listeners={_listeners(told)}",
             "controller.listener.names=CONTROLLER",
-            f"inter.broker.listener.name={self.protocol}",
-            f"listener.security.protocol.map=CONTROLLER:PLAINTEXT,{self.protocol}:{self.protocol}",
+            "inter.broker.listener.name=PLAIN",
+            "listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAIN:PLAINTEXT,BACK:PLAINTEXT,TLS:SSL,"
+            "LOGIN:SASL_PLAINTEXT",
+            "listener.name.tls.ssl.client.auth=required",
+            "listener.name.tls.ssl.keystore.type=PEM",
+            f"listener.name.tls.ssl.keystore.location={self.dir}/broker.pem",
+            "listener.name.tls.ssl.truststore.type=PEM",
+            f"listener.name.tls.ssl.truststore.location={self.authority.file}",
+            "listener.name.login.sasl.enabled.mechanisms=PLAIN",
+            f'listener.name.login.plain.sasl.jaas.config={login} required user_ants="{self.password}";',
             f"log.dirs={self.dir}/logs",
             f"offsets.topic.replication.factor={copies}",
             f"transaction.state.log.replication.factor={copies}",
@@ -78,22 +98,20 @@ class Kafka(Server):
             "broker.heartbeat.interval.ms=500",
             "controller.quorum.election.timeout.ms=500",
             "controller.quorum.fetch.timeout.ms=1000",
-            *self._settings,
         ]
         (self.dir / "server.properties").write_text("\n".join(lines) + "\n")
         where = [f"-Dlog4j.configuration=file:{self.dir}/log4j.properties", f"-Dkafka.logs.dir={self.dir}"]
         return _java("kafka", "-Xmx384m", *where, "kafka.Kafka", f"{self.dir}/server.properties")
-
-    @property
-    def protocol(self) -> str:
-        """How clients speak to it."""
-        return "PLAINTEXT"
 
     def ready(self) -> bool:
         """A member of three is ready when the other two are: `KafkaCluster` asks."""
         if self._voters:
             return True
         return super().ready() and brokers_of(f"127.0.0.1:{self.port}") == 1
+
+
+def _listeners(doors: dict[str, int]) -> str:
+    return ",".join(f"{name}://127.0.0.1:{port}" for name, port in doors.items())
 
 
 class KafkaCluster:

@@ -86,6 +86,7 @@ class KafkaLog:
                 admin.poll(0)
                 raise self._client.raised(error) from error
         except TimeoutError as error:
+            admin.poll(0)
             raise self._client.trouble("_TIMED_OUT") from error
         give_up = time.monotonic() + self._client.bound
         while True:  # every broker hears of a new topic in its own time
