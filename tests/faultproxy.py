@@ -52,6 +52,8 @@ class TcpProxy:
             self._reset(*pair)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):  # wakes the thread that waits in accept(), which would keep the port
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.reset()
 

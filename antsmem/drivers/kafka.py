@@ -83,10 +83,10 @@ class KafkaLog:
             made[self._client.topic].result(self._client.bound)
         except self._client.sdk.KafkaException as error:
             if error.args[0].name() != "TOPIC_ALREADY_EXISTS":
-                admin.poll(0)
+                admin.poll(0.2)
                 raise self._client.raised(error) from error
         except TimeoutError as error:
-            admin.poll(0)
+            admin.poll(0.2)
             raise self._client.trouble("_TIMED_OUT") from error
         give_up = time.monotonic() + self._client.bound
         while True:  # every broker hears of a new topic in its own time
@@ -244,7 +244,7 @@ class KafkaLog:
             first, end = self._consumer.get_watermark_offsets(place, timeout=self._client.bound)
         except sdk.KafkaException as error:
             self._at, self._checked = None, False
-            self._consumer.poll(0)
+            self._consumer.poll(0.2)
             raise self._client.raised(error) from error
         if offset > end:
             raise RollbackError(

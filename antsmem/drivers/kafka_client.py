@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Final
@@ -20,6 +21,8 @@ from antsmem.drivers.servers import Servers, check_secrecy, read_tls
 
 HINT: Final = "see `antsmem backend test`"
 _MECHANISMS: Final = ("PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512")
+_HEARSAY_SECONDS: Final = (0.1, 0.3, 0.6, 0.0)
+_STEP_SECONDS: Final = 2.0
 _REFUSALS: Final = {
     *("SASL_AUTHENTICATION_FAILED", "_AUTHENTICATION", "ILLEGAL_SASL_STATE", "UNSUPPORTED_SASL_MECHANISM", "_SSL"),
     *("TOPIC_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED"),
@@ -28,7 +31,7 @@ _REFUSALS: Final = {
     *("UNSUPPORTED_VERSION", "_UNSUPPORTED_FEATURE", "_INVALID_ARG"),
 }
 _HINTS: Final = {
-    "_SSL": "set the option `ca_file` if the brokers' certificates are of your own authority",
+    "_SSL": "see the options `ca_file`, if the authority is your own, and `cert_file`, if the brokers want one",
     "SASL_AUTHENTICATION_FAILED": "see the options `username`, `password` and `sasl`",
     "_AUTHENTICATION": "see the options `username`, `password` and `sasl`",
     "INVALID_REPLICATION_FACTOR": "there are fewer brokers: set the option `replication`",
@@ -78,7 +81,9 @@ class KafkaClient:
 
     def _note(self, error: Any) -> None:
         if len(self.causes) < 100:
-            self.causes.append(str(error.name()))
+            # A server that wants a certificate and got none hangs up: the library says so in words alone.
+            refused = error.name() == "_TRANSPORT" and "SSL routines" in error.str()
+            self.causes.append("_SSL" if refused else str(error.name()))
 
     def trouble(self, name: str) -> AntsmemError:
         """Our error for librdkafka's error `name`, or for what lies behind it. These names are constants."""
@@ -95,16 +100,27 @@ class KafkaClient:
         return self.trouble(str(error.args[0].name()) if error.args else "error")
 
     def topic_at(self, client: Any) -> Any:
-        """The topic's metadata as `client` gets it. `NotFoundError` if there is no such topic."""
-        try:
-            listed = client.list_topics(self.topic, timeout=self.bound)
-        except self.sdk.KafkaException as error:
-            client.poll(0)  # tells `_note` what happened
-            raise self.raised(error) from error
-        found = listed.topics[self.topic]
-        if found.error is not None:
-            raise self.trouble(str(found.error.name()))
-        return found
+        """The topic's metadata as `client` gets it. `NotFoundError` if there is no such topic: each broker hears of
+        a new one in its own time, so it is asked for more than once."""
+        for wait_seconds in _HEARSAY_SECONDS:
+            found = self._metadata(client).topics[self.topic]
+            if found.error is None:
+                return found
+            if found.error.name() != "UNKNOWN_TOPIC_OR_PART":
+                break
+            time.sleep(wait_seconds)
+        raise self.trouble(str(found.error.name()))
+
+    def _metadata(self, client: Any) -> Any:
+        """Asked for in short steps: a broker that refuses says so in the background, and the library tries on."""
+        give_up = time.monotonic() + self.bound
+        while True:
+            try:
+                return client.list_topics(self.topic, timeout=min(self.bound, _STEP_SECONDS))
+            except self.sdk.KafkaException as error:
+                client.poll(0.05)  # tells `_note` what happened
+                if time.monotonic() >= give_up or not _REFUSALS.isdisjoint(self.causes):
+                    raise self.raised(error) from error
 
 
 def _security(servers: Servers, options: Mapping[str, str]) -> dict[str, str]:

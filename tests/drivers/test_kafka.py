@@ -159,8 +159,9 @@ def test_a_position_that_the_topic_cannot_have_given_is_told(kafka: brokers.Kafk
         log.read(STREAM, "-1", 1)
     topic = url.partition("?")[0].rpartition("/")[2]
     gone = TopicPartition(topic, partition_of(STREAM.encode(), 3), 3)
-    for deleted in AdminClient(bare(kafka)).delete_records([gone]).values():
-        deleted.result(30)
+    admin = AdminClient(bare(kafka))
+    for deleted in admin.delete_records([gone]).values():
+        deleted.result(60)
     fresh = KafkaLog.open(url, {})
     assert [position for position, _ in fresh.read(STREAM, "2", 9)] == ["3", "4"]
     for after in (None, "0"):
