@@ -174,14 +174,15 @@ def _transact(
 ) -> int:
     """The transaction, in two round trips. Its first statement locks the counter, so that what the second trip
     writes can only be applied before another commit to the stream begins: a token not found then stays so."""
-    with connection.pipeline(), connection.transaction():
+    compared = [change for change in changes if change.expected is not None]
+    with connection.pipeline():
+        connection.execute("begin isolation level serializable")
         counted = connection.execute(_COUNT, (stream, len(outbox)), binary=True)
-        compared = [change for change in changes if change.expected is not None]
         if compared:
-            seen = connection.execute(_VERSIONS, (stream, [each.key.encode() for each in compared]), binary=True)
-            versions = dict(seen.fetchall())
-            for change in compared:
-                if (current := versions.get(change.key.encode(), 0)) != change.expected:
+            keys = [change.key.encode() for change in compared]
+            versions = dict(connection.execute(_VERSIONS, (stream, keys), binary=True).fetchall())
+            for key, change in zip(keys, compared, strict=True):
+                if (current := versions.get(key, 0)) != change.expected:
                     raise VersionConflict(change.key, current)
         row = counted.fetchone()
         assert row is not None
@@ -197,6 +198,7 @@ def _transact(
         headers = [json.dumps(dict(each.headers)) for each in outbox]
         connection.execute(_APPEND, (stream, numbers, names, headers, [each.data for each in outbox]))
         connection.execute(_SIGN, (stream, sequence, token))
+        connection.execute("commit")
     return sequence
 
 
