@@ -17,8 +17,9 @@ COMPOSE = sorted(TEMPLATES.glob("backends/*/compose.yaml"))
 
 
 def lint(template: Path) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "cfnlint", "--non-zero-exit-code", "warning", "--", str(template)]
-    return subprocess.run(words, capture_output=True, text=True, timeout=120)
+    program = Path(sys.executable).parent / "cfn-lint"
+    words = [str(program), "--non-zero-exit-code", "warning", "--", str(template)]
+    return subprocess.run(words, check=False, capture_output=True, text=True, timeout=120)
 
 
 def test_the_tables_pass_cfn_lint() -> None:
@@ -65,9 +66,8 @@ def test_a_compose_file_pins_its_image_and_listens_on_loopback_only(path: Path) 
         assert ":" in service["image"] and not service["image"].endswith(":latest")
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
         assert service["healthcheck"] and service["volumes"]
-        assert not [
-            name for name in service.get("environment", {}) if name.endswith(("PASSWORD", "KEY", "SECRET"))
-        ]
+        secret = ("PASSWORD", "KEY", "SECRET")
+        assert not [name for name in service.get("environment", {}) if name.endswith(secret)]
 
 
 def test_there_is_a_page_for_each() -> None:

@@ -175,12 +175,14 @@ def _transact(
     """The transaction, in two round trips. Its first statement locks the counter, so that what the second trip
     writes can only be applied before another commit to the stream begins: a token not found then stays so."""
     compared = [change for change in changes if change.expected is not None]
-    with connection.pipeline():
+    keys = [change.key.encode() for change in compared]
+    with connection.pipeline() as pipeline:
         connection.execute("begin isolation level serializable")
         counted = connection.execute(_COUNT, (stream, len(outbox)), binary=True)
-        if compared:
-            keys = [change.key.encode() for change in compared]
-            versions = dict(connection.execute(_VERSIONS, (stream, keys), binary=True).fetchall())
+        seen = connection.execute(_VERSIONS, (stream, keys), binary=True) if compared else None
+        pipeline.sync()  # only from here on the session counts as idle, and is ended if we fall silent
+        if seen is not None:
+            versions = dict(seen.fetchall())
             for key, change in zip(keys, compared, strict=True):
                 if (current := versions.get(key, 0)) != change.expected:
                     raise VersionConflict(change.key, current)

@@ -1,4 +1,4 @@
-"""Goal: etcd names one owner at a time, says so only with a majority, and a lost answer never gives a second fence.
+"""Goal: etcd names one owner at a time, and only with a majority; a lost answer never gives a second fence.
 
 Method: a real cluster of three whose members are killed; one member behind a proxy that loses answers. Control: an
 owner who looks at nothing but its own clock is told by the fence that it is none any more.
