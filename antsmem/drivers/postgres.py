@@ -191,14 +191,14 @@ def _transact(
         sequence = int(row[0])
         put = [(change.key.encode(), change.value) for change in changes if change.value is not None]
         gone = [change.key.encode() for change in changes if change.value is None]
+        numbers = list(range(sequence - len(outbox) + 1, sequence + 1))
+        headers = [json.dumps(dict(each.headers)) for each in outbox]
+        told = ([each.id for each in outbox], headers, [each.data for each in outbox])
         if put:
             connection.execute(_PUT, (stream, sequence, [key for key, _ in put], [value for _, value in put]))
         if gone:
             connection.execute(_DELETE, (stream, gone))
-        numbers = list(range(sequence - len(outbox) + 1, sequence + 1))
-        names = [each.id for each in outbox]
-        headers = [json.dumps(dict(each.headers)) for each in outbox]
-        connection.execute(_APPEND, (stream, numbers, names, headers, [each.data for each in outbox]))
+        connection.execute(_APPEND, (stream, numbers, *told))
         connection.execute(_SIGN, (stream, sequence, token))
         connection.execute("commit")
     return sequence
