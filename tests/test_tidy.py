@@ -218,7 +218,8 @@ def test_no_module_is_dead() -> None:
     paths = {module_name(path): path for path in CODE}
     roots = {"antsmem.__main__", *(f"antsmem.cli.commands.{module}" for module in COMMANDS.values())}
     roots |= {f"antsmem.drivers.{scheme}" for scheme in (*OWN_DRIVERS, *OWN_PROVIDERS)}
-    roots |= {place.partition(":")[0] for place in backends().values()}
+    points = SETTINGS["project"]["entry-points"].values()
+    roots |= {place.partition(":")[0] for group in points for place in group.values()}
     alive: set[str] = set()
     todo = list(roots)
     while todo:
