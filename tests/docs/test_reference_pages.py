@@ -225,7 +225,31 @@ def effects(at: Terminal) -> list[dict[str, Any]]:
         ("once done true", 0), ("once failed /nowhere", 5), ("once unknown false", 3), ("heartbeat log", 0),
         ("heartbeat resolve unknown done", 0), ("heartbeat retire", 0), ("heartbeat take-over --old-host-off", 0),
     ]  # fmt: skip
-    return [at.json("-C", "kevin", *words.split(), code=code) for words, code in calls]
+    return [at.json("-C", "kevin", *words.split(), code=code) for words, code in calls] + turns(at)
+
+
+def turns(at: Terminal) -> list[dict[str, Any]]:
+    """What is printed to and about an agent, also within its turn."""
+    workspace = at.home / "kevin"
+    program = at.home / "agent"
+    program.write_text(
+        "#!/bin/sh\necho what I know | antsmem --json compact > compact\n"
+        'antsmem --json report "$ANTSMEM_KEY" blocked --note "which one?" > report\n'
+    )
+    program.chmod(0o755)
+    operator = at.home / ".config/antsmem/config.yaml"
+    before = operator.read_text() if operator.exists() else ""
+    operator.write_text(f"agent:\n  preset: shell\n  command: [{program}]\n")
+    (workspace / "HEARTBEAT.md").write_text("- look {id=look every=1h}\n")
+    (workspace / "SOUL.md").write_text(corpora.secret("gh", "p_", "Zk7Qw2Lx9Rt4Vb8Nm1Hs6Jd3Fg5Pc0Ya2Ue7\n"))
+    (workspace / "NOW.md").mkdir()
+    printed = [at.json("-C", "kevin", "wake", "--tokens", "1000")]
+    at.run("-C", "kevin", "heartbeat", code=3)
+    printed += [json.loads((workspace / name).read_text()) for name in ("compact", "report")]
+    printed += [at.json("-C", "kevin", "heartbeat", "log"), at.json("-C", "kevin", "heartbeat", "doctor", code=3)]
+    operator.write_text(before)
+    (workspace / "NOW.md").rmdir()
+    return printed
 
 
 def wakes(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
