@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
 import engines
@@ -24,12 +24,6 @@ os.environ.setdefault(
 EXAMPLES = 3000 if os.environ.get("ANTSMEM_SOAK") == "1" else 100
 settings.register_profile("antsmem", deadline=None, max_examples=EXAMPLES)  # no property fails for being slow
 settings.load_profile("antsmem")
-
-
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

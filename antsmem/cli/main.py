@@ -30,14 +30,20 @@ COMMANDS = {
     "ls": "browse",
     "find": "browse",
     "show": "browse",
-    "diff": "browse",
+    "diff": "history",
     "repository": "repository",
     "secret": "secret",
     "waive": "waive",
     "exec": "exec",
     "scan": "scan",
     "log": "log",
+    "now": "now",
+    "guard": "guard",
+    "history": "history",
+    "undo": "history",
+    "watch": "watch",
     "status": "status",
+    "doctor": "doctor",
     "heartbeat": "heartbeat",
     "config": "config",
     "identity": "identity",
@@ -46,6 +52,8 @@ COMMANDS = {
     "keys": "keys",
     "relay": "relay",
     "once": "once",
+    "migrate": "migrate",
+    "migrate-test": "migrate_test",
     "report": "report",
     "wake": "wake",
     "compact": "compact",
@@ -184,7 +192,7 @@ def single(name: str) -> typer.Typer:
         group: typer.Typer = module.app
         return group
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name)(getattr(module, name))
+    app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 
@@ -205,7 +213,7 @@ def everything() -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name)(getattr(module, name))
+            app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 

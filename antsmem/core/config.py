@@ -21,6 +21,7 @@ from antsmem.core.wakeconfig import WakeConfig, read_wake_config
 
 KEY_SOURCES: Final = ("credentials", "keyring", "host_key", "command:…", "file:…", "fd:N", "passphrase:…")
 VERIFY: Final = ("read", "hash", "none")
+LEVELS: Final = ("L0", "L1", "L2", "L3", "L4")
 ANCHOR_PREFIX: Final = "git+"
 PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _DEFAULT_SOURCES: Final[tuple[str, ...]] = ("credentials", "host_key")
@@ -51,6 +52,8 @@ class AgentConfig:
     repositories: tuple[RepositoryConfig, ...] = ()
     anchors: Mapping[str, str] = field(default_factory=dict)
     """Name → `git+URL` of further places that keep the ledger, besides the repositories."""
+    level: str = ""
+    """The reliability level that the agent has to hold here, `L0` to `L4`; empty: none is asked for."""
 
 
 @record
@@ -158,11 +161,11 @@ def read_agent(path: Path) -> AgentConfig:
     except NotFoundError:
         return AgentConfig()
     reader = Reader(str(path))
-    known = ("workspace", "host_key", "escrow", "repositories", "anchors")
+    known = ("workspace", "host_key", "escrow", "level", "repositories", "anchors")
     entries = reader.mapping(read_yaml(data, str(path)), known)
-    texts = {
-        name: reader.line(entries[name], name) for name in ("workspace", "host_key", "escrow") if name in entries
-    }
+    texts = {name: reader.line(entries[name], name) for name in known[:4] if name in entries}
+    if texts.get("level", LEVELS[0]) not in LEVELS:
+        reader.fail(entries["level"], f"`level` is one of {', '.join(LEVELS)}")
     repositories = []
     for name, node in reader.table(entries.get("repositories")).items():
         fields = reader.mapping(node, ("url", "options", "verify"))
@@ -185,7 +188,7 @@ def read_agent(path: Path) -> AgentConfig:
 def write_agent(path: Path, config: AgentConfig) -> None:
     """Replace the file of one agent."""
     lines = ["# Written by antsmem; edit it as you like, but comments are not kept.\n"]
-    for name in ("workspace", "host_key", "escrow"):
+    for name in ("workspace", "host_key", "escrow", "level"):
         if value := getattr(config, name):
             lines.append(f"{name}: {_quoted(value)}\n")
     if config.repositories:
