@@ -12,7 +12,10 @@ import random
 from collections.abc import Iterator
 from typing import Any
 
+import brokers
+import cache_servers
 import engines
+import engines_stores
 import pytest
 import tallies
 from hypothesis import settings
@@ -79,5 +82,68 @@ def tpm() -> Iterator[engines.Server]:
 @pytest.fixture(scope="session")
 def rclone() -> Iterator[engines.Server]:
     server = engines.started(engines.Rclone())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Postgres())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Etcd())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def milvus() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Milvus())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[engines.Server]:
+    server = engines.started(brokers.Kafka())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def pulsar() -> Iterator[engines.Server]:
+    server = engines.started(brokers.Pulsar())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[engines.Server]:
+    server = engines.started(cache_servers.Redis())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def memcached() -> Iterator[engines.Server]:
+    server = engines.started(cache_servers.Memcached())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[cache_servers.RedisCluster]:
+    server = engines.started(cache_servers.RedisCluster())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster() -> Iterator[brokers.KafkaCluster]:
+    server = engines.started(brokers.KafkaCluster())
     yield server
     server.close()
