@@ -36,7 +36,8 @@ class Fold:
     `carried` the last number that was taken over from the month before.
 
     `gaps` are missing records: first number, how many, and whether even a key that no record names may have been
-    started in them. `doubt`: this is a copy that ends earlier than what was done. `bad` are the places of bad lines, `trailing` how many records may be in those at the end.
+    started in them. `doubt`: this is a copy that ends earlier than what was done. `bad` are the places of bad
+    lines, `trailing` how many records may be in those at the end.
     """
 
     size: int = 0

@@ -308,7 +308,7 @@ class _Wake:
             each.code for each in self.troubles if not wanted or each.subject.split()[0] in {wanted, "witness"}
         }
         failing = frozenset(task.id for task in plan.tasks if self.journal.mark(task.id).failures)
-        lines = () if dry else self._tell(self.troubles, failing)
+        lines = tuple(each.text for each in self.troubles) if dry else self._tell(self.troubles, failing)
         if dry:
             planned = [Done(work.effect.key, work.effect.task, "PLANNED", False) for work in choice.work]
             self.done = planned

@@ -224,6 +224,7 @@ def effects(at: Terminal) -> list[dict[str, Any]]:
     calls = [
         ("once done true", 0), ("once failed /nowhere", 5), ("once unknown false", 3), ("heartbeat log", 0),
         ("heartbeat resolve unknown done", 0), ("heartbeat retire", 0), ("heartbeat take-over --old-host-off", 0),
+        ("heartbeat install --cron", 0), ("once asked false", 3), ("heartbeat status", 3),
     ]  # fmt: skip
     return [at.json("-C", "kevin", *words.split(), code=code) for words, code in calls] + turns(at)
 

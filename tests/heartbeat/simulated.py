@@ -312,7 +312,7 @@ class World:
         self.steps += 1
         key, number = what.environment["ANTSMEM_KEY"], int(what.argv[1])
         if what.argv[0] == "ask":
-            return (Ended(2) if self.rng.random() < 0.1 else Ended(0 if self.happened(key) else 1)), NOTHING
+            return (Ended(2) if self.rng.random() < 0.25 else Ended(0 if self.happened(key) else 1)), NOTHING
         kind = self.kind_of(key, number)
         fence = int(what.environment["ANTSMEM_FENCE"])
         if kind != "pure":
