@@ -38,7 +38,8 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
     began = clock.now_ns()
     last = read_last_wake(place) if plain else None
     pings = WakePings(ctx, here)
-    if last is not None and nothing_due(last, _sight(ctx, here, began), began):
+    sight = _sight(ctx, here, began) if plain else ""
+    if last is not None and nothing_due(last, sight, began):
         write_last_wake(place, replace(last, began_ns=began, ended_ns=clock.now_ns(), started=()))
         pings.ended(last.code)
         return last.code
@@ -58,7 +59,8 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
         if not dry_run and code:
             write_last_wake(place, LastWake(began, clock.now_ns(), code))
     if not dry_run:
-        sight = "" if result.again or only else _sight(ctx, here, began)
+        if result.again or sight != _sight(ctx, here, began):  # what changed meanwhile was not looked at
+            sight = ""
         next_ns = None if result.next_at is None else result.next_at * 1_000_000_000
         started = tuple(done.key for done in result.done if done.ran)
         write_last_wake(place, LastWake(began, clock.now_ns(), code, started, next_ns, sight))

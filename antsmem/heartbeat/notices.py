@@ -87,10 +87,10 @@ def troubles(journal: Journal, plan: Plan, choice: Choice, asked: Sequence[Quest
 
 
 def tell(
-    journal: Journal, found: Sequence[Trouble], day: str, failing: frozenset[str]
+    journal: Journal, found: Sequence[Trouble], day: str, failing: frozenset[str], only: str = ""
 ) -> tuple[list[str], list[Mapping[str, Any]]]:
     """The lines to tell on `day`, and what to record of them. `failing` are subjects whose trouble is not over,
-    though nothing new happened."""
+    though nothing new happened. `only` this task was looked at, if one is named: nothing is over of the others."""
     lines: list[str] = []
     facts: list[Mapping[str, Any]] = []
     subjects: set[str] = set()
@@ -107,6 +107,8 @@ def tell(
         told = _told(journal, subject)
         failed = str(told.get("what")).startswith(_FAILS)
         if not told or subject in subjects or (failed and subject in failing):
+            continue
+        if only and subject.partition(" ")[0] != only:
             continue
         lines += [f"`{subject}`: recovered"] if failed else []
         facts.append({"kind": "fact", "fact": TOLD + subject, "value": None})

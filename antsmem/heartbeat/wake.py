@@ -305,7 +305,9 @@ class _Wake:
             self.troubles.append(Trouble(done.task, f"failed {done.why}", text, FAILED))
         wanted = self.request.only or self.request.now
         codes = {
-            each.code for each in self.troubles if not wanted or each.subject.split()[0] in {wanted, "witness"}
+            each.code
+            for each in self.troubles
+            if not wanted or each.subject.partition(" ")[0] in {wanted, "witness"}
         }
         failing = frozenset(task.id for task in plan.tasks if self.journal.mark(task.id).failures)
         lines = tuple(each.text for each in self.troubles) if dry else self._tell(self.troubles, failing)
@@ -329,7 +331,8 @@ class _Wake:
         )
 
     def _tell(self, found: list[Trouble], failing: frozenset[str]) -> tuple[str, ...]:
-        lines, facts = tell(self.journal, found, self.day, failing)
+        wanted = self.request.only or self.request.now
+        lines, facts = tell(self.journal, found, self.day, failing, wanted)
         if facts and not self.request.dry_run:
             self._append(facts)
         return tuple(lines)
