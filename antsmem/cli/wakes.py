@@ -53,7 +53,8 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
         code = result.code
     except AntsmemError as error:
         code = error.exit_code
-        pings.ended(code)
+        if not dry_run:
+            pings.ended(code)
         raise
     finally:
         if not dry_run and code:
