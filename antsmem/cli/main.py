@@ -30,14 +30,20 @@ COMMANDS = {
     "ls": "browse",
     "find": "browse",
     "show": "browse",
-    "diff": "browse",
+    "diff": "history",
     "repository": "repository",
     "secret": "secret",
     "waive": "waive",
     "exec": "exec",
     "scan": "scan",
     "log": "log",
+    "now": "now",
+    "guard": "guard",
+    "history": "history",
+    "undo": "history",
+    "watch": "watch",
     "status": "status",
+    "doctor": "doctor",
     "heartbeat": "heartbeat",
     "config": "config",
     "identity": "identity",
@@ -46,9 +52,14 @@ COMMANDS = {
     "keys": "keys",
     "relay": "relay",
     "once": "once",
+    "migrate": "migrate",
+    "migrate-test": "migrate_test",
     "report": "report",
     "wake": "wake",
     "compact": "compact",
+    "sync": "sync",
+    "backend": "backend",
+    "events": "events",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 
@@ -156,6 +167,10 @@ def run(context: Context, words: list[str]) -> int:
         from antsmem.cli.wakes import wake_up
 
         return wake_up(context)
+    if words == ["sync"]:
+        from antsmem.cli.synced import sync_now
+
+        return sync_now(context)
     if words and words[0] in COMMANDS:
         return _call(single(words[0]), words[1:], f"antsmem {words[0]}", context)
     return _call(everything(), words, "antsmem", context)
@@ -184,7 +199,7 @@ def single(name: str) -> typer.Typer:
         group: typer.Typer = module.app
         return group
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name)(getattr(module, name))
+    app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 
@@ -205,7 +220,7 @@ def everything() -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name)(getattr(module, name))
+            app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 

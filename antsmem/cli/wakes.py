@@ -118,7 +118,7 @@ def show(ctx: Context, result: WakeResult, *, dry_run: bool = False) -> None:
 
     lines = [legible(part) for notice in result.notices for part in notice.split("\n")]
     if dry_run:
-        lines = [f"would run {done.key}" for done in result.done] or ["nothing is due"]
+        lines += [f"would run {done.key}" for done in result.done] or ["nothing would run"]
     ctx.output.result("heartbeat-wake", result, "\n".join(lines))
     if ctx.options.verbose and not dry_run:
         for done in result.done:

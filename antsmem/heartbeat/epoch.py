@@ -198,10 +198,12 @@ class Post:
         Every key that is open in the copy becomes unknown, because another host may have gone on with it; `doubts`
         are records of what else it may have done (see `takeover.py`). Raises as `claim` does.
         """
+        doubt = self.standing(journal)[0] != "active" and not journal.retired
         taken, document = self.claim(journal, signed, now_ns)
         epoch = taken.epoch
         with journal.deciding(now_ns):
-            journal.append(now_ns, {"kind": "take-over", "epoch": epoch, "host": taken.host}, *doubts)
+            body = {"kind": "take-over", "epoch": epoch, "host": taken.host, "doubt": doubt}
+            journal.append(now_ns, body, *doubts)
         make_private_dir(self.statement.parent)
         write_file(self.statement, [document])
         self._write(journal.name, epoch, retired=False)

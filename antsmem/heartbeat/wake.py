@@ -290,7 +290,7 @@ class _Wake:
         text = "HEARTBEAT.md is not the one that was approved: nothing started"
         trouble = Trouble("HEARTBEAT.md", self.sha256, text, HUMAN, "antsmem heartbeat approve")
         asked = questions(self.journal)
-        lines = self._tell([trouble], frozenset())
+        lines = self._tell([trouble, *troubles(self.journal, self.request.plan, Choice(), asked)], frozenset())
         return WakeResult(HUMAN, self.sha256, questions=asked, notices=lines, again=True)
 
     def _told(self, choice: Choice, standing: Standing, *, dry: bool = False) -> WakeResult:
@@ -303,9 +303,12 @@ class _Wake:
                 f", tried again {done.retry_at}" if done.retry_at else ""
             )
             self.troubles.append(Trouble(done.task, f"failed {done.why}", text, FAILED))
-        codes = {trouble.code for trouble in self.troubles}
+        wanted = self.request.only or self.request.now
+        codes = {
+            each.code for each in self.troubles if not wanted or each.subject.split()[0] in {wanted, "witness"}
+        }
         failing = frozenset(task.id for task in plan.tasks if self.journal.mark(task.id).failures)
-        lines = () if dry else self._tell(self.troubles, failing)
+        lines = tuple(each.text for each in self.troubles) if dry else self._tell(self.troubles, failing)
         if dry:
             planned = [Done(work.effect.key, work.effect.task, "PLANNED", False) for work in choice.work]
             self.done = planned

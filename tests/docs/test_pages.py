@@ -19,7 +19,9 @@ GROUPS = {name.split()[1] for name, _ in commands() if len(name.split()) == 3}
 _LINK = re.compile(r"(?<!!)\[[^\]\[]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: ([a-z-]+)\b)?([^|;&\n]*)")
+_CALL = re.compile(
+    r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+(?:-[a-z]+)*)(?: ([a-z-]+)\b)?([^|;&\n]*)"
+)
 
 
 def prose(text: str) -> str:
@@ -83,8 +85,9 @@ def calls() -> Iterator[tuple[str, str, list[str]]]:
     for page in pages():
         for found in _CALL.finditer(code(page.read_text("utf-8"))):
             name, second, rest = found.groups()
-            command = f"antsmem {name} {second}" if name in GROUPS and second else f"antsmem {name}"
-            rest = rest if name in GROUPS else f"{second or ''}{rest}"
+            below = name in GROUPS and bool(second) and not second.startswith("-")
+            command = f"antsmem {name} {second}" if below else f"antsmem {name}"
+            rest = rest if below else f"{second or ''}{rest}"
             try:
                 words = shlex.split(rest, comments=True)
             except ValueError:
@@ -118,4 +121,4 @@ def test_a_page_has_one_title_and_no_machine_path(page: Path) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len((PROJECT / "README.md").read_text("utf-8").splitlines()) <= 100
+    assert len((PROJECT / "README.md").read_text("utf-8").splitlines()) <= 120

@@ -53,6 +53,11 @@ def _operator(ctx: Context) -> list[Setting]:
         options = ", ".join((provider.kind, *sorted(provider.options)))
         rows.append(Setting(f"providers.{provider.name}", options, str(ctx.operator_file)))
     heartbeat, where = operator.heartbeat, str(ctx.operator_file)
+    if heartbeat.origin != "default":
+        allowed = ", ".join(" ".join(words) for words in heartbeat.allow) or "nothing"
+        rows.append(Setting("heartbeat.trust", heartbeat.trust, heartbeat.origin))
+        rows.append(Setting("heartbeat.timeout", f"{heartbeat.timeout_seconds}s", heartbeat.origin))
+        rows.append(Setting("heartbeat.allow", allowed, heartbeat.origin))
     if heartbeat.witness:
         rows.append(Setting("heartbeat.witness", heartbeat.witness, where))
     if heartbeat.ping_url:
