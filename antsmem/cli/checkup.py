@@ -12,6 +12,7 @@ from antsmem.cli.turns import agent_of, best_scanner, context_here
 from antsmem.core.clock import parse_utc
 from antsmem.core.errors import AntsmemError, ConfigError
 from antsmem.core.record import record
+from antsmem.workspace.humantime import human_time
 
 if TYPE_CHECKING:
     from antsmem.heartbeat.agents import AgentCommand
@@ -132,7 +133,7 @@ def _clock(ctx: Context, journal: Journal) -> Iterator[Row]:
         raise ConfigError(
             "nobody says which time zone the agent lives in", hint="time_zone: in .antsmem/agent.yaml"
         )
-    if found.name != log:
+    if human_time(ctx.now_ns, found.name) != human_time(ctx.now_ns, log):
         what = f"tasks go by {found.name} ({found.origin}), the daily log by {log}"
         yield Row("zone", "warn", what, f"time_zone: {found.name} in .antsmem/agent.yaml")
     else:

@@ -55,7 +55,7 @@ def find_program(name: str, environment: Mapping[str, str], folder: Path) -> str
     """Where the program `name` is, on the PATH of `environment` or below `folder`, in which it is run; empty where
     it is not, or may not be run."""
     if "/" in name:
-        path = os.path.join(folder, name)
+        path = os.path.normpath(os.path.join(folder, name))
         return path if os.path.isfile(path) and os.access(path, os.X_OK) else ""
     return shutil.which(name, path=environment.get("PATH", "")) or ""
 
