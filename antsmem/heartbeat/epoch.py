@@ -112,9 +112,10 @@ class Post:
         }
         raise RetiredError(f"{says[standing]}: nothing started", hint="antsmem heartbeat take-over --old-host-off")
 
-    def saw(self, journal: Journal) -> None:
-        """Remember how far the journal is. A disk that fails forgets it, which costs a little safety, not work."""
-        if journal.name:
+    def saw(self, journal: Journal, *, anew: bool = False) -> None:
+        """Remember how far the journal is; an older one only `anew`. A disk that fails forgets it, which costs a
+        little safety, not work."""
+        if journal.name and (anew or journal.number > self._seen(journal.name)):
             with suppress(AntsmemError):
                 make_private_dir(self.folder)
                 path = self.folder / f"{journal.name}.seen"
@@ -207,7 +208,7 @@ class Post:
         make_private_dir(self.statement.parent)
         write_file(self.statement, [document])
         self._write(journal.name, epoch, retired=False)
-        self.saw(journal)
+        self.saw(journal, anew=True)
         return taken
 
     def _stated_or_0(self) -> int:

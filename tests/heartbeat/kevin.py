@@ -180,9 +180,10 @@ class Life:
         environment = {"HOST": machine.name}
         agent = AgentCommand("shell", ("agent",), environment)
         means = Means(machine.layout.root, WakeConfig(allow=(("*",),)), environment, agent, "UTC")
+        active: Any = lambda: machine.post.require_active(journal)  # noqa: E731
         asked: Any = lambda: gate.require_all(journal)  # noqa: E731
         request = WakeRequest(
-            journal, self.data, self.plan, host, means, witness=asked, layout=machine.layout
+            journal, self.data, self.plan, host, means, active, witness=asked, layout=machine.layout
         )  # fmt: skip
         try:
             result = wake(request)

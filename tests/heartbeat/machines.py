@@ -13,7 +13,14 @@ from antsmem.core.errors import BackendError, ConflictError
 from antsmem.heartbeat.epoch import Post
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.states import KINDS, Kind
+from antsmem.identity.signing import SigningKey
 
+SECOND = 1_000_000_000
+MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
+KEY = SigningKey(bytes([0x11]) * 32)
+ZONES = ("UTC", "America/New_York", "Europe/Lisbon", "Australia/Lord_Howe", "Africa/Cairo")
+CHANGES = (1_793_512_800 * SECOND, 1_805_007_600 * SECOND, 1_792_900_800 * SECOND)
+"""Near changes of the clocks in autumn 2026 and spring 2027."""
 EVERY = ("15m", "1h", "4h", "09:00", "weekdays 18:30", "02:30", "daily", "5 * * * *", "mon 08:00")
 
 

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from machines import Died, Item, Machine, Shelf, new_item
+from machines import CHANGES, DAY, HOUR, KEY, MINUTE, SECOND, ZONES, Died, Item, Machine, Shelf, new_item
 from made_journals import FRIDAY, month_of, places
 
 from antsmem.core.errors import AntsmemError, BackendError, BusyError, DiskError, RetiredError
@@ -36,14 +36,7 @@ from antsmem.heartbeat.takeover import doubts
 from antsmem.heartbeat.turn import Means
 from antsmem.heartbeat.wake import WakeRequest, wake
 from antsmem.heartbeat.witness import Gate
-from antsmem.identity.signing import SigningKey
 
-SECOND = 1_000_000_000
-MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
-KEY = SigningKey(bytes([0x11]) * 32)
-ZONES = ("UTC", "America/New_York", "Europe/Lisbon", "Australia/Lord_Howe", "Africa/Cairo")
-CHANGES = (1_793_512_800 * SECOND, 1_805_007_600 * SECOND, 1_792_900_800 * SECOND)
-"""Near changes of the clocks in autumn 2026 and spring 2027."""
 NOTHING = Output(0, 0, False)
 QUESTIONS = frozenset({"HELD", "UNKNOWN", "BLOCKED", "STARTED"})
 
@@ -82,7 +75,7 @@ class World:
         """Something happens."""
         happenings: tuple[tuple[float, Callable[[], None]], ...] = (
             (30, self.tick), (38, self.call), (8, self.person), (5, self.jump), (6, self.edit), (4, self.tear),
-            (4, self.fail), (1, self.forget), (2, self.cut), (1.5, self.move), (0.5, self.roll_back),
+            (4, self.fail), (1, self.forget), (2, self.cut), (1.5, self.move), (1.5, self.roll_back),
         )  # fmt: skip
         chosen = self.rng.choices(happenings, [weight for weight, _ in happenings])[0][1]
         self.steps += 1
@@ -102,11 +95,21 @@ class World:
         if plan is None:
             plan = self.plans[data + self.zone.name.encode()] = read_plan(data, self.zone)
         journal = self.opened(machine)
-        gate = self.gate(machine)
+        gate = Gate(machine.post, self.shelf, lambda: self.now(machine))
         means = Means(machine.workspace, WakeConfig(allow=(("*",),)), {"HOST": machine.name})
-        asked = (lambda: gate.require_all(journal)) if self.shelf is not None else None
+        asked = None if self.shelf is None else lambda: gate.require_all(journal)
         try:
-            result = wake(WakeRequest(journal, data, plan, self.host(machine, journal), means, witness=asked))
+            result = wake(
+                WakeRequest(
+                    journal,
+                    data,
+                    plan,
+                    self.host(machine, journal),
+                    means,
+                    witness=asked,
+                    require=lambda: gate.post.require_active(journal),
+                )
+            )
             assert result.code in {0, 2, 3, 5}, result
         except (Died, DiskError):
             machine.kept = None
@@ -146,15 +149,15 @@ class World:
 
     def person(self) -> None:
         """Somebody settles what waits for it, truthfully."""
-        machine = self.rng.choice(self.machines)
-        keys = [key for key, state in machine.journal().open.items() if state in QUESTIONS]
-        if keys and machine is self.owner:
+        machine = self.owner
+        if keys := [key for key, state in machine.journal().open.items() if state in QUESTIONS]:
             self.settle(machine, self.rng.choice(keys))
 
     def settle(self, machine: Machine, key: str) -> None:
-        word: Any = "done" if self.happened(key) else self.rng.choice(("redo", "redo", "drop"))
+        word: Any = "done" if self.did[key] else self.rng.choice(("redo", "redo", "drop"))
         try:
-            state = resolve_effect(machine.journal(), key, word, self.now(machine)).state
+            own = Journal(places(machine.workspace))  # a process of the person's
+            state = resolve_effect(own, key, word, self.now(machine)).state
         except (Died, DiskError):
             machine.kept = None
             return
@@ -162,11 +165,12 @@ class World:
             return
         if "@" not in key:
             machine.told[key] = state
+            if self.rng.random() < 0.5:
+                self.call_key(machine, key)
 
     def jump(self) -> None:
         """The clock is changed, or the machine slept, or clocks are changed for the season."""
-        roll = self.rng.random()
-        if roll < 0.15:
+        if self.rng.random() < 0.15:
             self.now_ns = self.rng.choice(CHANGES) + self.rng.randrange(-3, 3) * HOUR
         else:
             self.now_ns += self.rng.choice(
@@ -207,7 +211,7 @@ class World:
 
     def cut(self) -> None:
         """The witness is cut off, or is there again."""
-        if self.shelf is not None:
+        if self.shelf:
             self.shelf.cut = not self.shelf.cut and self.rng.random() < 0.4
 
     def move(self) -> None:
@@ -227,6 +231,7 @@ class World:
             self.now_ns += 5 * MINUTE
             self.wake(old)
         self.machines = [old, new]
+        self.wake(new)
         self.take(new)
 
     def roll_back(self) -> None:
@@ -237,13 +242,14 @@ class World:
             return
         shutil.copytree(machine.workspace, saved)
         items = list(machine.items)
-        for _ in range(self.rng.randrange(1, 5)):
-            self.now_ns += 5 * MINUTE
+        for _ in range(3):
+            self.now_ns += self.rng.choice((5, 60, 240)) * MINUTE
             self.wake(machine)
         shutil.rmtree(machine.workspace)
         saved.rename(machine.workspace)
         machine.items = items
         self.lost(machine)
+        self.wake(machine)
         self.take(machine)
 
     # How it is done.
@@ -294,25 +300,19 @@ class World:
     def now(self, machine: Machine) -> int:
         return self.now_ns + machine.skew_ns
 
-    def gate(self, machine: Machine) -> Gate:
-        return Gate(machine.post, self.shelf, lambda: self.now(machine))
-
     def host(self, machine: Machine, journal: Journal) -> Host:
-        gate = self.gate(machine)
+        gate = Gate(machine.post, self.shelf, lambda: self.now(machine))
         return Host(
             lambda: self.now(machine), self.rng.random, lambda kind: gate.enter(journal, kind),
             lambda: machine.post.saw(journal), patient=self.rng.random() < 0.3,
         )  # fmt: skip
-
-    def happened(self, key: str) -> bool:
-        return bool(self.did[key])
 
     def act(self, what: Action, *_: Any) -> tuple[Ended, Output]:
         """The place of `run_action`."""
         self.steps += 1
         key, number = what.environment["ANTSMEM_KEY"], int(what.argv[1])
         if what.argv[0] == "ask":
-            return (Ended(2) if self.rng.random() < 0.25 else Ended(0 if self.happened(key) else 1)), NOTHING
+            return (Ended(2) if self.rng.random() < 0.25 else Ended(0 if self.did[key] else 1)), NOTHING
         kind = self.kind_of(key, number)
         fence = int(what.environment["ANTSMEM_FENCE"])
         if kind != "pure":

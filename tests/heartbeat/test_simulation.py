@@ -152,7 +152,7 @@ MUTATIONS: list[tuple[Any, str, str]] = [
     (journal.Journal._close_end, "if not rest and not self._fold.trailing:", "if True:"),
     # Two hosts: no memory, no gate, no lease, no doubts; a copy that believes itself.
     (epoch.Post.require_active, 'if standing == "active":', "if True:"),
-    (epoch.Post.standing, "if held is None:", "if False:"),
+    (epoch.Post.standing, 'return "copy", 0\n    mine', 'return "active", 0\n    mine'),
     (epoch.Post.standing, "or journal.number < self._seen(journal.name)", ""),
     (witness.Gate._require_same, "if document and document == self.post.stated():", "if document:"),
     (witness.Gate.enter, 'if not everything and kind != "pure":', "if False:"),
