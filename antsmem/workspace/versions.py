@@ -144,9 +144,12 @@ def undo(tree: Tree, path: bytes, wanted: str, now_ns: int, standing: str = "") 
 def _former(store: GitStore, path: bytes, standing: str) -> Version:
     kept = load_known(store).get(path)
     found = versions_of(store, path, 1000)
-    for version in found:
+    for newer, version in zip(["HEAD", *(f"{each.revision}^" for each in found)], found, strict=False):
         if version.blob and (version.blob == standing if standing else kept is None or version.blob != kept.blob):
-            return version
+            try:
+                return version_at(store, path, newer)  # the mode may have changed since, and the bytes not
+            except NotFoundError:
+                return version  # the history begins there
     shown = os.fsdecode(path)
     what = "has no other version of" if found else "has never seen"
     raise NotFoundError(
