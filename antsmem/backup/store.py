@@ -12,17 +12,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import ConfigError, UsageError
 from antsmem.core.record import record
 
-_match_part = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}").fullmatch
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+_match_part = re.compile(_PART).fullmatch
+_find_parts = re.compile(rf"^{_PART}$", re.MULTILINE).findall
 
 
-@record
-class Stored:
+class Stored(NamedTuple):
     """One object as the store lists it. `sha256` is hex, given only where the store itself computed it."""
 
     name: str
@@ -53,6 +54,13 @@ def is_part(part: str) -> bool:
     return _match_part(part) is not None
 
 
+def only_parts(names: Sequence[str]) -> list[str]:
+    """Those of `names` that can be one part of a name: at once, for there may be very many."""
+    text = "\n".join(names)
+    whole = text.count("\n") < max(len(names), 1)  # none of them holds a newline
+    return _find_parts(text) if whole else list(filter(is_part, names))
+
+
 def check_options(scheme: str, options: Collection[str], known: Collection[str]) -> None:
     """Raise a `ConfigError` that names the `known` options if another is set."""
     for option in options:
@@ -71,6 +79,9 @@ def yes_or_no(options: Mapping[str, str], option: str, default: bool) -> bool:
 
 class Store(Protocol):
     """A place for a repository. Thread-safe: `put` and `get` are called from several threads."""
+
+    local: bool
+    """Whether it is files of this machine, with no connection that a forked process would share."""
 
     @property
     def url(self) -> str:

@@ -52,6 +52,14 @@ COMMANDS = {
     "keys": "keys",
     "relay": "relay",
     "once": "once",
+    "migrate": "migrate",
+    "migrate-test": "migrate_test",
+    "report": "report",
+    "wake": "wake",
+    "compact": "compact",
+    "sync": "sync",
+    "backend": "backend",
+    "events": "events",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 
@@ -60,11 +68,13 @@ _FLAGS["--no-input"] = "no_input"
 
 
 class Interrupted(BaseException):
-    """A signal asked us to end: unwinds everything, so that locks and temporary files go."""
+    """A signal asked us to end: unwinds everything, so that locks and temporary files go. On its way it may learn
+    what there is to say of it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+        self.says = "what was not finished is as it was before"
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -89,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except Interrupted as signalled:
         context.output.close()
-        context.output.warn("interrupted: what was not finished is as it was before")
+        context.output.warn(f"interrupted: {signalled.says}")
         code = 128 + signalled.number
     except BrokenPipeError:  # whoever read our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -153,6 +163,14 @@ def run(context: Context, words: list[str]) -> int:
         from antsmem.cli.hourly import back_up
 
         return back_up(context)
+    if words == ["heartbeat"]:  # so does it here
+        from antsmem.cli.wakes import wake_up
+
+        return wake_up(context)
+    if words == ["sync"]:
+        from antsmem.cli.synced import sync_now
+
+        return sync_now(context)
     if words and words[0] in COMMANDS:
         return _call(single(words[0]), words[1:], f"antsmem {words[0]}", context)
     return _call(everything(), words, "antsmem", context)
@@ -181,7 +199,7 @@ def single(name: str) -> typer.Typer:
         group: typer.Typer = module.app
         return group
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name)(getattr(module, name))
+    app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 
@@ -202,7 +220,7 @@ def everything() -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name)(getattr(module, name))
+            app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 

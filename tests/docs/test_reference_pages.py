@@ -183,6 +183,8 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         *ways_back(at),
         *met(at),
         *effects(at),
+        *wakes(at, workspace),
+        *moved(at),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
     ]
     by_schema: dict[str, list[dict[str, Any]]] = {}
@@ -224,6 +226,30 @@ def effects(at: Terminal) -> list[dict[str, Any]]:
         ("heartbeat resolve unknown done", 0), ("heartbeat retire", 0), ("heartbeat take-over --old-host-off", 0),
     ]  # fmt: skip
     return [at.json("-C", "kevin", *words.split(), code=code) for words, code in calls]
+
+
+def wakes(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
+    """What is printed by wakes: something that is held, something that is skipped."""
+    (at.home / ".config/antsmem/config.yaml").write_text('heartbeat:\n  allow:\n    - "*"\n')
+    (workspace / "HEARTBEAT.md").write_text(
+        "- run: false {id=a every=1h}\n- run: false {id=b every=1h effect=pure}\n"
+    )
+    first = at.json("-C", "kevin", "heartbeat", code=3)
+    (workspace / "HEARTBEAT.md").write_text("- run: true {id=c every=1h}\n")
+    calls = ["heartbeat pause c", "heartbeat resume c", "heartbeat approve"]
+    second = at.json("-C", "kevin", "heartbeat", code=3)
+    return [first, second, *(at.json("-C", "kevin", *words.split()) for words in calls)]
+
+
+def moved(at: Terminal) -> list[dict[str, Any]]:
+    """What is printed about a planned move, and about a test of the unplanned one."""
+    offer = at.json("migrate", "prepare", "--host", "desktop", "--out", "offer")
+    words = ("-C", "moving", "migrate", "finish", "offer", "--code", offer["code"], "--kit", "moving-kit")
+    at.run("init", "moving", "--recovery-out", "moving-kit")
+    finished = at.json(*words, "--out", "parcel")
+    return [
+        at.json("-C", "kevin", "migrate-test"), offer, finished, at.json("migrate", "accept", "moved", "parcel")
+    ]  # fmt: skip
 
 
 def met(at: Terminal) -> list[dict[str, Any]]:
