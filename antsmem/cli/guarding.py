@@ -37,7 +37,6 @@ def tree_of(ctx: Context) -> Tree:
     from antsmem.workspace.classes import Classifier
     from antsmem.workspace.history import Tree
 
-    ctx.forget_git()
     return Tree(
         root=ctx.layout.root,
         store=store_of(ctx),
