@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antsmem.cli.context import Context
@@ -23,7 +24,11 @@ def store_of(ctx: Context) -> GitStore:
     """Where the history of the agent's workspace is on this host."""
     from antsmem.workspace.gitstore import GitStore
 
-    return GitStore(ctx.data_dir / ctx.log.scid / "history.git", ctx.environment.get("PATH", os.defpath))
+    return GitStore(_folder(ctx), ctx.environment.get("PATH", os.defpath))
+
+
+def _folder(ctx: Context) -> Path:
+    return ctx.data_dir / ctx.log.scid / "history.git"
 
 
 def tree_of(ctx: Context) -> Tree:
@@ -32,7 +37,6 @@ def tree_of(ctx: Context) -> Tree:
     from antsmem.workspace.classes import Classifier
     from antsmem.workspace.history import Tree
 
-    ctx.forget_git()
     return Tree(
         root=ctx.layout.root,
         store=store_of(ctx),
@@ -88,7 +92,7 @@ def _scanner(ctx: Context) -> Scanner:
 def look(ctx: Context, reason: str) -> None:
     """Look over the memory on the way, where a history is kept, and warn of losses. Nothing of it stops the
     command that looks."""
-    if not store_of(ctx).exists():
+    if not (_folder(ctx) / "HEAD").exists():
         return
     from antsmem.workspace.alarms import guard_workspace
 

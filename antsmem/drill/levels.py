@@ -187,11 +187,15 @@ class _Judge:
         )
 
     def resumed(self) -> Step:
-        step = Step(
-            4, "autonomy resumed on another host", "", None, "", "antsmem migrate finish, then antsmem heartbeat"
+        step = Step(4, "work resumed without a person after a move", "", None, "", "antsmem migrate-test")
+        here, tested = (
+            self._newest("autonomy-resumed", lambda _one: True),
+            self._newest("migration-test", _resumed),
         )
-        found = self._newest("autonomy-resumed", lambda _one: True)
-        return self._aged(step, found, RESUMED_DAYS, lambda one: str(one.details.get("host", "seen")))
+        found = max((one for one in (here, tested) if one is not None), key=lambda one: one.time_ns, default=None)
+        return self._aged(
+            step, found, RESUMED_DAYS, lambda one: str(one.details.get("host", "in a migration test"))
+        )
 
     def _aged(self, step: Step, found: Evidence | None, days: int, told: Callable[[Evidence], str]) -> Step:
         """`step` with the evidence `found`, which counts for `days`."""
@@ -221,3 +225,9 @@ class _Judge:
 def _is_of(url: str, one: Evidence) -> bool:
     """Whether `one` was seen of the repository at `url`."""
     return one.details.get("repository") == url
+
+
+def _resumed(one: Evidence) -> bool:
+    """Whether a migration test saw the heartbeat finish what was interrupted."""
+    proofs = one.details.get("proofs")
+    return isinstance(proofs, list) and "resumes" in proofs

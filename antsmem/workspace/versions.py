@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from antsmem.core.clock import file_stamp
 from antsmem.core.disk import disk_error, make_private_dir, write_file
-from antsmem.core.errors import DriverMissingError, NotFoundError, UsageError
+from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.core.record import record
 from antsmem.workspace.gitstore import REF, GitStore
 from antsmem.workspace.history import FILES, MODES, Tree, load_known, mode_in, record_history
 from antsmem.workspace.layout import Layout
 
-if TYPE_CHECKING:
-    from git import Commit, Repo
-
 _LONGEST_DIFF: Final = 4 << 20
+
+
+@record
+class _Commit:
+    """A commit of the history."""
+
+    revision: str
+    time_ns: int
+    reason: str
 
 
 @record
@@ -57,34 +61,25 @@ class Undone:
 
 def versions_of(store: GitStore, path: bytes, limit: int) -> list[Version]:
     """The last `limit` versions of the file `path`, newest first."""
-    found = []
-    with _reading(store) as repo:
-        for commit in repo.iter_commits(REF, paths=[os.fsdecode(FILES + path)], max_count=limit):
-            found.append(_version(store, commit, path))
-    return found
+    _require(store)
+    return [_version(store, commit, path) for commit in _log(store, REF, limit, path)]
 
 
 def revisions(store: GitStore, limit: int) -> list[Revision]:
     """The last `limit` commits, newest first."""
+    _require(store)
     found = []
-    with _reading(store) as repo:
-        for commit in repo.iter_commits(REF, max_count=limit):
-            listed = repo.git.execute(
-                ["git", "diff-tree", "--root", "--no-commit-id", "--name-only", "-r", "-z", commit.hexsha],
-                stdout_as_string=False, strip_newline_in_stdout=False,
-            )  # fmt: skip
-            names = [name[len(FILES) :] for name in listed.split(b"\0") if name.startswith(FILES)]
-            found.append(Revision(commit.hexsha, commit.committed_date * 10**9, _reason(commit), tuple(names)))
+    for commit in _log(store, REF, limit):
+        listed = store.said("diff-tree", "--root", "--no-commit-id", "--name-only", "-r", "-z", commit.revision)
+        names = (name[len(FILES) :] for name in listed.split(b"\0") if name.startswith(FILES))
+        found.append(Revision(commit.revision, commit.time_ns, commit.reason, tuple(names)))
     return found
 
 
 def version_at(store: GitStore, path: bytes, wanted: str) -> Version:
     """The file `path` as the revision `wanted` (an id or a part of one, `HEAD~2`, …) has it. `NotFoundError` where
     there is no such revision, or no such file in it."""
-    with _reading(store, f"the history has no revision `{wanted}`") as repo:
-        if not wanted or wanted.startswith("-"):
-            raise NotFoundError(f"`{wanted}` is no revision", hint="see `antsmem history`")
-        version = _version(store, repo.commit(wanted), path)
+    version = _version(store, next(iter(_log(store, _commit(store, wanted), 1))), path)
     if not version.blob:
         shown = os.fsdecode(path)
         raise NotFoundError(f"`{shown}` is not in revision `{wanted}`", hint=f"see `antsmem history {shown}`")
@@ -96,19 +91,18 @@ def difference(tree: Tree, path: bytes | None, since: str, now_ns: int) -> bytes
     there now, which is recorded first. `NotFoundError` as in `version_at`."""
     store = tree.store
     record_history(tree, "diff", now_ns)
-    with _reading(store, f"the history has no revision `{since}`") as repo:
-        if since.startswith("-"):
-            raise NotFoundError(f"`{since}` is no revision", hint="see `antsmem history`")
-        base = repo.commit(since).hexsha if since else ""
-        if not base:
-            chosen = os.fsdecode(FILES + path) if path is not None else ""
-            newest = next(repo.iter_commits(REF, max_count=1, paths=chosen), None)
-            if newest is None:
-                shown = os.fsdecode(path or b"")
-                raise NotFoundError(f"the history has no `{shown}`", hint="see `antsmem history`")
-            if not newest.parents:
-                return b""
-            base = newest.parents[0].hexsha
+    _require(store)
+    if since:
+        base = _commit(store, since)
+    else:
+        newest = _log(store, REF, 1, path)
+        if not newest:
+            shown = os.fsdecode(path or b"")
+            raise NotFoundError(f"the history has no `{shown}`", hint="see `antsmem history`")
+        code, before, _ = store.run(["rev-parse", "--verify", "--quiet", f"{newest[0].revision}^"])
+        if code:
+            return b""
+        base = before.decode().strip()
     where = FILES + path if path is not None else FILES
     answer = store.said(
         "diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--src-prefix=before/",
@@ -144,9 +138,12 @@ def undo(tree: Tree, path: bytes, wanted: str, now_ns: int, standing: str = "") 
 def _former(store: GitStore, path: bytes, standing: str) -> Version:
     kept = load_known(store).get(path)
     found = versions_of(store, path, 1000)
-    for version in found:
+    for newer, version in zip(["HEAD", *(f"{each.revision}^" for each in found)], found, strict=False):
         if version.blob and (version.blob == standing if standing else kept is None or version.blob != kept.blob):
-            return version
+            try:
+                return version_at(store, path, newer)  # the mode may have changed since, and the bytes not
+            except NotFoundError:
+                return version  # the history begins there
     shown = os.fsdecode(path)
     what = "has no other version of" if found else "has never seen"
     raise NotFoundError(
@@ -178,49 +175,46 @@ def _put_aside(root: Path, path: bytes, target: Path, now_ns: int) -> str:
     return os.fspath(place)
 
 
-def _version(store: GitStore, commit: Commit, path: bytes) -> Version:
-    """By git itself: GitPython takes no path for one that might be another name of `.git` somewhere."""
-    moment, name = commit.committed_date * 10**9, commit.hexsha
+def _version(store: GitStore, commit: _Commit, path: bytes) -> Version:
+    name = commit.revision
     row = store.said("ls-tree", "-l", "-z", "--full-tree", name, "--", os.fsdecode(FILES + path))
     words = row.partition(b"\t")[0].split()
     if len(words) != 4 or words[1] != b"blob":
-        return Version(name, moment, _reason(commit), path, "", 0, 0)
+        return Version(name, commit.time_ns, commit.reason, path, "", 0, 0)
     code, modes, _ = store.run(["cat-file", "blob", f"{name}:{MODES}"])
     mode = mode_in(b"" if code else modes, path)
-    return Version(name, moment, _reason(commit), path, words[2].decode(), mode, int(words[3]))
+    return Version(name, commit.time_ns, commit.reason, path, words[2].decode(), mode, int(words[3]))
 
 
-def _reason(commit: Commit) -> str:
-    text = commit.message if isinstance(commit.message, str) else commit.message.decode("utf-8", "replace")
-    return text.strip()
+def _log(store: GitStore, start: str, limit: int, path: bytes | None = None) -> list[_Commit]:
+    """The last `limit` commits from `start` back, newest first; of those that changed `path`, if given."""
+    only = ["--", os.fsdecode(FILES + path)] if path is not None else []
+    rows = store.said(
+        "log", "-z", "--no-show-signature", "--format=%H %ct %s", f"--max-count={limit}", start, *only
+    )
+    found = []
+    for row in rows.split(b"\0"):
+        if row:
+            name, moment, reason = [*row.split(b" ", 2), b""][:3]
+            found.append(_Commit(name.decode(), int(moment) * 10**9, reason.decode("utf-8", "replace").strip()))
+    return found
 
 
-def _printable(path: bytes) -> str:
-    return path.decode("utf-8", "backslashreplace")[:200]
+def _commit(store: GitStore, wanted: str) -> str:
+    """The id of the commit that a person means by `wanted`."""
+    _require(store)
+    code, name, _ = store.run(["rev-parse", "--verify", "--quiet", "--end-of-options", f"{wanted}^{{commit}}"])
+    if code or not wanted or wanted.startswith("-"):
+        raise NotFoundError(f"the history has no revision `{wanted}`", hint="see `antsmem history`")
+    return name.decode().split()[-1]
 
 
-@contextmanager
-def _reading(store: GitStore, unknown: str = "") -> Iterator[Repo]:
-    """The repository as GitPython reads it; its errors as ours. `unknown`: what a wrong name means."""
-    try:
-        import git
-        from gitdb.exc import BadName, BadObject, ODBError
-    except ImportError:  # GitPython looks for the program when it is imported
-        raise DriverMissingError("the program `git` is not installed", hint="apt install git") from None
+def _require(store: GitStore) -> None:
     if not store.exists() or not store.head():
         raise NotFoundError(
             "there is no history yet", hint="`antsmem watch` keeps one; `antsmem guard` records now"
         )
-    try:
-        repo = git.Repo(store.path, expand_vars=False)
-        repo.git.update_environment(**store.environment())
-        try:
-            yield repo
-        finally:
-            repo.close()
-    except (BadName, BadObject, ValueError, IndexError) as error:
-        if unknown and not isinstance(error, UnicodeError):
-            raise NotFoundError(unknown, hint="see `antsmem history`") from None
-        raise store.damaged() from None
-    except (git.GitError, ODBError, OSError, EOFError, AttributeError):
-        raise store.damaged() from None
+
+
+def _printable(path: bytes) -> str:
+    return path.decode("utf-8", "backslashreplace")[:200]

@@ -91,8 +91,11 @@ def _with_key_command(home: Home) -> None:
     (home.home / ".config/antsmem/config.yaml").write_text(f'key_sources: ["command:cat {key}"]\n')
 
 
-SHOWN: Places = {"memory": (OUT,)}
-"""What a diff of the memory shows."""
+_HISTORY = ("pipe", "home/.local/share/antsmem/*/history.git/*")
+KEPT: Places = {"memory": _HISTORY, "daily log": _HISTORY}
+"""The history keeps the memory, readable, on this host; git gets it through a pipe."""
+SHOWN: Places = {**KEPT, "memory": (OUT, *_HISTORY)}
+"""A diff of the memory shows it."""
 KEY_COMMAND: Places = {"environment": ("env",)}
 """A program that the operator configured runs in the operator's environment."""
 WEB = ("--option", f"password=env:{STORE_PASSWORD}", "--option", "username=kevin", "--option", "tls=no")
@@ -136,12 +139,19 @@ SCENES: dict[str, list[Scene]] = {
     "find": [Scene(("find", "*.md"))],
     "show": [Scene(("show", "latest:MEMORY.md"), shows={"memory": (OUT,)})],
     "diff": [Scene(("diff", "OLDEST")), Scene(("diff", "MEMORY.md"), shows=SHOWN, prepare=_with_history)],
-    "history": [Scene(("history",)), Scene(("history", "MEMORY.md"), prepare=_with_history)],
-    "undo": [Scene(("undo", "MEMORY.md"), prepare=_with_history)],
-    "guard": [Scene(("guard",)), Scene(("guard",), 3, prepare=_with_loss), Scene(("guard",), prepare=_with_token)],
-    "watch": [Scene(("watch", "--once", "--no-backup")), Scene(("watch", "--once"), prepare=_with_history)],
+    "history": [
+        Scene(("history",), shows=KEPT),
+        Scene(("history", "MEMORY.md"), shows=KEPT, prepare=_with_history),
+    ],
+    "undo": [Scene(("undo", "MEMORY.md"), shows=KEPT, prepare=_with_history)],
+    "guard": [
+        Scene(("guard",), shows=KEPT),
+        Scene(("guard",), 3, shows=KEPT, prepare=_with_loss),
+        Scene(("guard",), shows=KEPT, prepare=_with_token),
+    ],
+    "watch": [Scene(("watch", "--once", "--no-backup"), shows=KEPT)],
     "now": [Scene(("now", "--next", "go on"))],
-    "doctor": [Scene(("doctor",)), Scene(("doctor", "--fix"))],
+    "doctor": [Scene(("doctor",)), Scene(("doctor", "--fix"), shows=KEPT)],
     "repository add": [
         Scene(("repository", "add", "second", "second")),
         Scene(("repository", "add", "web", "WEBDAV", *WEB), 41, SENT),

@@ -76,6 +76,13 @@ def test_what_is_missing_or_old_costs_its_level(facts: Facts, expected: int) -> 
     assert level(facts) == expected
 
 
+def test_a_migration_test_that_saw_the_work_resume_is_evidence_of_that() -> None:
+    seen = [one for one in SEEN if one.kind not in {"autonomy-resumed", "migration-test"}]
+    for proofs, expected in ((["resumes", "same-memory"], 4), (["same-memory"], 3), ("resumes", 3)):
+        test = Evidence("migration-test", NOW - DAY, {"target": "process", "proofs": proofs})
+        assert level(replace(ALL, evidence=(*seen, test))) == expected
+
+
 def test_the_first_thing_that_is_missing_is_next() -> None:
     found = assess(Facts(7, True, (HERE,), ()), NOW)
     assert found.next is not None and found.next.level == 2 and "repository add" in found.next.command

@@ -289,7 +289,7 @@ def main() -> None:
                     best, chosen = value, limits
     recall, false = scores(range(0, 400, 2), chosen)
     print(f"chosen on even seeds: {chosen}: recall {recall:.3f}, {false:.2f} false alarms in 200")
-    odd = range(1, 801, 2)
+    odd = range(1, 401, 2)
     seen, alarms, losses, ordinary = tally(odd)
     print(f"judged on odd seeds, as the program has them: {CHOSEN}")
     for name in seen:

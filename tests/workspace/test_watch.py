@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from test_history import held, note, put, tree_at
+from histories import held, note, put, tree_at
 
 from antsmem.core.errors import AntsmemError, DiskError, LockedError
 from antsmem.workspace import watch as watching

@@ -15,7 +15,7 @@ from antsmem.cli.levels import assessed
 from antsmem.cli.output import ago
 from antsmem.core.clock import file_stamp
 from antsmem.core.config import LEVELS
-from antsmem.core.errors import AntsmemError, DriverMissingError
+from antsmem.core.errors import AntsmemError, DriverMissingError, IntegrityError
 from antsmem.core.record import record, replace
 from antsmem.drill.levels import NAMES, Assessment, Step
 
@@ -93,6 +93,8 @@ def _troubles(ctx: Context) -> Iterator[Trouble]:
             yield Trouble("no history of the memory is kept", "antsmem guard", wrong=False)
         elif not store.is_whole():
             yield Trouble(f"the history `{store.path}` is damaged", "antsmem history --rebuild")
+    except IntegrityError as error:
+        yield Trouble(str(error), "antsmem history --rebuild")
     except DriverMissingError as error:
         yield Trouble(f"{error}: no history is kept", error.hint)
     except AntsmemError as error:

@@ -46,6 +46,16 @@ class RepositoryStatus:
 
 
 @record
+class HeartbeatStatus:
+    """The last wake and the next, UTC, how many keys are held for a person, and what is wrong."""
+
+    last: str | None
+    next: str | None
+    held: int
+    troubles: tuple[str, ...]
+
+
+@record
 class StatusReport:
     """What `status` shows."""
 
@@ -58,6 +68,7 @@ class StatusReport:
     repositories: tuple[RepositoryStatus, ...]
     alarms: tuple[AlarmRow, ...]
     secrets: dict[str, str]
+    heartbeat: HeartbeatStatus | None
 
 
 def status(context: typer.Context) -> None:
@@ -75,9 +86,11 @@ def status(context: typer.Context) -> None:
             repositories=tuple(_repository(ctx, config) for config in ctx.agent.repositories),
             alarms=tuple(map(row_of, read_alarms(ctx.agent_state))),
             secrets=_overdue(ctx),
+            heartbeat=_heartbeat(ctx),
         )
     ctx.output.result("status", report, lambda: _text(report))
     late = any(each.problem or any(tier.overdue for tier in each.tiers) for each in report.repositories)
+    late = late or bool(report.heartbeat and report.heartbeat.troubles)
     if late or report.alarms or report.secrets or not report.repositories:
         raise typer.Exit(3)
 
@@ -111,6 +124,21 @@ def _overdue(ctx: Context) -> dict[str, str]:
     return found
 
 
+def _heartbeat(ctx: Context) -> HeartbeatStatus | None:
+    """How the heartbeat does; None where there was no wake yet."""
+    from antsmem.cli.posts import opened_journal, own_post
+    from antsmem.heartbeat.lastwake import last_wake_path, read_last_wake
+    from antsmem.heartbeat.status import look
+
+    here = own_post(ctx)
+    last = read_last_wake(last_wake_path(here.folder, here.agent))
+    if last is None:
+        return None
+    journal = opened_journal(ctx)
+    found = look(journal, last, here.standing(journal), ctx.now_ns)
+    return HeartbeatStatus(found.ended or found.began, found.next, len(found.questions), found.troubles)
+
+
 def _text(report: StatusReport) -> str:
     lines = [
         f"{report.agent} in {report.workspace}, on {report.host}",
@@ -127,6 +155,9 @@ def _text(report: StatusReport) -> str:
             lines.append(f"  {tier.tier:5} {tier.snapshots} snapshots, {when}{late}")
     lines += [f"ALARM  {alarm.text}" for alarm in report.alarms]
     lines += [f"secret {name}: {why}" for name, why in report.secrets.items()]
+    if (beat := report.heartbeat) is not None:
+        lines.append(f"heartbeat  last {beat.last}, next {beat.next or 'nothing'}, {beat.held} held for you")
+        lines += [f"  trouble: {', '.join(beat.troubles)}; see antsmem heartbeat status"] if beat.troubles else []
     if not report.repositories:
         lines.append("no repository is configured: antsmem repository add NAME URL")
     return "\n".join(lines)
