@@ -69,15 +69,8 @@ class KafkaLog:
         from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
         copies, insync = self._copies
-        settings = {
-            "cleanup.policy": "delete",
-            "retention.ms": "-1",
-            "retention.bytes": "-1",
-            "min.insync.replicas": str(insync),
-            "unclean.leader.election.enable": "false",
-        }
         admin = self._client.made(AdminClient)
-        wanted = NewTopic(self._client.topic, self._partitions, copies, config=settings)
+        wanted = NewTopic(self._client.topic, self._partitions, copies, config=topic_settings(insync))
         try:
             made = admin.create_topics([wanted], operation_timeout=self._client.bound)
             made[self._client.topic].result(self._client.bound)
@@ -313,6 +306,17 @@ class KafkaLog:
         if name in {"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE"}:
             return RollbackError(f"`{self._client.url}` has no event at the position asked for", hint=_REBUILD)
         return self._client.trouble(name)
+
+
+def topic_settings(min_insync: int) -> dict[str, str]:
+    """What a topic of events needs to be told, as Kafka names it."""
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+        "min.insync.replicas": str(min_insync),
+        "unclean.leader.election.enable": "false",
+    }
 
 
 def _warnings(facts: Mapping[str, str], in_sync: int) -> list[str]:
