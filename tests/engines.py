@@ -227,7 +227,7 @@ class Sshd(Server):
     def kill(self) -> None:
         """End it and the sessions, which are no children in its process group any more."""
         if self._process is not None and self._process.poll() is None:
-            for session in _descendants(self._process.pid):
+            for session in descendants(self._process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(session, signal.SIGKILL)
         super().kill()
@@ -240,7 +240,7 @@ class Sshd(Server):
             file.write(f"[127.0.0.1]:{port} {kind} {key}\n")
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """The processes that `pid` and they started, as `ps` shows them."""
     table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
     pairs = [tuple(map(int, line.split())) for line in table.splitlines()]

@@ -5,16 +5,18 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
 import uuid
 from pathlib import Path
 
-from engines import Server, UnavailableError, free_port, program
+from engines import Server, UnavailableError, descendants, free_port, program
 from milvus_alone import relay
 
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
@@ -50,6 +52,21 @@ class Postgres(Server):
 
     def ready(self) -> bool:
         return super().ready() and self._asks("postgres")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it and to those who serve its connections, each in a process group of its own."""
+        assert self._process is not None
+        for each in [self._process.pid, *descendants(self._process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, number)
+
+    def restart(self) -> None:
+        """Start again; what was killed may hold its memory for a moment yet."""
+        for _ in range(20):
+            if self._start_once():
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"{self.name} did not come back:\n{self.log()[-2000:]}")
 
     def database(self) -> str:
         """A new database; its name."""

@@ -181,7 +181,8 @@ class DynamodbStore:
         """Note in an item of the outbox that its records up to `through` are relayed, unless more are."""
         change = {
             "UpdateExpression": "SET relayed = :through",
-            "ConditionExpression": "attribute_exists(pk) and (attribute_not_exists(relayed) or relayed < :through)",
+            "ConditionExpression": "attribute_exists(pk) and (attribute_not_exists(relayed)"
+            " or relayed < :through)",
             "ExpressionAttributeValues": {":through": {"N": str(through)}},
         }
         with suppress(self._client.refused):

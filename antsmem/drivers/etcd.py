@@ -179,9 +179,11 @@ class EtcdDirectory:
             told = loads(answer.content, _ANSWER_BYTES)
         except IntegrityError as error:
             raise BackendError(f"what answers at `{self.url}` is no etcd") from error
-        if answer.status_code == 200 and isinstance(told, dict):
+        if not isinstance(told, dict):
+            raise BackendError(f"what answers at `{self.url}` is no etcd")
+        if answer.status_code == 200:
             return told
-        number = told.get("code") if isinstance(told, dict) else None
+        number = told.get("code")
         if number == _UNAUTHENTICATED and self._token is not None and again:
             self._token = None  # tokens end, and are forgotten by a member that starts again
             return self._ask_at(place, method, body, again=False)

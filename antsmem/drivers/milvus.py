@@ -212,13 +212,14 @@ class MilvusIndex:
 
     def _ours(self, error: Any) -> AntsmemError:
         """Codes below 100 and of 400 to 999 tell of services, replicas, channels, segments and nodes that are not
-        ready; 65535 of anything (Milvus source, `pkg/util/merr/errors.go`). A code of gRPC is no number."""
+        ready, 101 of a collection not loaded yet, 65535 of anything (Milvus source, `pkg/util/merr/errors.go`). A
+        code of gRPC is no number."""
         from pymilvus.exceptions import ParamError
 
         number = error.code
         if isinstance(error, ParamError):
             return self._refused("parameters")
-        if not isinstance(number, int) or number < 100 or 400 <= number < 1000 or number == 65535:
+        if not isinstance(number, int) or number < 100 or 400 <= number < 1000 or number in {101, 65535}:
             return BackendError(f"`{self.url}` does not answer: {type(error).__name__}")
         if number == 100:
             return NotFoundError(f"`{self.url}` has no collection of ours", hint="make it: `antsmem backend init`")

@@ -174,29 +174,33 @@ def _transact(
 ) -> int:
     """The transaction, in two round trips. Its first statement locks the counter, so that what the second trip
     writes can only be applied before another commit to the stream begins: a token not found then stays so."""
-    with connection.pipeline(), connection.transaction():
+    compared = [change for change in changes if change.expected is not None]
+    keys = [change.key.encode() for change in compared]
+    with connection.pipeline() as pipeline:
+        connection.execute("begin isolation level serializable")
         counted = connection.execute(_COUNT, (stream, len(outbox)), binary=True)
-        compared = [change for change in changes if change.expected is not None]
-        if compared:
-            seen = connection.execute(_VERSIONS, (stream, [each.key.encode() for each in compared]), binary=True)
+        seen = connection.execute(_VERSIONS, (stream, keys), binary=True) if compared else None
+        pipeline.sync()  # only from here on the session counts as idle, and is ended if we fall silent
+        if seen is not None:
             versions = dict(seen.fetchall())
-            for change in compared:
-                if (current := versions.get(change.key.encode(), 0)) != change.expected:
+            for key, change in zip(keys, compared, strict=True):
+                if (current := versions.get(key, 0)) != change.expected:
                     raise VersionConflict(change.key, current)
         row = counted.fetchone()
         assert row is not None
         sequence = int(row[0])
         put = [(change.key.encode(), change.value) for change in changes if change.value is not None]
         gone = [change.key.encode() for change in changes if change.value is None]
+        numbers = list(range(sequence - len(outbox) + 1, sequence + 1))
+        headers = [json.dumps(dict(each.headers)) for each in outbox]
+        told = ([each.id for each in outbox], headers, [each.data for each in outbox])
         if put:
             connection.execute(_PUT, (stream, sequence, [key for key, _ in put], [value for _, value in put]))
         if gone:
             connection.execute(_DELETE, (stream, gone))
-        numbers = list(range(sequence - len(outbox) + 1, sequence + 1))
-        names = [each.id for each in outbox]
-        headers = [json.dumps(dict(each.headers)) for each in outbox]
-        connection.execute(_APPEND, (stream, numbers, names, headers, [each.data for each in outbox]))
+        connection.execute(_APPEND, (stream, numbers, *told))
         connection.execute(_SIGN, (stream, sequence, token))
+        connection.execute("commit")
     return sequence
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -34,7 +35,8 @@ COMMIT's outcome unknown, read-only for now, lock not had in time, and what Cock
 _NO_TABLE: Final = "42P01"
 # A server that will not talk to us says so before there is an SQLSTATE to read: only its words are left.
 _will_not = re.compile(
-    r"FATAL: (?!.*(?:starting up|shutting down|recovery|too many|remaining connection slots))"
+    r"authentication failed|no pg_hba\.conf entry|does not exist|does not support SSL|certificate|not permitted"
+    r"|no password supplied|permission denied|is not currently accepting"
 ).search
 
 
@@ -118,6 +120,7 @@ class Link:
             raise DriverMissingError(
                 "the library `psycopg` is not installed", hint=f"pip install 'antsmem[{extra}]'"
             ) from None
+        logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it would tell, our errors tell
         self._sdk = psycopg
         self._address = address
         self._open: psycopg.Connection[Any] | None = None
@@ -156,16 +159,21 @@ class Link:
     def _connection(self) -> psycopg.Connection[Any]:
         if self._open is None or self._open.closed:
             info = self._sdk.conninfo.make_conninfo(**self._address.settings)
-            self._open = _bounded(self.timeout_seconds).connect(info, autocommit=True)
-            self._open.isolation_level = self._sdk.IsolationLevel.SERIALIZABLE
+            # no prepared statements: psycopg takes one for made that a refused pipeline never made (26000)
+            bounded = _bounded(self.timeout_seconds)
+            self._open = bounded.connect(info, autocommit=True, prepare_threshold=None)
         return self._open
 
     def _keep_if_quiet(self) -> None:
-        """A connection that broke, or on which an answer is still to come, is not used again."""
-        there = self._open
+        """A transaction left open is taken back. A connection that broke, or on which an answer is still to come,
+        is not used again."""
+        there, status = self._open, self._sdk.pq.TransactionStatus
         if there is None or there.closed:
             return
-        if there.pgconn.transaction_status != self._sdk.pq.TransactionStatus.IDLE or there.pgconn.pipeline_status:
+        with suppress(self._sdk.Error):
+            if there.pgconn.transaction_status in {status.INTRANS, status.INERROR}:
+                there.execute("rollback")
+        if there.pgconn.transaction_status != status.IDLE or there.pgconn.pipeline_status:
             self.close()
 
     def _ours(self, error: psycopg.Error) -> AntsmemError:
@@ -174,7 +182,7 @@ class Link:
             return SerializationError(f"`{self.url}` is busy: others write to the same stream")
         if state is None:
             # what libpq itself found: no connection, or one that broke
-            if isinstance(error, self._sdk.OperationalError) and not _will_not(str(error)):
+            if not _will_not(str(error)):
                 return BackendError(f"`{self.url}` does not answer: {type(error).__name__}")
             return RefusedError(
                 f"`{self.url}` refused the connection",
