@@ -126,10 +126,12 @@ class KafkaCluster:
     def start(self) -> Self:
         for node in self.nodes:
             node.start()
-        give_up = time.monotonic() + 120
+        give_up = time.monotonic() + 240
         while brokers_of(self.hosts) < len(self.nodes):
             if time.monotonic() > give_up:
-                raise RuntimeError("three brokers did not find each other:\n" + self.nodes[0].log()[-2000:])
+                told = self.nodes[0].log()[-2000:]
+                self.close()
+                raise RuntimeError("three brokers did not find each other:\n" + told)
         return self
 
     def close(self) -> None:
