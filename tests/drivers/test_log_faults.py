@@ -113,7 +113,7 @@ def test_a_broker_killed_while_events_are_appended_keeps_those_it_acknowledged(
     server = request.getfixturevalue(kind)
     opened = opener(kind, request)
     log = opened()
-    log.create()
+    patiently(log.create)
     reader = opened()
     writer = Writer(log, 30)
     writer.wait_for(5 * BATCH)
@@ -138,8 +138,8 @@ def test_a_broker_that_hangs_is_an_error_in_time_and_then_goes_on(
 ) -> None:
     server = request.getfixturevalue(kind)
     log = opener(kind, request)()
-    log.create()
-    log.append([event(0)])
+    patiently(log.create)
+    patiently(lambda: log.append([event(0)]))
     server.signal(signal.SIGSTOP)
     began = time.monotonic()
     try:
@@ -208,8 +208,8 @@ def test_without_acknowledgements_events_are_lost_with_the_broker(
     """The control of `acks=all`: the same broker, killed the same way."""
     opened = opener("kafka", request)
     log = opened()
-    log.create()
-    log.append([event(0)])
+    patiently(log.create)
+    patiently(lambda: log.append([event(0)]))
     careless = Producer({"bootstrap.servers": f"127.0.0.1:{kafka.port}", "acks": "0"})
     topic = log._client.topic  # type: ignore[attr-defined]
     place = partition_of(STREAM.encode(), 8)
