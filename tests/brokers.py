@@ -93,11 +93,9 @@ class Kafka(Server):
             "transaction.state.log.min.isr=1",
             "num.network.threads=2",
             "num.io.threads=2",
-            # A node that is gone is noticed sooner than Kafka's usual nine seconds.
-            "broker.session.timeout.ms=3000",
-            "broker.heartbeat.interval.ms=500",
-            "controller.quorum.election.timeout.ms=500",
-            "controller.quorum.fetch.timeout.ms=1000",
+            # A node that is gone is noticed a little sooner than after Kafka's usual nine seconds.
+            "broker.session.timeout.ms=5000",
+            "broker.heartbeat.interval.ms=1000",
         ]
         (self.dir / "server.properties").write_text("\n".join(lines) + "\n")
         where = [f"-Dlog4j.configuration=file:{self.dir}/log4j.properties", f"-Dkafka.logs.dir={self.dir}"]
@@ -128,10 +126,12 @@ class KafkaCluster:
     def start(self) -> Self:
         for node in self.nodes:
             node.start()
-        give_up = time.monotonic() + 120
+        give_up = time.monotonic() + 240
         while brokers_of(self.hosts) < len(self.nodes):
             if time.monotonic() > give_up:
-                raise RuntimeError("three brokers did not find each other:\n" + self.nodes[0].log()[-2000:])
+                told = self.nodes[0].log()[-2000:]
+                self.close()
+                raise RuntimeError("three brokers did not find each other:\n" + told)
         return self
 
     def close(self) -> None:

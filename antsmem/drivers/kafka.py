@@ -69,15 +69,8 @@ class KafkaLog:
         from confluent_kafka.admin import AdminClient, NewTopic  # type: ignore[attr-defined]
 
         copies, insync = self._copies
-        settings = {
-            "cleanup.policy": "delete",
-            "retention.ms": "-1",
-            "retention.bytes": "-1",
-            "min.insync.replicas": str(insync),
-            "unclean.leader.election.enable": "false",
-        }
         admin = self._client.made(AdminClient)
-        wanted = NewTopic(self._client.topic, self._partitions, copies, config=settings)
+        wanted = NewTopic(self._client.topic, self._partitions, copies, config=topic_settings(insync))
         try:
             made = admin.create_topics([wanted], operation_timeout=self._client.bound)
             made[self._client.topic].result(self._client.bound)
@@ -233,6 +226,8 @@ class KafkaLog:
                 enable_partition_eof=True,
                 auto_offset_reset="error",
                 queued_max_messages_kbytes=16384,
+                # Filled to that, the library would wait a second before it fetches on.
+                fetch_queue_backoff_ms=20,
                 # Another question waits until a fetch that finds nothing has returned.
                 fetch_wait_max_ms=100,
                 check_crcs=True,
@@ -277,6 +272,7 @@ class KafkaLog:
         while len(found) < limit:
             left = give_up - time.monotonic()
             messages = self._next(min(_PAGE, limit - len(found)), max(0.0, min(left, _STEP_SECONDS)))
+            last = None
             for message in messages:
                 if (error := message.error()) is not None:
                     self._ended = error.name() == "_PARTITION_EOF"
@@ -284,13 +280,13 @@ class KafkaLog:
                         self._at, self._checked = None, False
                         raise self._lost(str(error.name()))
                     continue
-                self._ended = False
-                partition, offset = message.partition(), message.offset()
-                self._at = (partition, offset + 1)
+                self._ended, last = False, message
                 if message.key() == key:
                     event = event_of(stream, message.headers() or (), message.value())
                     if event is not None:
-                        found.append((str(offset), event))
+                        found.append((str(message.offset()), event))
+            if last is not None:
+                self._at = (last.partition(), last.offset() + 1)
             if self._ended and (found or wait_seconds is None):
                 return found
             if not messages and left <= 0:
@@ -313,6 +309,17 @@ class KafkaLog:
         if name in {"_AUTO_OFFSET_RESET", "OFFSET_OUT_OF_RANGE"}:
             return RollbackError(f"`{self._client.url}` has no event at the position asked for", hint=_REBUILD)
         return self._client.trouble(name)
+
+
+def topic_settings(min_insync: int) -> dict[str, str]:
+    """What a topic of events needs to be told, as Kafka names it."""
+    return {
+        "cleanup.policy": "delete",
+        "retention.ms": "-1",
+        "retention.bytes": "-1",
+        "min.insync.replicas": str(min_insync),
+        "unclean.leader.election.enable": "false",
+    }
 
 
 def _warnings(facts: Mapping[str, str], in_sync: int) -> list[str]:

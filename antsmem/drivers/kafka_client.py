@@ -100,8 +100,8 @@ class KafkaClient:
         return self.trouble(str(error.args[0].name()) if error.args else "error")
 
     def topic_at(self, client: Any) -> Any:
-        """The topic's metadata as `client` gets it. `NotFoundError` if there is no such topic: each broker hears of
-        a new one in its own time, so it is asked for more than once."""
+        """The topic's metadata as `client` gets it. `NotFoundError` if there is no such topic: each broker hears
+        of a new one in its own time, so it is asked for more than once."""
         for wait_seconds in _HEARSAY_SECONDS:
             found = self._metadata(client).topics[self.topic]
             if found.error is None:

@@ -58,7 +58,9 @@ class PulsarLog:
     def __init__(self, servers: Servers, tls: Tls | None, options: Mapping[str, str]) -> None:
         self._url, self._servers, self._tls = servers.url, servers, tls
         self._token = options.get("token", "")
-        self._admin_url = options.get("admin_url", "")
+        host, port = servers.hosts[0][0], 8080 if tls is None else 8443
+        default = f"{'http' if tls is None else 'https'}://{f'[{host}]' if ':' in host else host}:{port}"
+        self._admin = PulsarAdmin(options.get("admin_url", default), tls, self._token, timeout_seconds(options))
         self._bound = timeout_seconds(options)
         self._partitions = whole_number(options, "partitions", 8, 1, 10_000)
         self._topic = f"persistent://{servers.path}"
@@ -72,7 +74,7 @@ class PulsarLog:
     def open(cls, url: str, options: Mapping[str, str]) -> Self:
         """The topic at `pulsar://host[:6650|:6651][,host…]/TENANT/NAMESPACE/TOPIC`. Options: `tls` and its files,
         `token`; `partitions` that the topic has (8); `admin_url` of the HTTP interface, for `create` and
-        `inspect`; `timeout_seconds`."""
+        `inspect` (the first host's, port 8443, or 8080 with `tls=no`); `timeout_seconds`."""
         url, options = split_url("pulsar", url, options, _OPTIONS)
         tls = read_tls(options)
         servers = read_url("pulsar", url, 6650 if tls is None else 6651)
@@ -93,16 +95,15 @@ class PulsarLog:
     def create(self) -> None:
         """Make the partitioned topic. Nothing in it expires, which Pulsar would do to all that no subscription
         waits for, and what a producer sends again is stored once."""
-        admin = self._admin()
         place = f"persistent/{self._servers.path}"
-        admin.ask("PUT", f"{place}/partitions", self._partitions)
+        self._admin.ask("PUT", f"{place}/partitions", self._partitions)
         self._check()
-        if self._policies(admin) == (_KEPT, True):
+        if self._policies() == (_KEPT, True):
             return
-        admin.ask("POST", f"{place}/retention", _KEPT)
-        admin.ask("POST", f"{place}/deduplicationEnabled", True)
+        self._admin.ask("POST", f"{place}/retention", _KEPT)
+        self._admin.ask("POST", f"{place}/deduplicationEnabled", True)
         give_up = time.monotonic() + self._bound
-        while self._policies(admin) != (_KEPT, True):  # they come into force a little later
+        while self._policies() != (_KEPT, True):  # they come into force a little later
             if time.monotonic() > give_up:
                 raise BackendError(f"`{self._url}` did not take the topic's policies in time", hint=_HINT)
             time.sleep(0.05)
@@ -160,7 +161,7 @@ class PulsarLog:
     def inspect(self) -> Inspection:
         """The policies that decide what survives, as the HTTP interface tells them."""
         self._check()
-        kept, deduplicated = self._policies(self._admin())
+        kept, deduplicated = self._policies()
         facts = {"partitions": str(self._partitions), "deduplication": "yes" if deduplicated else "no"}
         facts["retention"] = "unlimited" if kept == _KEPT else "limited"
         warnings = []
@@ -196,16 +197,11 @@ class PulsarLog:
             )
         return self._client
 
-    def _admin(self) -> PulsarAdmin:
-        if not self._admin_url:
-            raise ConfigError(
-                "Pulsar's library cannot make a topic", hint="set the option `admin_url=https://host:8443`"
-            )
-        return PulsarAdmin(self._admin_url, self._tls, self._token, self._bound)
-
-    def _policies(self, admin: PulsarAdmin) -> tuple[object, object]:
+    def _policies(self) -> tuple[object, object]:
         place = f"persistent/{self._servers.path}"
-        return admin.ask("GET", f"{place}/retention"), admin.ask("GET", f"{place}/deduplicationEnabled")
+        return self._admin.ask("GET", f"{place}/retention"), self._admin.ask(
+            "GET", f"{place}/deduplicationEnabled"
+        )
 
     def _check(self) -> None:
         """Whether the topic is there with as many partitions as configured: a producer would make one without, and

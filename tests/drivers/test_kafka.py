@@ -6,19 +6,22 @@ Method: a real broker, looked at with a bare client of its library behind the dr
 from __future__ import annotations
 
 import uuid
+from pathlib import Path
 from typing import Any
 
 import brokers
 import pytest
+import yaml
 from confluent_kafka import Consumer, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 
 from antsmem.core.errors import ConfigError, NotFoundError, RefusedError, RollbackError, UsageError
-from antsmem.drivers.kafka import KafkaLog
+from antsmem.drivers.kafka import KafkaLog, topic_settings
 from antsmem.drivers.kafka_client import partition_of
 from antsmem.memory.roles import LogRecord
 
 STREAM = "acme/kevin"
+TOPIC = Path(__file__).parents[2] / "templates" / "backends" / "kafka" / "topic.yaml"
 
 
 def place(server: brokers.Kafka) -> str:
@@ -84,6 +87,13 @@ def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:
     with pytest.raises(ConfigError) as refused:
         KafkaLog.open(f"kafka://user:{word}@host/topic", {})
     assert word not in str(refused.value) + refused.value.hint
+
+
+def test_the_topic_template_says_what_create_does() -> None:
+    spec = yaml.safe_load(TOPIC.read_text())["spec"]
+    assert (spec["partitions"], spec["replicas"]) == (8, 3)
+    told = {name: str(value).lower() for name, value in spec["config"].items()}
+    assert told == topic_settings(2)
 
 
 @pytest.mark.server

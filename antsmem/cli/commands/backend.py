@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -18,7 +18,8 @@ from antsmem.cli.memories import agree, backends, memory, stream_of
 from antsmem.cli.output import table
 from antsmem.core.config import BackendConfig, write_agent
 from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
-from antsmem.core.record import record, replace
+from antsmem.core.record import field, record, replace
+from antsmem.memory.inspection import Inspection
 from antsmem.memory.intake import catch_up
 from antsmem.memory.rebuilding import rebuild as rebuild_backends
 from antsmem.memory.roles import Change, LogRecord, Row
@@ -38,12 +39,15 @@ class BackendRow:
 
 @record
 class Probe:
-    """What a backend did in a test: each step with its milliseconds; `error` says why it stopped."""
+    """What a backend did in a test: each step with its milliseconds; `error` says why it stopped. `facts` and
+    `warnings` are what its driver tells of how it is set up, if it tells anything."""
 
     role: str
     url: str
     steps: dict[str, float]
     error: str
+    facts: Mapping[str, str] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
 
 
 @app.command()
@@ -136,6 +140,9 @@ def test(
         for probe in probes:
             steps = ", ".join(f"{step} {spent:.1f} ms" for step, spent in probe.steps.items())
             lines.append(f"{probe.role} {probe.url}: {probe.error or 'good'}\n  {steps}")
+            if probe.facts:
+                lines.append("  " + ", ".join(f"{name} {value}" for name, value in probe.facts.items()))
+            lines += [f"  warning: {warning}" for warning in probe.warnings]
         return "\n".join(lines)
 
     ctx.output.result("backend-test", {"backends": probes}, said)
@@ -220,11 +227,12 @@ def _probe(ctx: Context, config: BackendConfig) -> Probe:
         backend = timed("open", lambda: opened(ctx, config))
         try:
             _PROBES[config.role](backend, timed)
+            told = backend.inspect() if hasattr(backend, "inspect") else Inspection({})
         finally:
             backend.close()
     except AntsmemError as error:
         return Probe(config.role, config.url, steps, str(error))
-    return Probe(config.role, config.url, steps, "")
+    return Probe(config.role, config.url, steps, "", told.facts, told.warnings)
 
 
 def _probe_log(log: Any, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
