@@ -52,7 +52,8 @@ _PUT: Final = (
 _DELETE: Final = "delete from antsmem_rows where stream = %s and key = any(%s)"
 _APPEND: Final = (
     "insert into antsmem_outbox (stream, sequence, id, headers, data)"
-    " select %s, (select sequence from antsmem_streams where stream = %s) + new.place, new.id, new.headers, new.data"
+    " select %s, (select sequence from antsmem_streams where stream = %s) + new.place,"
+    " new.id, new.headers, new.data"
     " from unnest(%s::bigint[], %s::text[], %s::text[], %s::bytea[]) as new (place, id, headers, data)"
 )
 _SIGN: Final = (

@@ -1,4 +1,4 @@
-"""`python tests/bench/stores.py`: what the drivers of durable stores cost beside the bare clients.
+"""`PYTHONPATH=tests python tests/bench/stores.py`: what the drivers of durable stores cost beside the bare clients.
 
 Both sides write the same bytes to the same server in turns; of five turns the best counts. The bare side is the
 fastest way we know: one prepared statement for PostgreSQL, one request for DynamoDB, no retries, no comparison and
@@ -8,16 +8,12 @@ nothing to find out what became of a lost answer.
 from __future__ import annotations
 
 import os
-import sys
 import time
 import uuid
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
-sys.path[:0] = [str(Path(__file__).parents[1]), str(Path(__file__).parents[2])]
-
-import engines  # noqa: E402 - from the folder above
+import engines
 import engines_stores
 import psycopg
 
