@@ -3,6 +3,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# The tests of a file stay in one process; there are as many as there are cores, and they share what is left to do.
+TESTS := $(BIN)/python -m pytest -n auto --dist loadgroup
 # uv installs the same packages sooner, where it is there.
 INSTALL := $(shell command -v uv >/dev/null 2>&1 && echo "uv pip install -q --python $(BIN)/python" \
              || echo "$(BIN)/python -m pip install -q --disable-pip-version-check") -c constraints.txt
@@ -28,14 +30,14 @@ demo: $(VENV)/.program
 	@$(BIN)/python tests/demo.py
 
 test: $(VENV)/.tests
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 check: $(VENV)/.tests
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache
-	$(BIN)/python -m pytest
+	$(TESTS)
 
 format: $(VENV)/.tests
 	$(BIN)/ruff check --fix
@@ -48,7 +50,7 @@ servers:
 	bash tests/servers.sh
 
 soak: $(VENV)/.tests
-	ANTSMEM_SOAK=1 $(BIN)/python -m pytest
+	ANTSMEM_SOAK=1 $(TESTS)
 
 bench: $(VENV)/.tests
 	$(BIN)/python tests/bench

@@ -1,22 +1,53 @@
 """Real servers for the whole session, each started when the first test asks for it.
 
 One that is not installed skips its tests with the line that installs it; with ANTSMEM_REQUIRE_SERVERS=1 it fails
-them, so a machine that is meant to test everything does.
+them, so a machine that is meant to test everything does. With several processes (`-n 2`) the tests of a file stay
+in one of them, and what the suites counted is added up.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+import random
+from collections.abc import Iterator, Sequence
+from typing import Any
 
+import brokers
+import cache_servers
 import engines
 import engines_stores
 import pytest
+import tallies
 from hypothesis import settings
+
+os.environ.setdefault(
+    "ANTSMEM_FAULT_SEED", str(random.SystemRandom().randrange(1_000_000))
+)  # one for all processes
 
 EXAMPLES = 3000 if os.environ.get("ANTSMEM_SOAK") == "1" else 100
 settings.register_profile("antsmem", deadline=None, max_examples=EXAMPLES)  # no property fails for being slow
 settings.load_profile("antsmem")
+
+
+def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path)))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["tallies"] = tallies.sent()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    tallies.received(getattr(node, "workeroutput", {}).get("tallies", {}))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    for line in tallies.lines():
+        terminalreporter.write_line(line)
 
 
 @pytest.fixture(scope="session")
@@ -78,5 +109,47 @@ def etcd() -> Iterator[engines.Server]:
 @pytest.fixture(scope="session")
 def milvus() -> Iterator[engines.Server]:
     server = engines.started(engines_stores.Milvus())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[engines.Server]:
+    server = engines.started(brokers.Kafka())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def pulsar() -> Iterator[engines.Server]:
+    server = engines.started(brokers.Pulsar())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[engines.Server]:
+    server = engines.started(cache_servers.Redis())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def memcached() -> Iterator[engines.Server]:
+    server = engines.started(cache_servers.Memcached())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[cache_servers.RedisCluster]:
+    server = engines.started(cache_servers.RedisCluster())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster() -> Iterator[brokers.KafkaCluster]:
+    server = engines.started(brokers.KafkaCluster())
     yield server
     server.close()

@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 
 class UnavailableError(Exception):
@@ -45,7 +45,18 @@ def free_port() -> int:
             return port
 
 
-def started(server: Server) -> Server:
+class Startable(Protocol):
+    """A server, or several that belong together."""
+
+    def start(self) -> Self: ...
+
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Startable)
+
+
+def started(server: S) -> S:
     """`server`, running. Not installed, it skips the test; with ANTSMEM_REQUIRE_SERVERS=1 it fails it."""
     import pytest
 

@@ -12,6 +12,29 @@ programs+=(git ssh-agent dbus-daemon gnome-keyring-daemon systemd-creds swtpm)
 wanted+=(postgresql etcd-server util-linux)
 programs+=(pg_ctlcluster etcd unshare)
 
+# Caches, and what fetches and runs the brokers.
+wanted+=(redis-server memcached maven openjdk-17-jre-headless)
+programs+=(redis-server memcached mvn java)
+
+# Kafka and Pulsar are jars on Maven Central: the file in jars/ names their versions. Maven checks what it gets.
+fetch_brokers() {
+  local broker jars
+  for broker in kafka pulsar; do
+    jars=$here/../.servers/$broker
+    if [ -d "$jars" ] && [ ! "$here/jars/$broker/pom.xml" -nt "$jars" ]; then
+      continue
+    fi
+    echo "fetching $broker"
+    rm -rf "$jars.new"
+    mvn -q -B -Dstyle.color=never --strict-checksums -f "$here/jars/$broker/pom.xml" \
+      org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+      -DincludeScope=runtime -DoutputDirectory="$jars.new"
+    rm -rf "$jars"
+    mv "$jars.new" "$jars"
+    touch "$jars"
+  done
+}
+
 # Vault's key/value engine, from the Go module proxy: its checksum database vouches for what is downloaded.
 engine=$here/../.servers/vault-kv
 if [ ! -x "$engine" ] || [ "$here/vaultkv/main.go" -nt "$engine" ]; then
@@ -58,6 +81,7 @@ for program in "${programs[@]}"; do
   command -v "$program" >/dev/null 2>&1 || missing+=("$program")
 done
 if ((${#missing[@]} == 0)); then
+  fetch_brokers
   echo "all test servers and programs are here"
   exit 0
 fi
@@ -79,3 +103,4 @@ if [ ! -e "$guard" ]; then
 fi
 "${sudo[@]}" apt-get update -qq
 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}"
+fetch_brokers

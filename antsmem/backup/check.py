@@ -9,8 +9,9 @@ a pack of its list; with `read_percent` every object has the BLAKE3 it is named 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
-from typing import Any, Final
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Final, cast
 
 from blake3 import blake3
 
@@ -24,8 +25,11 @@ from antsmem.backup.thaw import read_archive, require_signed
 from antsmem.core.crew import Crew
 from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, RollbackError
 from antsmem.core.record import field, mutable_record, record
+from antsmem.core.twin import Tickets, Twin, may_fork
 
 _THREADS: Final = 2
+_MUCH: Final = 64 << 20
+"""So many bytes of packs are worth a second process."""
 Progress = Callable[[str, int, int], None]
 
 
@@ -77,14 +81,14 @@ class _Check:
         anchor = self._anchor(hot, cold)
         live = [i for i in hot if i in anchor.snapshots or i > anchor.head] if anchor else hot
         result.snapshots, result.cold = len(live), len(cold)
-        hashing = self._every_pack()  # while the rest is looked at here
-        self._plain_files(anchor)
-        listed = self._pack_lists(live)
-        self._signatures(live)
         found: list[str] = []
-        if self.repository.keys.identities:
-            found = self._objects(live, listed)
-        hashing.wait()
+        with self._every_pack() as hashed:  # while the rest is looked at here
+            self._plain_files(anchor)
+            listed = self._pack_lists(live)
+            self._signatures(live)
+            if self.repository.keys.identities:
+                found = self._objects(live, listed)
+            hashed()
         if self.result.damaged and self.repository.keys.identities:
             found = self._objects(live, listed)
         self._index_is_true()
@@ -143,20 +147,48 @@ class _Check:
         for name, digest in sorted(anchor.files.items()) if anchor else ():
             self._attempt(same, name, digest)
 
-    def _every_pack(self) -> Crew:
-        """SHA-256 of every pack against its name; with `read_percent`, its objects against theirs."""
-        todo = sorted(self.sizes, reverse=True)
+    @contextmanager
+    def _every_pack(self) -> Iterator[Callable[[], None]]:
+        """SHA-256 of every pack against its name; with `read_percent`, its objects against theirs. Begins it, by
+        threads or, where the store is local, by a second process besides; call what it gives to wait."""
+        order = sorted(self.sizes)
+        fork = self.repository.store.local and sum(self.sizes.values()) >= _MUCH and may_fork()
+        tickets = Tickets(len(order), shared=fork)
 
-        def work(crew: Crew) -> None:
-            while not crew.failed:
-                try:
-                    pack = todo.pop()
-                except IndexError:
-                    return
-                self._one_pack(pack)
-                self.job.progress("packs", len(self.sizes) - len(todo), len(self.sizes))
+        def work(crew: Crew | None = None) -> None:
+            while (crew is None or not crew.failed) and (ticket := tickets.take()) is not None:
+                self._one_pack(order[ticket])
+                self.job.progress("packs", ticket + 1, len(order))
 
-        return Crew(work, _THREADS)
+        def half() -> object:
+            self.job = CheckJob(read_percent=self.job.read_percent)
+            self.result = CheckResult(self.result.repository)
+            work()
+            return self.result, self.opened, self.closed
+
+        try:
+            if not fork:
+                yield Crew(work, _THREADS).wait
+                return
+            with Twin(half) as twin:
+                crew = Crew(work, 1)
+
+                def wait() -> None:
+                    crew.wait()
+                    self._learn(*cast("tuple[CheckResult, dict[str, set[bytes]], set[str]]", twin.result()))
+
+                yield wait
+        finally:
+            tickets.close()
+
+    def _learn(self, found: CheckResult, opened: dict[str, set[bytes]], closed: set[str]) -> None:
+        """Take over what another process found in packs."""
+        self.result.objects += found.objects
+        self.result.bytes_read += found.bytes_read
+        self.result.problems += found.problems
+        self.result.damaged |= found.damaged
+        self.opened.update(opened)
+        self.closed |= closed
 
     def _one_pack(self, pack: str) -> None:
         identities = self.repository.keys.identities

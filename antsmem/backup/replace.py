@@ -33,7 +33,7 @@ from antsmem.backup.tree import Tree, attributes_of
 from antsmem.backup.walk import joined, walk
 from antsmem.core import canonical
 from antsmem.core.clock import file_stamp
-from antsmem.core.disk import disk_error, fsync_dir, read_file, write_file
+from antsmem.core.disk import disk_error, fsync_dir, make_private_dir, read_file, write_file
 from antsmem.core.errors import IntegrityError
 from antsmem.core.record import record
 from antsmem.workspace.classes import Classifier
@@ -96,7 +96,7 @@ def restore_in_place(
     plan = plan_restore(opened, open_folders)
     kept = f"{REPLACED}/{file_stamp(now_ns)}"
     with staging(root / STAGING, _PLAN) as staged:
-        (staged / "new").mkdir(mode=0o700)
+        make_private_dir(staged / "new")
         _, warnings = build(opened, plan, os.fsencode(staged / "new"), salvage=False, progress=progress)
         _make_durable(staged)
         fsync_dir(staged.parent)

@@ -25,13 +25,13 @@ _STAGING: Final = ".antsmem-restoring-"
 
 @record
 class RestorePlan:
-    """What a restore would do: the entries, the bytes they hold, and the packs to fetch with their use. `damaged`
-    are files that cannot be had (only with salvage)."""
+    """What a restore would do: the entries, the bytes they hold, and the packs to fetch, each with what is wanted
+    of it. `damaged` are files that cannot be had (only with salvage)."""
 
     entries: list[Entry]
     files: int
     size_bytes: int
-    packs: dict[str, int]
+    packs: dict[str, list[bytes]]
     wants: dict[bytes, list[Want]]
     damaged: frozenset[bytes] = frozenset()
 
@@ -88,7 +88,7 @@ def plan_restore(opened: Opened, entries: list[Entry], *, salvage: bool = False)
     """Where each object goes and which packs hold them. `IntegrityError` for a file that cannot be had, unless
     `salvage`."""
     wants: dict[bytes, list[Want]] = {}
-    packs: dict[str, int] = {}
+    packs: dict[str, list[bytes]] = {}
     damaged: set[bytes] = set()
     files = size_bytes = 0
     for entry in entries:
@@ -106,8 +106,10 @@ def plan_restore(opened: Opened, entries: list[Entry], *, salvage: bool = False)
             damaged.add(entry.path)
             continue
         for index, (digest, pack) in enumerate(zip(digests, holding, strict=True)):
-            wants.setdefault(digest, []).append((entry, index * step))
-            packs[pack] = packs.get(pack, 0) + 1
+            if digest not in wants:
+                wants[digest] = []
+                packs.setdefault(pack, []).append(digest)
+            wants[digest].append((entry, index * step))
     return RestorePlan(entries, files, size_bytes, packs, wants, frozenset(damaged))
 
 

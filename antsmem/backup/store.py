@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import ConfigError, UsageError
@@ -21,8 +21,7 @@ from antsmem.core.record import record
 _match_part = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}").fullmatch
 
 
-@record
-class Stored:
+class Stored(NamedTuple):
     """One object as the store lists it. `sha256` is hex, given only where the store itself computed it."""
 
     name: str
@@ -71,6 +70,9 @@ def yes_or_no(options: Mapping[str, str], option: str, default: bool) -> bool:
 
 class Store(Protocol):
     """A place for a repository. Thread-safe: `put` and `get` are called from several threads."""
+
+    local: bool
+    """Whether it is files of this machine, with no connection that a forked process would share."""
 
     @property
     def url(self) -> str:

@@ -7,7 +7,7 @@ import errno
 import os
 import stat
 from collections import OrderedDict
-from typing import Final
+from typing import Final, TypeAlias
 
 from antsmem.backup.manifest import ROOT, Entry, shown
 from antsmem.core import canonical
@@ -27,6 +27,10 @@ _CANNOT: Final = {
 _FAILING: Final = {errno.EIO, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 _TIME: Final = "this file system cannot give it its exact time"
 _COMMON_TIMES: Final = range(1 << 31)
+
+
+Told: TypeAlias = tuple[set[bytes], dict[str, tuple[bytes, int]]]
+"""Paths that were not made; by what was lost, the first path and how many."""
 
 
 class Tree:
@@ -61,6 +65,18 @@ class Tree:
             f"`{shown(path)}`{f' and {count - 1} more' if count > 1 else ''}: {what}"
             for what, (path, count) in self._lost.items()
         ]
+
+    def told(self) -> Told:
+        """What it could not do so far, for the tree of another process on the same root."""
+        return self.unmade, self._lost
+
+    def learn(self, told: Told) -> None:
+        """Take over what another process's tree could not do."""
+        unmade, lost = told
+        self.unmade |= unmade
+        for what, (path, count) in lost.items():
+            first, known = self._lost.get(what, (path, 0))
+            self._lost[what] = (first, known + count)
 
     def folder(self, path: bytes, keep: int = -1) -> int:
         """A descriptor of the directory `path`, open until the next call; the next call can spare one: `keep`."""

@@ -5,15 +5,16 @@ from __future__ import annotations
 import queue
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from blake3 import blake3
 
 from antsmem.backup.manifest import CHUNKED, Entry, shown
 from antsmem.backup.reader import read_pack
-from antsmem.backup.tree import Tree
+from antsmem.backup.tree import Told, Tree
 from antsmem.core.crew import Crew
 from antsmem.core.errors import AntsmemError, IntegrityError
+from antsmem.core.twin import Tickets, Twin, may_fork
 
 if TYPE_CHECKING:
     from antsmem.backup.repository import Repository
@@ -27,118 +28,169 @@ _FETCHERS: Final = 2
 _AHEAD: Final = 3
 _FEW: Final = 8
 """So few objects are wanted of a pack that it is not read to its end."""
+_MANY: Final = 2000
+"""So many objects are worth a second process."""
 
 
 def unpack(
     repository: Repository,
-    packs: Mapping[str, int],
+    packs: Mapping[str, Sequence[bytes]],
     wants: Mapping[bytes, Sequence[Want]],
     tree: Tree,
     sparse: set[bytes],
     progress: Callable[[str, int, int], None],
 ) -> list[tuple[bytes, AntsmemError]]:
     """Fetch `packs`, verify their objects and write those in `wants` below the root of `tree`, which learns what
-    its file system could not hold. Zero blocks of the paths in `sparse` stay holes. Returns the digests that could
-    not be had, with why.
+    its file system could not hold. Each pack comes with the digests that are wanted of it. Zero blocks of the
+    paths in `sparse` stay holes. Returns the digests that could not be had, with why.
 
-    Threads fetch and open packs, the caller's thread alone writes: files are many short calls, and two threads at
-    them would mostly wait for each other."""
-    got: dict[bytes, str] = {}
-    bad: list[AntsmemError] = []
-    with _Fetched(repository, packs, wants) as fetched:
-        for number, (pack, objects) in enumerate(fetched, 1):
-            try:
-                if isinstance(objects, IntegrityError):
-                    raise objects
-                _write_pack(objects, pack, wants, tree, sparse, got)
-            except IntegrityError as error:
-                bad.append(error)
-            progress("packs", number, len(packs))
+    Threads fetch and open packs, one thread alone writes: files are many short calls, and two threads at them
+    would mostly wait for each other. Many files are written by two processes."""
+    job = _Job(repository, packs, wants, tree, sparse, progress)
+    if len(wants) < _MANY or not repository.store.local or not may_fork():
+        job.run(_FETCHERS)
+    else:
+        _shared(job)
+        if not job.got >= wants.keys():  # a pack that was not asked for it may hold what another has lost
+            job.tickets = Tickets(len(packs))
+            job.wants = {digest: wants[digest] for digest in wants if digest not in job.got}
+            job.run(_FETCHERS)
     lost = IntegrityError("an object is not in the pack that the index names")
-    first = bad[0] if bad else lost
-    return [(digest, first) for digest in wants if digest not in got]
+    first = job.bad[0] if job.bad else lost
+    return [(digest, first) for digest in wants if digest not in job.got]
+
+
+def _shared(job: _Job) -> None:
+    """Run `job` in two processes, each writing what is wanted of the packs that it takes."""
+    job.tickets = Tickets(len(job.packs), shared=True)
+    job.only_planned = True
+
+    def half() -> object:
+        job.progress = lambda _what, _done, _total: None
+        job.run(1)
+        return job.got, job.bad, job.tree.told()
+
+    with Twin(half) as twin:
+        job.run(1)
+        got, bad, told = cast("tuple[set[bytes], list[AntsmemError], Told]", twin.result())
+    job.got |= got
+    job.bad += bad
+    job.tree.learn(told)
+    job.only_planned = False
+
+
+class _Job:
+    """What is to be written, and the objects that have been, `got`. `only_planned`: of a pack no more is
+    taken than was planned to come from it."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        packs: Mapping[str, Sequence[bytes]],
+        wants: Mapping[bytes, Sequence[Want]],
+        tree: Tree,
+        sparse: set[bytes],
+        progress: Callable[[str, int, int], None],
+    ) -> None:
+        self.repository = repository
+        self.packs = packs
+        self.wants = wants
+        self.tree = tree
+        self.sparse = sparse
+        self.progress = progress
+        self.order = sorted(packs, key=lambda pack: len(packs[pack]))
+        self.tickets = Tickets(len(packs))
+        self.only_planned = False
+        self.got: set[bytes] = set()
+        self.bad: list[AntsmemError] = []
+
+    def run(self, fetchers: int) -> None:
+        """Write the packs that nobody else takes."""
+        try:
+            with _Fetched(self, min(fetchers, len(self.packs))) as fetched:
+                for number, (pack, objects) in enumerate(fetched, 1):
+                    try:
+                        if isinstance(objects, IntegrityError):
+                            raise objects
+                        self._write(objects, pack)
+                    except IntegrityError as error:
+                        self.bad.append(error)
+                    self.progress("packs", number, len(self.packs))
+        finally:
+            self.tickets.close()
+
+    def _write(self, objects: Iterable[tuple[bytes, memoryview]], pack: str) -> None:
+        wrong: list[str] = []
+        planned = set(self.packs[pack]) if self.only_planned else self.wants
+        for digest, data in objects:
+            targets = self.wants.get(digest)
+            if targets is None or digest in self.got or digest not in planned:
+                continue
+            if blake3(data).digest() != digest:
+                wrong.append(f"object {digest.hex()[:16]}… in pack `{pack[:16]}…` is not what its name says")
+                continue
+            odd = [entry for entry, offset in targets if len(data) != _length(entry, offset)]
+            if odd:
+                wrong.append(f"`{shown(odd[0].path)}` has another size than its manifest line says")
+                continue
+            self.got.add(digest)
+            for entry, offset in targets:
+                if entry.kind == b"f":
+                    self.tree.write_file(entry, data)
+                elif entry.path not in self.sparse or bytes(data).count(0) < len(data):
+                    self.tree.write_at(entry.path, offset, data)
+        if wrong:
+            raise IntegrityError(wrong[0])
 
 
 class _Fetched:
     """The packs as they come, opened; the next ones are fetched meanwhile, `_AHEAD` at most."""
 
-    def __init__(
-        self, repository: Repository, packs: Mapping[str, int], wants: Mapping[bytes, Sequence[Want]]
-    ) -> None:
-        self._repository = repository
-        self._packs = packs
-        self._wants = wants
-        self._todo = sorted(packs, key=lambda pack: -packs[pack])
+    def __init__(self, job: _Job, fetchers: int) -> None:
+        self._job = job
+        self._fetchers = fetchers
         self._ready: queue.SimpleQueue[tuple[str, _Objects] | None] = queue.SimpleQueue()
         self._room = threading.Semaphore(_AHEAD)
         self._left = False
-        self._crew = Crew(self._fetch, min(_FETCHERS, len(packs)))
+        self._crew = Crew(self._fetch, fetchers)
 
     def __enter__(self) -> _Fetched:
         return self
 
     def __exit__(self, *_: object) -> None:
         self._left = True
-        for _each in range(_FETCHERS):
+        for _each in range(self._fetchers):
             self._room.release()
         self._crew.wait()
 
     def __iter__(self) -> Iterator[tuple[str, _Objects]]:
-        for _ in self._packs:
+        ended = 0
+        while ended < self._fetchers:
             item = self._ready.get()
-            if item is None:  # a fetcher gave up: its failure comes with leaving
-                return
+            if item is None:  # a fetcher has ended; if it gave up, its failure comes with leaving
+                ended += 1
+                continue
             yield item
             del item  # it is large
             self._room.release()
 
     def _fetch(self, crew: Crew) -> None:
+        job = self._job
         try:
             while True:
                 self._room.acquire()
-                if self._left or crew.failed or not self._todo:
+                ticket = None if self._left or crew.failed else job.tickets.take()
+                if ticket is None:
                     return
-                pack = self._todo.pop()
-                few = self._wants if self._packs[pack] < _FEW else ()
+                pack = job.order[-1 - ticket]
+                few = job.wants if len(job.packs[pack]) < _FEW else ()
                 try:
-                    self._ready.put((pack, read_pack(self._repository, pack, few)))
+                    self._ready.put((pack, read_pack(job.repository, pack, few)))
                 except IntegrityError as error:
                     self._ready.put((pack, error))
-        except BaseException:
-            self._ready.put(None)
-            raise
         finally:
             self._room.release()  # for the other, so that it sees the end as well
-
-
-def _write_pack(
-    objects: Iterable[tuple[bytes, memoryview]],
-    pack: str,
-    wants: Mapping[bytes, Sequence[Want]],
-    tree: Tree,
-    sparse: set[bytes],
-    got: dict[bytes, str],
-) -> None:
-    wrong: list[str] = []
-    for digest, data in objects:
-        targets = wants.get(digest)
-        if targets is None or digest in got:
-            continue
-        if blake3(data).digest() != digest:
-            wrong.append(f"object {digest.hex()[:16]}… in pack `{pack[:16]}…` is not what its name says")
-            continue
-        odd = [entry for entry, offset in targets if len(data) != _length(entry, offset)]
-        if odd:
-            wrong.append(f"`{shown(odd[0].path)}` has another size than its manifest line says")
-            continue
-        got[digest] = pack
-        for entry, offset in targets:
-            if entry.kind == b"f":
-                tree.write_file(entry, data)
-            elif entry.path not in sparse or bytes(data).count(0) < len(data):
-                tree.write_at(entry.path, offset, data)
-    if wrong:
-        raise IntegrityError(wrong[0])
+            self._ready.put(None)
 
 
 def _length(entry: Entry, offset: int) -> int:

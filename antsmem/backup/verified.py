@@ -19,6 +19,7 @@ class VerifiedStore:
         self.inner = inner
         self.how = how
         self.url = inner.url
+        self.local = inner.local
 
     @property
     def capabilities(self) -> Capabilities:

@@ -46,6 +46,9 @@ COMMANDS = {
     "keys": "keys",
     "relay": "relay",
     "once": "once",
+    "sync": "sync",
+    "backend": "backend",
+    "events": "events",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 
@@ -147,6 +150,10 @@ def run(context: Context, words: list[str]) -> int:
         from antsmem.cli.hourly import back_up
 
         return back_up(context)
+    if words == ["sync"]:
+        from antsmem.cli.synced import sync_now
+
+        return sync_now(context)
     if words and words[0] in COMMANDS:
         return _call(single(words[0]), words[1:], f"antsmem {words[0]}", context)
     return _call(everything(), words, "antsmem", context)

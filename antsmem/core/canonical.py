@@ -8,13 +8,14 @@ any other JCS implementation.
 from __future__ import annotations
 
 import json
-from typing import Any, NoReturn
+from typing import Any, Final, NoReturn
 
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import IntegrityError, UsageError
 
 MAX_DEPTH = 64
 MAX_INTEGER = 2**53 - 1
+_TEXT: Final = frozenset({str})
 
 
 def dumps(value: object) -> bytes:
@@ -65,11 +66,16 @@ def _ordered(value: object, depth: int) -> object:
     if depth == MAX_DEPTH:
         raise UsageError(f"canonical JSON is nested deeper than {MAX_DEPTH} levels")
     if isinstance(value, list | tuple):
+        if _TEXT.issuperset(map(type, value)):
+            return value
         return [_ordered(item, depth + 1) for item in value]
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise UsageError("canonical JSON has text for keys only")
-        return {key: _ordered(value[key], depth + 1) for key in sorted(value, key=_code_units)}
+        keys = sorted(value) if "".join(value).isascii() else sorted(value, key=_code_units)
+        if _TEXT.issuperset(map(type, value.values())):
+            return {key: value[key] for key in keys}
+        return {key: _ordered(value[key], depth + 1) for key in keys}
     raise UsageError(f"canonical JSON cannot hold a `{type(value).__name__}`")
 
 

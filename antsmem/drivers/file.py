@@ -50,6 +50,7 @@ class FileStore:
 
     __slots__ = ("_prefix", "_root", "_seen", "url")
 
+    local = True
     capabilities = Capabilities(conditional=True)
 
     def __init__(self, root: str) -> None:
@@ -181,15 +182,14 @@ class FileStore:
         prefix = folder + "/" if folder else ""
         return [prefix + entry.name for entry in self._entries(folder)]
 
-    def _entries(self, folder: str) -> Iterator[os.DirEntry[str]]:
+    def _entries(self, folder: str) -> Sequence[os.DirEntry[str]]:
         """The regular files in `folder` that may be objects."""
         try:
             with os.scandir(self._prefix + check_name(folder) if folder else self._root) as entries:
-                for entry in entries:
-                    if is_part(entry.name) and entry.is_file(follow_symlinks=False):
-                        yield entry
+                return [entry for entry in entries if is_part(entry.name) and entry.is_file(follow_symlinks=False)]
         except FileNotFoundError:
             self._require_here()
+            return []
         except OSError as error:
             raise self._trouble("list", folder, error) from error
 

@@ -40,6 +40,8 @@ class _Changed(Exception):  # noqa: N818
 class S3Store:
     """A bucket, or a prefix in one, as a store. A version token is the ETag."""
 
+    local = False
+
     def __init__(self, url: str, place: tuple[str, str], settings: Mapping[str, str]) -> None:
         self.url = url
         self._bucket, self._prefix = place

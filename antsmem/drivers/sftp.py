@@ -52,6 +52,7 @@ class SftpStore:
     and replace in one: hence `conditional` is False.
     """
 
+    local = False
     capabilities = Capabilities(conditional=False)
 
     def __init__(self, url: str, root: str, connect: Callable[[], Link], bound_seconds: float) -> None:

@@ -41,6 +41,7 @@ class WebdavStore:
     Many remove the old object before they move the new one over it, so a reader may find none for a moment.
     """
 
+    local = False
     capabilities = Capabilities(conditional=False)
 
     def __init__(self, client: WebdavClient) -> None:

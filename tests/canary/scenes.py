@@ -12,6 +12,7 @@ import typer
 from made_homes import KIT, Home
 from planted import STORE_PASSWORD, TEXTS
 from scenes_identity import RELAYS, SECRETS, WAYS_BACK
+from scenes_memory import MEMORY
 from staging import OUT, Places, Scene
 
 from antsmem.cli.main import everything
@@ -133,4 +134,5 @@ SCENES: dict[str, list[Scene]] = {
     **SECRETS,
     **WAYS_BACK,
     **RELAYS,
+    **MEMORY,
 }

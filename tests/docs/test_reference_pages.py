@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -182,6 +183,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         *ways_back(at),
         *met(at),
         *effects(at),
+        *synced(at, workspace),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
     ]
     by_schema: dict[str, list[dict[str, Any]]] = {}
@@ -208,6 +210,24 @@ def effects(at: Terminal) -> list[dict[str, Any]]:
         ("heartbeat resolve unknown done", 0), ("heartbeat retire", 0), ("heartbeat take-over --old-host-off", 0),
     ]  # fmt: skip
     return [at.json("-C", "kevin", *words.split(), code=code) for words, code in calls]
+
+
+def synced(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
+    """What is printed about the shared memory. A device that forgets who it is and what it knew is another one."""
+    calls = ["backend add embedded shared", "backend list", "backend init", "backend test"]
+    printed = [at.json("-C", "kevin", *words.split()) for words in calls]
+    (workspace / "photo.bin").write_bytes(b"\0 1")
+    printed.append(at.json("-C", "kevin", "sync", "push"))
+    (workspace / "photo.bin").write_bytes(b"\0 2")
+    printed.append(at.json("-C", "kevin", "sync"))
+    tail = at.json("-C", "kevin", "events", "tail", "-n", "1000")
+    old = next(row["id"] for row in tail["events"] if row["path"] == "photo.bin")
+    next(at.home.glob(".local/state/antsmem/*/device.json")).unlink()
+    shutil.rmtree(workspace / ".antsmem/cache")
+    (workspace / "photo.bin").write_bytes(b"\0 3")
+    calls = ["sync", "sync status", "sync conflicts", "sync resolve photo.bin", f"events redact {old}", "sync"]
+    calls += ["backend status", "backend rebuild", "events verify", "events replay --until 0m --into then"]
+    return [*printed, tail, *(at.json("-C", "kevin", *words.split()) for words in calls)]
 
 
 def met(at: Terminal) -> list[dict[str, Any]]:

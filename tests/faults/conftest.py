@@ -1,15 +1,14 @@
-"""The scenarios, each prepared when the first test asks for it, and a summary of what was tried."""
+"""The scenarios, each prepared when the first test asks for it."""
 
 from __future__ import annotations
 
 import os
 import subprocess
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import pytest
 from engines import UnavailableError
-from sampling import DONE, SAMPLES, SEED, Sampler
+from sampling import Sampler
 from scenarios import Scenario, scenarios
 from syscalls import strace
 from worlds import LAUNCHER, remove
@@ -56,8 +55,3 @@ def prepared(
 @pytest.fixture(params=[scenario.name for scenario in scenarios()])
 def scenario(request: pytest.FixtureRequest, prepared: Callable[[str], Scenario]) -> Scenario:
     return prepared(request.param)
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    if DONE:
-        terminalreporter.write_line(f"faults: seed {SEED}, {SAMPLES} a scenario: {dict(sorted(DONE.items()))}")

@@ -3,6 +3,7 @@
     python launcher.py NOW_NS [--break NAME] [--advance THREAD:CALL:COUNT] WORDS…
 
 Everything is imported before a marker call, so that what stands behind it in a trace is the command's own work.
+Each kind of thread works alone, so that the same calls come in the same thread in each run.
 A fault injector counts the calls of each thread from one: `--advance` lets the THREAD-th thread make COUNT calls
 that fail and do nothing before it begins (0 = the main one), so that no other thread reaches its next number.
 """
@@ -24,6 +25,9 @@ from antsmem.core import clock
 
 MARKER = "/antsmem/starts/here"
 NO_FILE = 1_000_000
+
+CREWS = {"check": "_THREADS", "epochs": "_THREADS", "packer": "_THREADS", "unpack": "_FETCHERS"}
+"""Where a module of the engine says how many threads share a job."""
 
 IDLE: dict[str, Callable[[], object]] = {
     "close": lambda: os.close(NO_FILE),
@@ -98,6 +102,10 @@ def start(words: list[str]) -> None:
         else:
             advance(value)
     import_all()
+    for module, name in CREWS.items():
+        engine = importlib.import_module(f"antsmem.backup.{module}")
+        assert getattr(engine, name) > 1
+        setattr(engine, name, 1)
     from antsmem.cli.main import main
 
     with suppress(OSError):

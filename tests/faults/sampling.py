@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import os
 import random
-from collections import Counter
 from collections.abc import Sequence
 from typing import TypeVar
+
+from tallies import tally
 
 T = TypeVar("T")
 
 SAMPLES = os.environ.get("ANTSMEM_FAULT_SAMPLES") or ("all" if os.environ.get("ANTSMEM_SOAK") == "1" else "2")
-SEED = os.environ.get("ANTSMEM_FAULT_SEED") or str(random.SystemRandom().randrange(1_000_000))
-DONE: Counter[str] = Counter()
+SEED = os.environ["ANTSMEM_FAULT_SEED"]
 
 
 class Sampler:
@@ -34,4 +34,4 @@ class Sampler:
 
     def count(self, what: str, number: int = 1) -> None:
         """Remember for the summary."""
-        DONE[what] += number
+        tally(f"faults (seed {SEED}, {SAMPLES} a scenario)")[what] += number

@@ -6,7 +6,7 @@ import os
 import random
 import shutil
 from collections.abc import Callable, Container
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from syscalls import Call, Ran, Tracer
@@ -21,9 +21,6 @@ WRONG_WORDS = ("Traceback", "Error:")
 EXPECTED_CODES = frozenset({3, 12, 20, 40, 41})
 """How a command may end when the disk fails: incomplete, locked, no key to be had, disk or store out of order,
 refused."""
-
-
-_WORKERS = 3  # threads that seal, at most
 
 
 @dataclass
@@ -83,14 +80,12 @@ class Scenario:
         return steady
 
     def strike(self, call: Call, how: str, broken: str = "") -> Ran:
-        """Run the command in the world as it was, struck at `call`. Which thread of several does what is a race:
-        it is run again until the call comes."""
+        """Run the command in the world as it was, struck at `call`. In what order threads come to a call is a
+        race: it is run again until it is the one that was meant."""
         argv = self.world.argv(self.now_ns, *self.words, broken=broken)
-        for attempt in range(40):
+        for _ in range(20):
             self.world.reset()
-            # Threads that do the same work take what there is in any order.
-            thread = 1 + attempt // 2 % _WORKERS if call.thread and attempt % 2 else call.thread
-            ran = Tracer(self.world.environment).struck(argv, replace(call, thread=thread), how)
+            ran = Tracer(self.world.environment).struck(argv, call, how)
             if call.is_hit_by(ran):
                 break
         return ran

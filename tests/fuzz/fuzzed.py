@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tallies import tally
+
 TESTS = Path(__file__).parents[1]
-TRIED: list[dict[str, Any]] = []
-"""What each run said at its end."""
 
 
 def run(script: str, *words: str) -> subprocess.CompletedProcess[str]:
@@ -26,5 +26,5 @@ def told(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
     """What a run that found nothing says of itself."""
     assert done.returncode == 0, done.stderr[-6000:]
     found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    TRIED.append(found)
+    tally("fuzz")["mutants"] += found["mutants"]
     return found

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import store_backends  # noqa: F401 - puts its drivers into the suites
+import stream_backends  # noqa: F401
 from faultproxy import HttpProxy, TcpProxy
 from places import FilePlace, Place, S3Place, SftpPlace, WebdavPlace
 
