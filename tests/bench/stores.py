@@ -1,4 +1,4 @@
-"""`PYTHONPATH=tests python tests/bench/stores.py`: what the drivers of durable stores cost beside the bare clients.
+"""`PYTHONPATH=tests python tests/bench/stores.py`: durable stores beside the bare clients of their servers.
 
 Both sides write the same bytes to the same server in turns; of five turns the best counts. The bare side is the
 fastest way we know: one prepared statement for PostgreSQL, one request for DynamoDB, no retries, no comparison and
