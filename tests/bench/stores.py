@@ -1,6 +1,6 @@
 """`PYTHONPATH=tests python tests/bench/stores.py`: durable stores beside the bare clients of their servers.
 
-Both sides write the same bytes to the same server in turns; of five turns the best counts. The bare side is the
+Both sides write the same bytes to the same server in turns; of three turns the best counts. The bare side is the
 fastest way we know: one prepared statement for PostgreSQL, one request for DynamoDB, no retries, no comparison and
 nothing to find out what became of a lost answer.
 """
@@ -22,7 +22,7 @@ from antsmem.drivers.dynamodb_log import DynamodbLog
 from antsmem.drivers.postgres import PostgresStore
 from antsmem.memory.roles import Change, LogRecord
 
-TURNS, DATA = 5, os.urandom(500)
+TURNS, DATA = 3, os.urandom(500)
 STREAM = "tenant/agent"
 _BARE = """
 with counted as (
@@ -83,9 +83,9 @@ def postgres() -> None:
             ids = [each.id for each in records(count)]
             connection.execute(_BARE, {"count": count, "key": b"row", "value": DATA, "ids": ids})
 
-        compare("PostgreSQL, commits of 1 row and 1 record, per second", compared, lambda: bare(1), 300)
+        compare("PostgreSQL, commits of 1 row and 1 record, per second", compared, lambda: bare(1), 100)
         many = lambda: store.commit(STREAM, [Change("row", DATA)], records(100))  # noqa: E731
-        compare("PostgreSQL, records in commits of 100, per second", many, lambda: bare(100), 30, 100)
+        compare("PostgreSQL, records in commits of 100, per second", many, lambda: bare(100), 20, 100)
         store.close()
         connection.close()
     finally:
@@ -122,9 +122,9 @@ def dynamodb() -> None:
 
         commit = lambda: store.commit(STREAM, [Change("row", DATA)], records(1))  # noqa: E731
         append = lambda: log.append(records(100))  # noqa: E731
-        compare("DynamoDB (moto), commits of 1 row and 1 record, per second", commit, bare_commit, 10)
-        compare("DynamoDB (moto), log in batches of 100, beside one item", append, bare_item, 10, 100)
-        compare("DynamoDB (moto), log in batches of 100, beside BatchWriteItem", append, bare_batch, 5, 100)
+        compare("DynamoDB (moto), commits of 1 row and 1 record, per second", commit, bare_commit, 5)
+        compare("DynamoDB (moto), log in batches of 100, beside one item", append, bare_item, 5, 100)
+        compare("DynamoDB (moto), log in batches of 100, beside BatchWriteItem", append, bare_batch, 3, 100)
         store.close()
         log.close()
     finally:
