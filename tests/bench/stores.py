@@ -32,8 +32,8 @@ with counted as (
   insert into rows select 'bare', %(key)s, sequence, %(value)s from counted
   on conflict (stream, key) do update set version = excluded.version, value = excluded.value
 )
-insert into outbox select 'bare', sequence - %(count)s + place, id, '{}', %(value)s
-from counted, unnest(%(ids)s::text[]) with ordinality as new (id, place)
+insert into outbox select 'bare', sequence - %(count)s + place, id, '{}', data
+from counted, unnest(%(ids)s::text[], %(datas)s::bytea[]) with ordinality as new (id, data, place)
 """
 _BARE_TABLES = """
 create table streams (stream text primary key, sequence bigint);
@@ -81,7 +81,8 @@ def postgres() -> None:
 
         def bare(count: int) -> None:
             ids = [each.id for each in records(count)]
-            connection.execute(_BARE, {"count": count, "key": b"row", "value": DATA, "ids": ids})
+            values = {"count": count, "key": b"row", "value": DATA, "ids": ids, "datas": [DATA] * count}
+            connection.execute(_BARE, values)
 
         compare("PostgreSQL, commits of 1 row and 1 record, per second", compared, lambda: bare(1), 100)
         many = lambda: store.commit(STREAM, [Change("row", DATA)], records(100))  # noqa: E731
