@@ -34,6 +34,7 @@ class Postgres(Server):
     """PostgreSQL with a user `antsmem` that needs no password; `words` are settings such as `fsync=on`."""
 
     name = "postgres"
+    ready_seconds = 90.0
 
     def prepare(self) -> None:
         self._bin("postgres")

@@ -21,7 +21,7 @@ def test_the_tables_pass_cfn_lint_and_a_wrong_one_does_not(tmp_path: Path) -> No
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(TABLES.read_text().replace("PAY_PER_REQUEST", "PAY_NEVER"))
     words = [str(Path(sys.executable).parent / "cfn-lint"), "--format", "json", "--", str(TABLES), str(wrong)]
-    said = subprocess.run(words, check=False, capture_output=True, text=True, timeout=120).stdout
+    said = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300).stdout
     found = json.loads(said)
     assert {each["Filename"] for each in found} == {str(wrong)}
     assert "PAY_NEVER" in said

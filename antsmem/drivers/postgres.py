@@ -1,8 +1,8 @@
 """A durable store in PostgreSQL: compared rows, one counter a stream and an outbox, changed by one transaction.
 
-Only what CockroachDB has too is used (no advisory locks, no LISTEN, no extension), so its driver is this one. All
-transactions are serialisable. A commit whose answer is lost is looked up by its token, which the same transaction
-wrote, before it is tried again: it is applied once.
+Only what CockroachDB has too is used (no advisory locks, no LISTEN, no extension), so its driver is this one. Each
+transaction is serialisable and sent in one piece. A commit whose answer is lost is looked up by its token, which
+the same transaction wrote, before it is tried again: it is applied once.
 """
 
 from __future__ import annotations
@@ -37,17 +37,29 @@ _COUNT: Final = (
     " returning sequence"
 )
 _VERSIONS: Final = "select key, version from antsmem_rows where stream = %s and key = any(%s)"
+# SQL has no word for "fail unless": a division by zero ends the transaction without a question to the client.
+_COMPARE: Final = (
+    "select 1 / case when exists (select 1 from unnest(%s::bytea[], %s::bigint[]) as wanted (key, version)"
+    " left join antsmem_rows on antsmem_rows.stream = %s and antsmem_rows.key = wanted.key"
+    " where coalesce(antsmem_rows.version, 0) <> wanted.version) then 0 else 1 end"
+)
 _PUT: Final = (
-    "insert into antsmem_rows (stream, key, version, value)"
-    " select %s, new.key, %s, new.value from unnest(%s::bytea[], %s::bytea[]) as new (key, value)"
+    "insert into antsmem_rows (stream, key, version, value) select %s, new.key,"
+    " (select sequence from antsmem_streams where stream = %s), new.value"
+    " from unnest(%s::bytea[], %s::bytea[]) as new (key, value)"
     " on conflict (stream, key) do update set version = excluded.version, value = excluded.value"
 )
 _DELETE: Final = "delete from antsmem_rows where stream = %s and key = any(%s)"
 _APPEND: Final = (
-    "insert into antsmem_outbox (stream, sequence, id, headers, data) select %s, new.* from"
-    " unnest(%s::bigint[], %s::text[], %s::text[], %s::bytea[]) as new (sequence, id, headers, data)"
+    "insert into antsmem_outbox (stream, sequence, id, headers, data)"
+    " select %s, (select sequence from antsmem_streams where stream = %s) + new.place,"
+    " new.id, new.headers, new.data"
+    " from unnest(%s::bigint[], %s::text[], %s::text[], %s::bytea[]) as new (place, id, headers, data)"
 )
-_SIGN: Final = "insert into antsmem_commits (stream, sequence, token) values (%s, %s, %s)"
+_SIGN: Final = (
+    "insert into antsmem_commits (stream, sequence, token)"
+    " values (%s, (select sequence from antsmem_streams where stream = %s), %s)"
+)
 _FIND: Final = "select sequence from antsmem_commits where stream = %s and token = %s"
 _GET: Final = "select version, value from antsmem_rows where stream = %s and key = %s"
 _ROWS: Final = "select key, version, value from antsmem_rows where stream = %s and key > %s order by key limit %s"
@@ -172,36 +184,43 @@ def _transact(
     outbox: Sequence[LogRecord],
     token: bytes,
 ) -> int:
-    """The transaction, in two round trips. Its first statement locks the counter, so that what the second trip
-    writes can only be applied before another commit to the stream begins: a token not found then stays so."""
-    compared = [change for change in changes if change.expected is not None]
-    keys = [change.key.encode() for change in compared]
-    with connection.pipeline() as pipeline:
-        connection.execute("begin isolation level serializable")
-        counted = connection.execute(_COUNT, (stream, len(outbox)), binary=True)
-        seen = connection.execute(_VERSIONS, (stream, keys), binary=True) if compared else None
-        pipeline.sync()  # only from here on the session counts as idle, and is ended if we fall silent
-        if seen is not None:
-            versions = dict(seen.fetchall())
-            for key, change in zip(keys, compared, strict=True):
-                if (current := versions.get(key, 0)) != change.expected:
-                    raise VersionConflict(change.key, current)
-        row = counted.fetchone()
-        assert row is not None
-        sequence = int(row[0])
-        put = [(change.key.encode(), change.value) for change in changes if change.value is not None]
-        gone = [change.key.encode() for change in changes if change.value is None]
-        numbers = list(range(sequence - len(outbox) + 1, sequence + 1))
-        headers = [json.dumps(dict(each.headers)) for each in outbox]
-        told = ([each.id for each in outbox], headers, [each.data for each in outbox])
-        if put:
-            connection.execute(_PUT, (stream, sequence, [key for key, _ in put], [value for _, value in put]))
-        if gone:
-            connection.execute(_DELETE, (stream, gone))
-        connection.execute(_APPEND, (stream, numbers, *told))
-        connection.execute(_SIGN, (stream, sequence, token))
-        connection.execute("commit")
-    return sequence
+    """The transaction, sent at once: no lock waits for us. Should an earlier try of it still be on the way, the
+    two have one token, which is unique: the server refuses the later one."""
+    from psycopg import errors
+
+    expected = {change.key.encode(): change.expected for change in changes if change.expected is not None}
+    put = {change.key.encode(): change.value for change in changes if change.value is not None}
+    gone = [change.key.encode() for change in changes if change.value is None]
+    headers = [json.dumps(dict(each.headers)) for each in outbox]
+    told = ([each.id for each in outbox], headers, [each.data for each in outbox])
+    try:
+        with connection.pipeline():
+            connection.execute("begin isolation level serializable")
+            counted = connection.execute(_COUNT, (stream, len(outbox)))
+            if expected:
+                connection.execute(_COMPARE, ([*expected], [*expected.values()], stream))
+            if put:
+                connection.execute(_PUT, (stream, stream, [*put], [*put.values()]))
+            if gone:
+                connection.execute(_DELETE, (stream, gone))
+            connection.execute(_APPEND, (stream, stream, list(range(1 - len(outbox), 1)), *told))
+            connection.execute(_SIGN, (stream, stream, token))
+            connection.execute("commit")
+    except errors.UniqueViolation:
+        connection.execute("rollback")
+        if (found := _one(connection, _FIND, (stream, token))) is None:
+            raise
+        return int(found)
+    except errors.DivisionByZero as error:
+        connection.execute("rollback")
+        versions = dict(connection.execute(_VERSIONS, (stream, [*expected]), binary=True).fetchall())
+        for key, version in expected.items():
+            if (current := versions.get(key, 0)) != version:
+                raise VersionConflict(key.decode(), current) from None
+        raise SerializationError(f"a row of `{stream}` was changed and changed back") from error
+    row = counted.fetchone()
+    assert row is not None
+    return int(row[0])
 
 
 def _one(connection: psycopg.Connection[Any], query: str, values: tuple[Any, ...]) -> Any:

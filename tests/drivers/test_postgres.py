@@ -65,8 +65,8 @@ def tcp(postgres: engines.Server) -> Iterator[TcpProxy]:
 
 
 class Trap(Mapping[str, str]):
-    """Headers of a record that do something when the driver reads them: between the first round trip of the
-    transaction and the second, which ends with COMMIT."""
+    """Headers of a record that do something when the driver reads them: on a connection that is there, before the
+    transaction is sent."""
 
     def __init__(self, action: Callable[[], None]) -> None:
         self._action: Callable[[], None] | None = action
@@ -250,7 +250,7 @@ def test_a_writer_that_fell_silent_does_not_lock_the_others_out(opened: Opener, 
     quiet = opened(tcp.port, timeout_seconds="0.5")
     with pytest.raises(BackendError):
         quiet.commit(STREAM, [Change("n", b"1")], [trapped(lambda: tcp.hold.update({"up", "down"}))])
-    assert count(opened(), 1) == 1  # the server ended the quiet one's transaction, and with it the lock
+    assert count(opened(), 1) == 1  # nothing of the quiet one holds a lock
 
 
 def test_an_error_says_what_to_do_and_shows_no_secret(postgres: Any, request: pytest.FixtureRequest) -> None:

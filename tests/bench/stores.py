@@ -1,0 +1,138 @@
+"""`PYTHONPATH=tests python tests/bench/stores.py`: durable stores beside the bare clients of their servers.
+
+Both sides write the same bytes to the same server in turns; of three turns the best counts. The bare side is the
+fastest way we know: one prepared statement for PostgreSQL, one request for DynamoDB, no retries, no comparison and
+nothing to find out what became of a lost answer.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+import uuid
+from collections.abc import Callable
+from typing import Any
+
+import engines
+import engines_stores
+import psycopg
+
+from antsmem.drivers.dynamodb import DynamodbStore
+from antsmem.drivers.dynamodb_log import DynamodbLog
+from antsmem.drivers.postgres import PostgresStore
+from antsmem.memory.roles import Change, LogRecord
+
+TURNS, DATA = 3, os.urandom(500)
+STREAM = "tenant/agent"
+_BARE = """
+with counted as (
+  insert into streams values ('bare', %(count)s) on conflict (stream)
+  do update set sequence = streams.sequence + excluded.sequence returning sequence
+), written as (
+  insert into rows select 'bare', %(key)s, sequence, %(value)s from counted
+  on conflict (stream, key) do update set version = excluded.version, value = excluded.value
+)
+insert into outbox select 'bare', sequence - %(count)s + place, id, '{}', data
+from counted, unnest(%(ids)s::text[], %(datas)s::bytea[]) with ordinality as new (id, data, place)
+"""
+_BARE_TABLES = """
+create table streams (stream text primary key, sequence bigint);
+create table rows (stream text, key bytea, version bigint, value bytea, primary key (stream, key));
+create table outbox (stream text, sequence bigint, id text, headers text, data bytea,
+  primary key (stream, sequence));
+"""
+
+
+def rate(action: Callable[[], object], times: int) -> float:
+    """How often `action` is done in a second."""
+    start = time.perf_counter()
+    for _ in range(times):
+        action()
+    return times / (time.perf_counter() - start)
+
+
+def compare(name: str, ours: Callable[[], object], bare: Callable[[], object], times: int, each: int = 1) -> None:
+    """One line of the table; `each` records go with one call."""
+    ours()
+    bare()
+    best = [0.0, 0.0]
+    for _ in range(TURNS):
+        for place, action in enumerate((ours, bare)):
+            best[place] = max(best[place], rate(action, times) * each)
+    print(f"| {name} | {best[0]:,.0f} | {best[1]:,.0f} | {best[0] / best[1]:.2f} |", flush=True)
+
+
+def records(count: int) -> list[LogRecord]:
+    return [LogRecord(STREAM, uuid.uuid4().hex, {}, DATA) for _ in range(count)]
+
+
+def postgres() -> None:
+    server = engines_stores.Postgres().start()
+    try:
+        database = server.database()
+        store = PostgresStore.open(f"postgres://antsmem@127.0.0.1:{server.port}/{database}?tls=no", {})
+        store.create()
+        connection = psycopg.connect(server.conninfo(database), autocommit=True, prepare_threshold=0)
+        connection.execute(_BARE_TABLES, prepare=False)
+        last = [0]
+
+        def compared() -> None:
+            last[0] = store.commit(STREAM, [Change("row", DATA, last[0])], records(1))
+
+        def bare(count: int) -> None:
+            ids = [each.id for each in records(count)]
+            values = {"count": count, "key": b"row", "value": DATA, "ids": ids, "datas": [DATA] * count}
+            connection.execute(_BARE, values)
+
+        compare("PostgreSQL, commits of 1 row and 1 record, per second", compared, lambda: bare(1), 100)
+        many = lambda: store.commit(STREAM, [Change("row", DATA)], records(100))  # noqa: E731
+        compare("PostgreSQL, records in commits of 100, per second", many, lambda: bare(100), 20, 100)
+        store.close()
+        connection.close()
+    finally:
+        server.close()
+
+
+def item(partition: str, sort: str, **more: Any) -> dict[str, Any]:
+    return {"pk": {"S": partition}, "sk": {"S": sort}, **more}
+
+
+def dynamodb() -> None:
+    server = engines.Moto().start()
+    try:
+        url = f"dynamodb://bench?endpoint=http://127.0.0.1:{server.port}"
+        keys = {"access_key_id": "a", "secret_access_key": "b"}
+        store, log = DynamodbStore.open(url, keys), DynamodbLog.open(url, keys)
+        store.create()
+        api, table, number = log._client.api, "bench", iter(range(1, 1_000_000_000))
+
+        def bare_batch() -> None:
+            for _ in range(4):
+                items = [item("bare", f"{next(number):020d}", d={"B": DATA}) for _ in range(25)]
+                api.batch_write_item(RequestItems={table: [{"PutRequest": {"Item": each}} for each in items]})
+
+        def bare_item() -> None:
+            packed = {"L": [{"B": DATA} for _ in range(100)]}
+            api.put_item(TableName=table, Item=item("bare", f"{next(number):020d}", records=packed))
+
+        def bare_commit() -> None:
+            seen = next(number)
+            puts = [item("seq", "bare", n={"N": str(seen)}), item("row", "bare", d={"B": DATA})]
+            puts += [item("out", f"{seen:020d}", d={"B": DATA}), item("tok", uuid.uuid4().hex, n={"N": "1"})]
+            api.transact_write_items(TransactItems=[{"Put": {"TableName": table, "Item": each}} for each in puts])
+
+        commit = lambda: store.commit(STREAM, [Change("row", DATA)], records(1))  # noqa: E731
+        append = lambda: log.append(records(100))  # noqa: E731
+        compare("DynamoDB (moto), commits of 1 row and 1 record, per second", commit, bare_commit, 5)
+        compare("DynamoDB (moto), log in batches of 100, beside one item", append, bare_item, 5, 100)
+        compare("DynamoDB (moto), log in batches of 100, beside BatchWriteItem", append, bare_batch, 3, 100)
+        store.close()
+        log.close()
+    finally:
+        server.close()
+
+
+if __name__ == "__main__":
+    print("| | ours | bare client | ratio |\n|---|---|---|---|", flush=True)
+    postgres()
+    dynamodb()
