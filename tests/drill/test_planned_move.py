@@ -7,11 +7,16 @@ parcels that are wrong, changed, for another host; a move that is cut off.
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
+from far_machines import NOBODY
 from made_homes import KIT, TRACE, Home
 
 from antsmem.core.errors import AntsmemError
@@ -92,10 +97,42 @@ def test_whoever_has_the_kit_of_another_agent_moves_nothing(home: Home, new: Hom
     offer, other = new.root / "offer", Home(home.root / "other")
     other.init()
     words = ("--code", code_of(offer.read_bytes()), "--kit", str(other.root / KIT), "--out", "parcel")
-    ran = home.must("migrate", "finish", str(offer), *words, code=2)
+    ran = home.must("migrate", "finish", str(offer), *words, code=20)
     assert TRACE not in ran.err and not is_handed_over_at(home, offer)
     home.must("once", "still here", "--", "true", code=2)
     home.must("once", "still-here", "--", "true")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can run commands as another user")
+def test_the_new_machine_may_be_another_users(home: Home) -> None:
+    for module in (
+        "cli.moves",
+        "identity.take_in",
+        "backup.publish",
+        "backup.reader",
+        "cli.ledger",
+        "cli.witnesses",
+    ):
+        import_module(f"antsmem.{module}")  # where another user may not read the interpreter, a fork has it loaded
+    shared = Path(mkdtemp(prefix="antsmem-test-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None))
+    try:
+        shared.chmod(0o755)
+        other = Home(shared / "new")
+        for path in (other.root, other.home):
+            os.chown(path, NOBODY, NOBODY)
+        offered = other.run("migrate", "prepare", "--host", "newbox", "--json", user=NOBODY)
+        assert offered.code == 0, offered
+        (home.root / "offer").write_text(offered.document["offer"])
+        words = ("offer", "--code", offered.document["code"], "--kit", KIT, "--out", "parcel")
+        home.must("migrate", "finish", *words)
+        shutil.copytree(home.repository, shared / "new/stick")
+        shutil.copy(home.root / "parcel", shared / "new/parcel")
+        subprocess.run(["chown", "-R", f"{NOBODY}:{NOBODY}", shared / "new"], check=True)
+        ran = other.run("migrate", "accept", "agent", "parcel", "--repository", "./stick", user=NOBODY)
+        assert ran.code == 0, ran
+        assert (shared / "new/agent/SOUL.md").stat().st_uid == NOBODY
+    finally:
+        shutil.rmtree(shared)
 
 
 def is_handed_over_at(home: Home, offer: Path) -> bool:
