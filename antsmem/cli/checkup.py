@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from antsmem.cli.context import Context
 from antsmem.cli.heartbeats import NAME, read_heartbeat, zone
 from antsmem.cli.posts import opened_journal, own_post
-from antsmem.cli.turns import agent_of, context_here
+from antsmem.cli.turns import agent_of, best_scanner, context_here
 from antsmem.core.clock import parse_utc
 from antsmem.core.errors import AntsmemError, ConfigError
 from antsmem.core.record import record
@@ -175,6 +175,13 @@ def _host(ctx: Context, journal: Journal) -> Iterator[Row]:
 def _context(ctx: Context, _journal: Journal) -> Iterator[Row]:
     from antsmem.heartbeat.context import BUDGET_TOKENS
 
+    known = best_scanner(ctx)[1]
+    if known == "not":
+        what = "the keystore does not open here: the agent's own secrets are not looked for in what it is told"
+        yield Row("secrets", "warn", what, "antsmem scan --remember, where it opens")
+    else:
+        how = "the keystore opens" if known == "open" else "they are known by their fingerprints"
+        yield Row("secrets", "ok", f"the agent's own secrets are left out of what it is told: {how}")
     found = context_here(ctx, BUDGET_TOKENS)
     for path in dict.fromkeys(each.path for each in found.hidden):
         yield Row("context", "warn", f"`{path}` holds a secret: left out of the context", "antsmem scan")

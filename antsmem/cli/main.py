@@ -30,14 +30,20 @@ COMMANDS = {
     "ls": "browse",
     "find": "browse",
     "show": "browse",
-    "diff": "browse",
+    "diff": "history",
     "repository": "repository",
     "secret": "secret",
     "waive": "waive",
     "exec": "exec",
     "scan": "scan",
     "log": "log",
+    "now": "now",
+    "guard": "guard",
+    "history": "history",
+    "undo": "history",
+    "watch": "watch",
     "status": "status",
+    "doctor": "doctor",
     "heartbeat": "heartbeat",
     "config": "config",
     "identity": "identity",
@@ -51,6 +57,9 @@ COMMANDS = {
     "report": "report",
     "wake": "wake",
     "compact": "compact",
+    "sync": "sync",
+    "backend": "backend",
+    "events": "events",
 }
 """Command → its module in `antsmem.cli.commands`, in the order of `--help`."""
 
@@ -158,6 +167,10 @@ def run(context: Context, words: list[str]) -> int:
         from antsmem.cli.wakes import wake_up
 
         return wake_up(context)
+    if words == ["sync"]:
+        from antsmem.cli.synced import sync_now
+
+        return sync_now(context)
     if words and words[0] in COMMANDS:
         return _call(single(words[0]), words[1:], f"antsmem {words[0]}", context)
     return _call(everything(), words, "antsmem", context)

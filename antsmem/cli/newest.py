@@ -26,15 +26,7 @@ def with_newest_log(context: Context, store: Store, keys: Keyring) -> Keyring:
     found = newer_log(store, context.log)
     if found is None:
         return keys
-    _keep(context, found)
-    context.output.note(
-        f"took over version {found.version} of the identity log, which another host published at `{store.url}`"
-    )
-    if context.keystore.recovery_hash not in found.next_key_hashes:
-        context.output.warn(
-            "the identity was changed by a recovery: if the kit was replaced, run "
-            "`antsmem keys rewrap --kit FILE` here with the kit that counts now"
-        )
+    take_over(context, found, f"another host published at `{store.url}`")
     from antsmem.cli.keys import current_keys
 
     return replace(
@@ -44,6 +36,18 @@ def with_newest_log(context: Context, store: Store, keys: Keyring) -> Keyring:
         current=current_keys(found),
         carried={**keys.carried, IDENTITY_LOG.partition("/")[2]: found.text},
     )
+
+
+def take_over(context: Context, log: IdentityLog, whose: str) -> None:
+    """Keep `log`, which continues this host's, and say so; `whose` says where it is from. `RetiredError` if it
+    revokes this host's op key, now and from now on."""
+    _keep(context, log)
+    context.output.note(f"took over version {log.version} of the identity log, which {whose}")
+    if context.keystore.recovery_hash not in log.next_key_hashes:
+        context.output.warn(
+            "the identity was changed by a recovery: if the kit was replaced, run "
+            "`antsmem keys rewrap --kit FILE` here with the kit that counts now"
+        )
 
 
 def _keep(context: Context, log: IdentityLog) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from antsmem.cli.context import Context
@@ -28,34 +27,35 @@ def agent_of(ctx: Context) -> AgentCommand | None:
     return agent_command(ctx.operator.agent, ctx.environment, own)
 
 
-def scan_of(ctx: Context, *, unlock: bool = True) -> Callable[[bytes], Sequence[Finding]]:
+def scan_of(ctx: Context) -> Callable[[bytes], Sequence[Finding]]:
     """Finds secrets in a context: the agent's own where the keystore opens, else by their fingerprints where those
-    are remembered, and in any case what anybody's look like. Nothing is opened before it is asked; without
-    `unlock` no key is looked for."""
+    are remembered, and in any case what anybody's look like. Nothing is opened before it is asked."""
     made: list[Scanner] = []
 
     def scan(data: bytes) -> Sequence[Finding]:
         if not made:
-            made.append(_scanner(ctx, unlock))
+            made.append(best_scanner(ctx)[0])
         return made[0].scan(data)
 
     return scan
 
 
-def _scanner(ctx: Context, unlock: bool) -> Scanner:
+def best_scanner(ctx: Context) -> tuple[Scanner, str]:
+    """The scanner that knows most here, and how it knows the agent's own secrets: `open`, `prints` or `not`."""
     from antsmem.identity.fingerprints import read_fingerprints
     from antsmem.identity.scanner import KEY_BYTES, Scanner
 
-    if not os.path.lexists(ctx.layout.identity_log):
-        return Scanner(fingerprint_key=os.urandom(KEY_BYTES))
-    if unlock:
-        with suppress(CannotUnlockError, NotFoundError):
-            return ctx.scanner()
-    try:
-        prints = read_fingerprints(ctx.agent_state / "fingerprints.json", ctx.now_ns)
-        return Scanner(fingerprint_key=prints.key, prints=prints)
-    except NotFoundError:
-        return Scanner(fingerprint_key=os.urandom(KEY_BYTES))
+    if os.path.lexists(ctx.layout.identity_log):
+        try:
+            return ctx.scanner(), "open"
+        except (CannotUnlockError, NotFoundError):
+            pass
+        try:
+            prints = read_fingerprints(ctx.agent_state / "fingerprints.json", ctx.now_ns)
+            return Scanner(fingerprint_key=prints.key, prints=prints), "prints"
+        except NotFoundError:
+            pass
+    return Scanner(fingerprint_key=os.urandom(KEY_BYTES)), "not"
 
 
 def due_here(ctx: Context, journal: Journal) -> tuple[DueText, ...]:

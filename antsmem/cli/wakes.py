@@ -97,7 +97,7 @@ def request_for(ctx: Context, journal: Journal) -> WakeRequest:
     door = gate(ctx, here)
     file = read_heartbeat(ctx)
     zone = ctx.settings.time_zone  # the daily log's, whatever clock the tasks go by
-    scan = scan_of(ctx, unlock=False)  # cron's environment may have no key, and a wake needs none
+    scan = scan_of(ctx)  # opens the keystore only where an agent is told something; goes without a key too
     means = Means(ctx.layout.root, ctx.operator.heartbeat, ctx.environment, agent_of(ctx), zone, scan)
     return WakeRequest(
         journal,

@@ -57,7 +57,10 @@ def loads(data: Buffer, limit: int, *, fractions: bool = False) -> Any:
     except json.JSONDecodeError as error:
         raise IntegrityError(f"JSON is broken at character {error.pos}") from None
     try:
-        dumps(value)
+        if "\\u" in text:  # the only way to a lone surrogate
+            dumps(value)
+        else:
+            _ordered(value, 0)
     except UsageError as error:
         raise IntegrityError(str(error)) from None
     return value
@@ -78,7 +81,7 @@ def _ordered(value: object, depth: int) -> object:
             return value
         return [_ordered(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
+        if not (_TEXT.issuperset(map(type, value)) or all(isinstance(key, str) for key in value)):
             raise UsageError("canonical JSON has text for keys only")
         keys = sorted(value) if "".join(value).isascii() else sorted(value, key=_code_units)
         if _TEXT.issuperset(map(type, value.values())):

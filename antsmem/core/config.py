@@ -21,7 +21,10 @@ from antsmem.core.wakeconfig import WakeConfig, read_wake_config
 
 KEY_SOURCES: Final = ("credentials", "keyring", "host_key", "command:…", "file:…", "fd:N", "passphrase:…")
 VERIFY: Final = ("read", "hash", "none")
+LEVELS: Final = ("L0", "L1", "L2", "L3", "L4")
 ANCHOR_PREFIX: Final = "git+"
+ROLES: Final = ("log", "durable", "cache", "vectors", "blob", "directory")
+TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _DEFAULT_SOURCES: Final[tuple[str, ...]] = ("credentials", "host_key")
 _DURATION: Final = re.compile(r"([0-9]{1,8})([smhd])", re.ASCII)
@@ -42,6 +45,15 @@ class RepositoryConfig:
 
 
 @record
+class BackendConfig:
+    """What plays a role of the shared memory: a driver's URL. Values of `options` may be references."""
+
+    role: str
+    url: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@record
 class AgentConfig:
     """What this host knows of one agent. `escrow` is a store's URL for `keystore-escrow.age`."""
 
@@ -51,6 +63,12 @@ class AgentConfig:
     repositories: tuple[RepositoryConfig, ...] = ()
     anchors: Mapping[str, str] = field(default_factory=dict)
     """Name → `git+URL` of further places that keep the ledger, besides the repositories."""
+    level: str = ""
+    """The reliability level that the agent has to hold here, `L0` to `L4`; empty: none is asked for."""
+    backends: tuple[BackendConfig, ...] = ()
+    """At most one a role."""
+    tenant: str = "local"
+    """Whose agent it is, where several share the backends."""
 
 
 @record
@@ -158,11 +176,13 @@ def read_agent(path: Path) -> AgentConfig:
     except NotFoundError:
         return AgentConfig()
     reader = Reader(str(path))
-    known = ("workspace", "host_key", "escrow", "repositories", "anchors")
+    known = ("workspace", "host_key", "escrow", "level", "tenant", "repositories", "anchors", "backends")
     entries = reader.mapping(read_yaml(data, str(path)), known)
-    texts = {
-        name: reader.line(entries[name], name) for name in ("workspace", "host_key", "escrow") if name in entries
-    }
+    texts = {name: reader.line(entries[name], name) for name in known[:5] if name in entries}
+    if texts.get("level", LEVELS[0]) not in LEVELS:
+        reader.fail(entries["level"], f"`level` is one of {', '.join(LEVELS)}")
+    if not TENANT.fullmatch(texts.get("tenant", "local")):
+        reader.fail(entries["tenant"], "`tenant` is up to 64 letters, digits, `.`, `_` and `-`")
     repositories = []
     for name, node in reader.table(entries.get("repositories")).items():
         fields = reader.mapping(node, ("url", "options", "verify"))
@@ -179,15 +199,28 @@ def read_agent(path: Path) -> AgentConfig:
             reader.fail(entries["anchors"], f"anchor `{name}` is not `{ANCHOR_PREFIX}URL`")
         if any(name == item.name for item in repositories):
             reader.fail(entries["anchors"], f"anchor `{name}` has the name of a repository")
-    return AgentConfig(**texts, repositories=tuple(repositories), anchors=anchors)
+    backends = _backends(reader, entries.get("backends"))
+    return AgentConfig(**texts, repositories=tuple(repositories), anchors=anchors, backends=backends)
+
+
+def _backends(reader: Reader, node: Node | None) -> tuple[BackendConfig, ...]:
+    backends = []
+    for role, entry in reader.mapping(node, ROLES).items():
+        fields = reader.mapping(entry, ("url", "options"))
+        if "url" not in fields:
+            reader.fail(entry, f"backend `{role}` has no `url`")
+        options = {key: reader.line(value, key) for key, value in reader.table(fields.get("options")).items()}
+        backends.append(BackendConfig(role, reader.line(fields["url"], "url"), options))
+    return tuple(backends)
 
 
 def write_agent(path: Path, config: AgentConfig) -> None:
     """Replace the file of one agent."""
     lines = ["# Written by antsmem; edit it as you like, but comments are not kept.\n"]
-    for name in ("workspace", "host_key", "escrow"):
+    for name in ("workspace", "host_key", "escrow", "level"):
         if value := getattr(config, name):
             lines.append(f"{name}: {_quoted(value)}\n")
+    lines.append(f"tenant: {_quoted(config.tenant)}\n" if config.tenant != "local" else "")
     if config.repositories:
         lines.append("repositories:\n")
     for repository in config.repositories:
@@ -197,6 +230,11 @@ def write_agent(path: Path, config: AgentConfig) -> None:
         lines += [f"      {key}: {_quoted(value)}\n" for key, value in sorted(repository.options.items())]
     lines.append("anchors:\n" if config.anchors else "")
     lines += [f"  {name}: {_quoted(url)}\n" for name, url in config.anchors.items()]
+    lines.append("backends:\n" if config.backends else "")
+    for backend in config.backends:
+        lines.append(f"  {backend.role}:\n    url: {_quoted(backend.url)}\n")
+        lines.append("    options:\n" if backend.options else "")
+        lines += [f"      {key}: {_quoted(value)}\n" for key, value in sorted(backend.options.items())]
     make_private_dir(path.parent)
     write_file(path, ["".join(lines).encode()])
 
@@ -235,6 +273,7 @@ def _quoted(text: str) -> str:
 
 __all__ = [
     "AgentConfig",
+    "BackendConfig",
     "Node",
     "OperatorConfig",
     "ProviderConfig",

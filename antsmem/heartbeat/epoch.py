@@ -87,7 +87,8 @@ class Post:
         if not journal.number:
             if epoch:
                 return "copy", 0
-            return ("older" if (self.folder / f"{self.agent}.agent").exists() else "active"), 0
+            # A journal that was to begin, and was cut off before its first record, is none.
+            return ("older" if self._seen(self._begun()) else "active"), 0
         held = self._held(journal.name)
         if held is None:
             return "copy", 0
@@ -158,6 +159,12 @@ class Post:
         except (NotFoundError, IntegrityError, KeyError, TypeError, ValueError):
             return None
 
+    def _begun(self) -> str:
+        """The name of the last journal that began on this host."""
+        with suppress(NotFoundError):
+            return read_file(self.folder / f"{self.agent}.agent", 64).decode("ascii", "replace")
+        return ""
+
     def _seen(self, journal: str) -> int:
         with suppress(NotFoundError, ValueError):
             return int(read_file(self.folder / f"{journal}.seen", 32))
@@ -191,10 +198,12 @@ class Post:
         Every key that is open in the copy becomes unknown, because another host may have gone on with it; `doubts`
         are records of what else it may have done (see `takeover.py`). Raises as `claim` does.
         """
+        doubt = self.standing(journal)[0] != "active" and not journal.retired
         taken, document = self.claim(journal, signed, now_ns)
         epoch = taken.epoch
         with journal.deciding(now_ns):
-            journal.append(now_ns, {"kind": "take-over", "epoch": epoch, "host": taken.host}, *doubts)
+            body = {"kind": "take-over", "epoch": epoch, "host": taken.host, "doubt": doubt}
+            journal.append(now_ns, body, *doubts)
         make_private_dir(self.statement.parent)
         write_file(self.statement, [document])
         self._write(journal.name, epoch, retired=False)

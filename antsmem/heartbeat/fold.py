@@ -36,7 +36,7 @@ class Fold:
     `carried` the last number that was taken over from the month before.
 
     `gaps` are missing records: first number, how many, and whether even a key that no record names may have been
-    started in them. `bad` are the places of bad lines, `trailing` how many records may be in those at the end.
+    started in them. `doubt`: this is a copy that ends earlier than what was done. `bad` are the places of bad lines, `trailing` how many records may be in those at the end.
     """
 
     size: int = 0
@@ -53,6 +53,7 @@ class Fold:
     gaps: list[tuple[int, int, bool]] = field(default_factory=list)
     bad: list[int] = field(default_factory=list)
     trailing: int = 0
+    doubt: bool = False
 
     def feed(self, data: bytes) -> bytes:
         """Take in `data`, which follows what is known; what stands behind its last line feed is given back."""
@@ -115,6 +116,7 @@ class Fold:
         if entry.kind == "month":
             self.name, self.carried = entry.text("journal"), entry.number + entry.count("carried")
             self.number, self.head = entry.number - 1, entry.text("prev")
+            self.doubt = entry.body.get("doubt") is True
             self.gaps += [gap for gap in map(_gap_of, _list(entry.body.get("gaps"))) if gap]
             return
         self.number, self.head = entry.number - 1, entry.text("prev")
@@ -133,6 +135,7 @@ class Fold:
                 self.untold.pop(entry.key, None)
         elif entry.kind == "take-over":  # another host may have gone on with what was open
             self._gap(entry.number, 0, False)
+            self.doubt = self.doubt or entry.body.get("doubt") is True
         elif entry.kind == "mark" and entry.text("task"):
             self.marks[entry.text("task")] = (entry.text("slot"), entry.count("failures"))
 

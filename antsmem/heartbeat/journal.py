@@ -103,6 +103,11 @@ class Journal:
         return last is not None and last.kind == "retire"
 
     @property
+    def doubt(self) -> bool:
+        """Whether another host may have done things that no record here tells of."""
+        return self._fold.doubt
+
+    @property
     def health(self) -> Health:
         """What is damaged."""
         missing = sum(count for _, count, _ in self._fold.gaps)
@@ -300,6 +305,7 @@ class Journal:
             self._born(name)
         gaps = [[first, count, True] for first, count, whole in before.gaps if whole]
         header = {"kind": "month", "schema": SCHEMA, "journal": name, "carried": len(carried), "gaps": gaps[-64:]}
+        header |= {"doubt": True} if before.doubt else {}
         data = []
         for body in ({**header}, *carried):
             number += 1

@@ -181,6 +181,8 @@ class _Work:
 
     def _next(self, last: Entry | None) -> str:
         hidden = self.journal.hides(self.effect.key)
+        if last is None and self.effect.kind == "verify":  # cheap to ask, and another host may have done it
+            hidden = hidden or self.journal.doubt
         now = utc_text(self.host.now_ns())
         return next_step(last, self.effect.kind, hidden=hidden, now=now, patient=self.host.patient)
 
@@ -201,6 +203,8 @@ class _Work:
         return verdict if verdict.state else None
 
     def _why(self, last: Entry | None) -> str:
+        if last is None and not self.journal.hides(self.effect.key):
+            return "take-over"
         if last is None or last.state in {"PLANNED", "FAILED"}:
             tried = last is not None and last.count("attempt") and not self.journal.hides(self.effect.key)
             return "attempts" if tried else "damage"

@@ -29,7 +29,7 @@ from antsmem.heartbeat.choice import (
     records,
     state_body,
 )
-from antsmem.heartbeat.due import Slot, decide, key_of, next_slots
+from antsmem.heartbeat.due import Slot, key_of, next_slots
 from antsmem.heartbeat.fold import SETTLED
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.locks import run_lock
@@ -55,10 +55,9 @@ class WakeRequest:
     """What a wake works on: the journal, HEARTBEAT.md as bytes and as plan, and what work is done with.
 
     `require` raises `RetiredError` where this host may not work as far as it knows itself. `approved`: the SHA-256
-    of the file that the operator approved, where its trust is `pin`. `witness` is asked where there may be
-    something to start: `RetiredError` where another host has taken over, `BackendError` where nobody can say.
-    `working` is called before the first thing is done. `only`: this task alone; `now`: this task, whether it is
-    due or not. `dry_run`: say what would be done.
+    of the file that the operator approved, where its trust is `pin`. `witness` is asked too: `RetiredError` where
+    another host has taken over, `BackendError` where nobody can say. `working` is called before the first thing is
+    done. `only`: this task alone; `now`: this task, whether it is due or not. `dry_run`: say what would be done.
     """
 
     journal: Journal
@@ -161,7 +160,7 @@ class _Wake:
     def _chosen(self) -> tuple[Choice, Standing, list[Mapping[str, Any]]]:
         request = self.request
         standing = stand(self.journal, request.plan, request.data, self.now_ns)
-        limits = Limits(paused(self.journal), self.day, self._pure_only(standing), request.only or request.now)
+        limits = Limits(paused(self.journal), self.day, self._pure_only(), request.only or request.now)
         known = {task.id for task in standing.plan.tasks}
         if limits.only and limits.only not in known:
             raise NotFoundError(f"HEARTBEAT.md has no task `{limits.only}`", hint="antsmem heartbeat plan")
@@ -194,12 +193,9 @@ class _Wake:
         effect = effect_of(task, key, slot, self.request.data, self.request.means)
         return replace_work(choice, Work(effect, task, slot))
 
-    def _pure_only(self, standing: Standing) -> bool:
-        """Whether nobody can say that no other host works. Not asked where there is nothing to start."""
+    def _pure_only(self) -> bool:
+        """Whether nobody can say that no other host works."""
         if self.request.witness is None:
-            return False
-        due = decide(standing.plan, standing.progress, self.now_ns).due
-        if not due and not self.request.now and not open_entries(self.journal):
             return False
         try:
             self.request.witness()
@@ -294,7 +290,7 @@ class _Wake:
         text = "HEARTBEAT.md is not the one that was approved: nothing started"
         trouble = Trouble("HEARTBEAT.md", self.sha256, text, HUMAN, "antsmem heartbeat approve")
         asked = questions(self.journal)
-        lines = self._tell([trouble], frozenset())
+        lines = self._tell([trouble, *troubles(self.journal, self.request.plan, Choice(), asked)], frozenset())
         return WakeResult(HUMAN, self.sha256, questions=asked, notices=lines, again=True)
 
     def _told(self, choice: Choice, standing: Standing, *, dry: bool = False) -> WakeResult:
@@ -307,7 +303,10 @@ class _Wake:
                 f", tried again {done.retry_at}" if done.retry_at else ""
             )
             self.troubles.append(Trouble(done.task, f"failed {done.why}", text, FAILED))
-        codes = {trouble.code for trouble in self.troubles}
+        wanted = self.request.only or self.request.now
+        codes = {
+            each.code for each in self.troubles if not wanted or each.subject.split()[0] in {wanted, "witness"}
+        }
         failing = frozenset(task.id for task in plan.tasks if self.journal.mark(task.id).failures)
         lines = () if dry else self._tell(self.troubles, failing)
         if dry:

@@ -1,10 +1,10 @@
-"""A world without processes in which hosts wake, act, die, are copied and cut off, and in which effects are counted.
+"""A world without processes in which hosts wake, act, die, are copied and cut off, and effects are counted.
 
 Everything is the program's own but for what touches the world: `run_action` is a method of `World`, the journal's
 `append_file` may fail or die half-way, the clock is a number. A kill is an exception that nothing catches.
 
-A step is one thing that happens: a wake, a call of `once`, a person's word, a jump of the clock, an edit, damage, a
-copy, a cut; and within those every action that is started, every question to the world, and every write to a journal.
+A step is one thing that happens: a wake, a call of `once`, a person's word, a jump of the clock, an edit, damage,
+a copy, a cut; and within those every action that starts, every question to the world, every write to a journal.
 """
 
 from __future__ import annotations
@@ -15,17 +15,16 @@ import random
 import shutil
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from machines import Died, Item, Machine, Shelf, new_item
 from made_journals import FRIDAY, month_of, places
 
-from antsmem.core.errors import AntsmemError, BackendError, BusyError, ConflictError, DiskError, RetiredError
+from antsmem.core.errors import AntsmemError, BackendError, BusyError, DiskError, RetiredError
 from antsmem.core.wakeconfig import WakeConfig
 from antsmem.heartbeat.action import Action, Output
-from antsmem.heartbeat.epoch import Claim, Post
+from antsmem.heartbeat.epoch import Claim
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.once import Effect, Host, once
 from antsmem.heartbeat.plan import Plan, Zone
@@ -42,7 +41,6 @@ from antsmem.identity.signing import SigningKey
 SECOND = 1_000_000_000
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
 KEY = SigningKey(bytes([0x11]) * 32)
-EVERY = ("15m", "1h", "4h", "09:00", "weekdays 18:30", "02:30", "daily", "5 * * * *", "mon 08:00")
 ZONES = ("UTC", "America/New_York", "Europe/Lisbon", "Australia/Lord_Howe", "Africa/Cairo")
 CHANGES = (1_793_512_800 * SECOND, 1_805_007_600 * SECOND, 1_792_900_800 * SECOND)
 """Near changes of the clocks in autumn 2026 and spring 2027."""
@@ -50,92 +48,18 @@ NOTHING = Output(0, 0, False)
 QUESTIONS = frozenset({"HELD", "UNKNOWN", "BLOCKED", "STARTED"})
 
 
-class Died(BaseException):
-    """The process was killed."""
-
-
-class Shelf:
-    """A witness. `cut`: nobody answers."""
-
-    def __init__(self) -> None:
-        self.document: bytes | None = None
-        self.version, self.cut, self.owner = 0, False, ""
-
-    def read(self) -> tuple[bytes, str] | None:
-        if self.cut:
-            raise BackendError("cut off")
-        return None if self.document is None else (self.document, str(self.version))
-
-    def swap(self, document: bytes, expected: str | None) -> None:
-        found = self.read()
-        if expected != (found[1] if found else None):
-            raise ConflictError("somebody else was first")
-        self.document, self.version = document, self.version + 1
-
-
-@dataclass
-class Item:
-    """A line of HEARTBEAT.md: what it does is `act NUMBER`."""
-
-    number: int
-    kind: Kind
-    when: str
-    words: str
-    paused: bool = False
-
-    @property
-    def text(self) -> str:
-        verify = f' verify="ask {self.number}"' if self.kind == "verify" else f" effect={self.kind}"
-        mark = " [paused]" if self.paused else ""
-        return f"- {self.words}{mark} {{{self.when}{verify}}}\n  run: act {self.number}\n"
-
-
-@dataclass
-class Machine:
-    """A host with its memory and its copy of the workspace."""
-
-    name: str
-    root: Path
-    skew_ns: int
-    items: list[Item] = field(default_factory=list)
-    keys: list[str] = field(default_factory=list)
-    kept: Journal | None = None
-
-    @cached_property
-    def workspace(self) -> Path:
-        return self.root / f"{self.name}-workspace"
-
-    @cached_property
-    def post(self) -> Post:
-        return Post(self.root / self.name, self.workspace / "epoch.json", "kevin")
-
-    @property
-    def data(self) -> bytes:
-        return ("# Heartbeat\n\n" + "".join(item.text for item in self.items)).encode()
-
-    def journal(self, *, new: bool = False) -> Journal:
-        """As it is open, or as a new process sees it."""
-        if self.kept is None or new:
-            self.kept = Journal(places(self.workspace), self.post.born)
-        else:
-            self.kept.refresh()
-        return self.kept
-
-
 class World:
-    """See above. `steps` counts; `told` is what `once` said of a key."""
+    """See above. `steps` counts."""
 
     plans: dict[bytes, Plan] = {}  # noqa: RUF012 - reading a file again gives the same
 
     def __init__(self, root: Path, seed: int) -> None:
         self.rng = random.Random(seed)
         self.root, self.now_ns, self.steps = root, FRIDAY, 0
+        self.latest = FRIDAY
         self.did: Counter[str] = Counter()
-        self.once_did: Counter[int] = Counter()
         self.kinds: dict[str, Kind] = {}
-        self.told: dict[str, str] = {}
         self.fails_in = self.depth = self.fence = self.made = 0
-        self.dropped: set[str] = set()
         self.zone = Zone(self.rng.choice(ZONES), "host")
         self.shelf = Shelf() if self.rng.random() < 0.7 else None
         self.owner = self.machine("a")
@@ -150,14 +74,7 @@ class World:
 
     def item(self) -> Item:
         self.made += 1
-        words = "".join(self.rng.choices("abcdefghijklmnopqrstuvwxyz    ", k=40)).strip() + f" number {self.made}"
-        once_at = self.rng.random() < 0.35
-        when = "once" if once_at else f'every="{self.rng.choice(EVERY)}"'
-        if self.rng.random() < 0.15:
-            when += " catchup=all"
-        if self.rng.random() < 0.5:
-            when = f"id=i{self.made} {when}"
-        return Item(self.made, self.rng.choice(KINDS), when, " ".join(words.split()))
+        return new_item(self.rng, self.made)
 
     # What may happen.
 
@@ -169,6 +86,7 @@ class World:
         )  # fmt: skip
         chosen = self.rng.choices(happenings, [weight for weight, _ in happenings])[0][1]
         self.steps += 1
+        self.latest = max(self.latest, self.now_ns)
         chosen()
 
     def tick(self) -> None:
@@ -220,9 +138,9 @@ class World:
             return
         except (BusyError, RetiredError, BackendError):
             return
-        if self.told.get(key) in {"DONE", "SKIPPED"}:
-            assert result.state == self.told[key], f"{key} was {self.told[key]} and is {result.state}"
-        self.told[key] = result.state
+        if machine.told.get(key) in {"DONE", "SKIPPED"}:
+            assert result.state == machine.told[key], f"{key} was {machine.told[key]} and is {result.state}"
+        machine.told[key] = result.state
         if result.state == "DONE":
             assert self.did[key], f"{key} is DONE and never happened"
 
@@ -230,7 +148,7 @@ class World:
         """Somebody settles what waits for it, truthfully."""
         machine = self.rng.choice(self.machines)
         keys = [key for key, state in machine.journal().open.items() if state in QUESTIONS]
-        if keys and self.owns(machine):
+        if keys and machine is self.owner:
             self.settle(machine, self.rng.choice(keys))
 
     def settle(self, machine: Machine, key: str) -> None:
@@ -243,9 +161,7 @@ class World:
         except BusyError:
             return
         if "@" not in key:
-            self.told[key] = state
-        if word == "drop":
-            self.dropped.add(key)
+            machine.told[key] = state
 
     def jump(self) -> None:
         """The clock is changed, or the machine slept, or clocks are changed for the season."""
@@ -303,6 +219,7 @@ class World:
             try:
                 old.post.retire(old.journal(), self.now(old))
             except (Died, AntsmemError):
+                self.take(old)
                 return
         self.made += 1
         new = self.copied(old, f"h{self.made}")
@@ -359,19 +276,20 @@ class World:
         raise AssertionError("never taken over")
 
     def opened(self, machine: Machine) -> Journal:
-        """A process that goes on has its journal open; one that comes in between opens its own."""
-        return machine.journal(new=self.depth > 0 or self.rng.random() < 0.3)
+        """A process that goes on may not have looked for a while; one that comes in between opens its own."""
+        new = machine.kept is None or self.depth > 0 or self.rng.random() < 0.3
+        return machine.journal(new=True) if new or machine.kept is None else machine.kept
 
     def lost(self, machine: Machine) -> None:
         """The files there are others than before: what was said of a key may not have been written yet in them."""
         machine.kept = None
         known = machine.journal()
-        machine.keys = [key for key in self.kinds if "@" not in key and known.last(key) is not None]
-        self.told.clear()
-
-    def owns(self, machine: Machine) -> bool:
-        """Whether it is the one that may work."""
-        return machine is self.owner
+        machine.keys = [
+            key
+            for key, kind in self.kinds.items()
+            if "@" not in key and (known.last(key) is not None or kind == "verify")
+        ]
+        machine.told.clear()
 
     def now(self, machine: Machine) -> int:
         return self.now_ns + machine.skew_ns
@@ -455,6 +373,7 @@ class World:
     def finish(self) -> None:
         """Everything comes to an end, and nothing is lost."""
         self.fails_in = 0
+        self.now_ns = max(self.now_ns, self.latest)
         if self.shelf is not None:
             self.shelf.cut = False
         owner = self.owner

@@ -14,6 +14,7 @@ import pytest
 from wake_worlds import DAY, HOUR, MINUTE, WakeWorld
 
 from antsmem.core.errors import BackendError, BusyError, NotFoundError, RetiredError
+from antsmem.core.record import replace
 from antsmem.core.wakeconfig import Budget, WakeConfig
 from antsmem.heartbeat.hand import pause_task, resume_task
 from antsmem.heartbeat.locks import run_lock
@@ -144,6 +145,15 @@ def test_a_file_that_was_not_approved_starts_nothing_where_trust_is_pin(world: W
     assert world.wake(approved=result.sha256).done[0].state == "DONE"
     world.write(WORK + "- And this {id=new every=1h}\n")
     assert world.wake(HOUR, approved=result.sha256).done == () and len(world.did) == 1
+
+
+def test_what_was_told_is_not_told_again_because_the_file_was_not_approved(world: WakeWorld) -> None:
+    world.write(WORK)
+    world.moods("forgets")
+    sha256 = world.wake().sha256
+    world.config = replace(world.config, trust="pin")
+    assert len(world.wake().notices) == 1
+    assert world.wake(approved=sha256).notices == ()
 
 
 def test_three_tasks_a_wake_oldest_first(world: WakeWorld) -> None:
@@ -297,6 +307,13 @@ def test_a_person_can_order_a_task_now(world: WakeWorld) -> None:
     assert [done.task for done in world.wake().done] == ["a"]
     with pytest.raises(NotFoundError):
         world.wake(now="nobody")
+
+
+def test_the_exit_code_of_an_ordered_task_is_about_that_task(world: WakeWorld) -> None:
+    world.write("- a {id=a every=6h}\n- b {id=b every=6h}\n")
+    world.moods("forgets")
+    assert world.wake(now="a").code == 3
+    assert world.wake(now="b").code == 0 and world.wake().code == 3
 
 
 def test_a_dry_run_changes_nothing(world: WakeWorld) -> None:

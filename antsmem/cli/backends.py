@@ -1,0 +1,115 @@
+"""Which backend plays which role of the shared memory here, and the profiles that name a combination."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+from antsmem.core.config import BackendConfig, resolve
+from antsmem.core.errors import DriverMissingError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from antsmem.cli.context import Context
+    from antsmem.memory.exchange import Backends
+
+GROUPS: Final = {
+    "log": "antsmem.logs",
+    "durable": "antsmem.durables",
+    "cache": "antsmem.caches",
+    "vectors": "antsmem.vectors",
+    "blob": "antsmem.blobs",
+    "directory": "antsmem.directories",
+}
+"""Role → the group of entry points of its drivers."""
+
+NEEDED: Final = ("log", "durable", "blob")
+"""The roles without which devices cannot meet."""
+
+_EMBEDDED: Final = {
+    ("log", "file"): "logs:FileLog",
+    ("durable", "file"): "durables:FileDurable",
+    ("cache", "memory"): "caches:MemoryCache",
+    ("blob", "file"): "blobs:FileBlobs",
+    ("directory", "file"): "directories:FileDirectory",
+}
+
+PROFILES: Final[dict[str, dict[str, str]]] = {
+    "embedded": {
+        "log": "{place}",
+        "durable": "{place}",
+        "cache": "memory:",
+        "blob": "{place}",
+        "directory": "{place}",
+    },
+    "milvus-kafka-redis": {
+        "log": "kafka://{place}:9092/antsmem",
+        "durable": "postgres://{place}:5432/antsmem",
+        "cache": "redis://{place}:6379",
+        "vectors": "milvus://{place}:19530/antsmem",
+        "blob": "s3://antsmem/memory",
+        "directory": "etcd://{place}:2379/antsmem",
+    },
+    "cockroach-pulsar-memcached": {
+        "log": "pulsar://{place}:6650/public/default/antsmem",
+        "durable": "cockroach://{place}:26257/antsmem",
+        "cache": "memcached://{place}:11211",
+        "blob": "s3://antsmem/memory",
+        "directory": "etcd://{place}:2379/antsmem",
+    },
+    "aws": {
+        "log": "dynamodb://antsmem-log",
+        "durable": "dynamodb://antsmem",
+        "cache": "memory:",
+        "blob": "s3://antsmem/memory",
+    },
+}
+"""Profile → role → URL; `{place}` is a host name, or for `embedded` a folder."""
+
+
+def opened(ctx: Context, config: BackendConfig) -> Any:
+    """The driver of a backend, open. `DriverMissingError`: there is none for its URL's scheme."""
+    scheme = config.url.partition(":")[0] if ":" in config.url else "file"
+    options = {name: resolve(value, ctx.environment) for name, value in config.options.items()}
+    return driver(config.role, scheme).open(config.url, options)
+
+
+def driver(role: str, scheme: str) -> Any:
+    """The driver for URLs with `scheme` in the role `role`: an embedded one by name, any other by entry point."""
+    if place := _EMBEDDED.get((role, scheme)):
+        module, _, name = place.partition(":")
+        return getattr(import_module(f"antsmem.memory.embedded.{module}"), name)
+    from importlib.metadata import entry_points
+
+    points = entry_points(group=GROUPS[role])
+    for point in points:
+        if point.name == scheme:
+            try:
+                return point.load()
+            except ModuleNotFoundError as error:
+                raise DriverMissingError(
+                    f"the library for `{scheme}://` is not installed", hint=f"pip install 'antsmem[{scheme}]'"
+                ) from error
+    raise DriverMissingError(
+        f"no driver for `{scheme}://` in the role `{role}`",
+        hint=f"there are: {', '.join(sorted(point.name for point in points))}",
+    )
+
+
+def configured(ctx: Context, role: str) -> BackendConfig:
+    """The backend of `role`; `NotFoundError` if none is configured, `UsageError` if there is no such role."""
+    if role not in GROUPS:
+        raise UsageError(f"`{role}` is no role of a backend: there are {', '.join(GROUPS)}")
+    for config in ctx.agent.backends:
+        if config.role == role:
+            return config
+    raise NotFoundError(f"no backend is configured for the role `{role}`", hint="antsmem backend add embedded DIR")
+
+
+def exchange_backends(ctx: Context) -> Backends | None:
+    """The backends through which devices meet, open; None if none at all is configured."""
+    if not ctx.agent.backends:
+        return None
+    from antsmem.memory.exchange import Backends
+
+    log, durable, blob = (opened(ctx, configured(ctx, role)) for role in NEEDED)
+    return Backends(log, durable, blob)

@@ -1,0 +1,142 @@
+"""Verb: see that this host and the backend have the same keyring, that all devices can open it, and no other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from antsmem.core.age import X25519Identity
+from antsmem.core.disk import make_private_dir, read_file, write_file
+from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
+from antsmem.core.record import field, record, replace
+from antsmem.identity.log import IdentityLog
+from antsmem.identity.multikey import multikey
+from antsmem.identity.signing import SigningKey
+from antsmem.memory.keyring import (
+    MAX_BYTES,
+    Keyring,
+    ask,
+    asking_row,
+    new_keyring,
+    open_keyring,
+    own_identity,
+    read_asking,
+    read_grants,
+    seal_keyring,
+    signer_of,
+    united,
+    without_revoked,
+)
+from antsmem.memory.roles import Change, DurableStore
+from antsmem.memory.sealing import MemoryKeys
+
+KEYRING = "keyring"
+_ASKING = "asking/"
+_PAGE = 200
+
+
+@record
+class Member:
+    """This host as one that may open the keyring: its op key, to whom besides devices it seals, and the identities
+    that may open what another one sealed (backup epochs), asked for only where its own does not."""
+
+    op_key: SigningKey
+    others: tuple[str, ...]
+    more: Callable[[], Sequence[X25519Identity]] = field(repr=False)
+
+
+class KeyringFile:
+    """The keyring of this workspace, in the file `path`. `member` is asked when keys are needed."""
+
+    def __init__(
+        self, path: Path, stream: str, log: IdentityLog, member: Callable[[], Member], now_ns: int
+    ) -> None:
+        self._path = path
+        self._stream = stream
+        self._log = log
+        self._member = member
+        self._now_ns = now_ns
+
+    def keys(self) -> MemoryKeys:
+        """The keys; a keyring is made if there is none. `CannotUnlockError` if it is sealed to others only."""
+        data = self._read()
+        if data is None:
+            return self._write(new_keyring(self._now_ns)).keys
+        return self._open(data).keys
+
+    def agree(self, durable: DurableStore) -> tuple[list[Change], bool]:
+        """The rows to give so that all devices have the same keyring (mostly none), and whether this host can read
+        what the others wrote. The file is changed on the way. Raises as `open_keyring`, but for want of a key."""
+        row = durable.get(self._stream, KEYRING)
+        data = self._read()
+        if row is not None and row.value == data and not self._has_to_seal(durable, data):
+            return [], True
+        found = self._open(data) if data is not None else None
+        if row is not None and row.value != data:
+            self._refuse_revoked(row.value)
+            try:
+                theirs = self._open(row.value)
+            except CannotUnlockError:
+                op_key = self._member().op_key
+                name, asking = asking_row(op_key.public), durable.get(self._stream, asking_row(op_key.public))
+                return ([] if asking else [Change(name, ask(self._stream, op_key), 0)]), False
+            found = united(theirs, found) if found else theirs
+            if set(found.epochs) == set(theirs.epochs) and self._is_granted(theirs):
+                write_file(self._path, [row.value])
+                if not self._has_to_seal(durable, row.value):
+                    return [], True
+        found = self._write(found or new_keyring(self._now_ns), self._who_asks(durable))
+        return [Change(KEYRING, self._read(), row.version if row else 0)], True
+
+    def _has_to_seal(self, durable: DurableStore, data: bytes) -> bool:
+        """Whether a device asks that is not granted, or one is granted that was revoked."""
+        grants = read_grants(data, self._stream, self._log)
+        current = {multikey(public) for public, key in self._log.operational_keys.items() if not key.revoked}
+        return not set(grants) <= current or bool(set(self._who_asks(durable)) - set(grants))
+
+    def _who_asks(self, durable: DurableStore) -> dict[str, str]:
+        found = {}
+        for name, row in durable.rows(self._stream, _ASKING, _PAGE):
+            if not name.startswith(_ASKING):
+                break
+            try:
+                key, recipient = read_asking(row.value, self._stream, self._log)
+            except AntsmemError:  # of a device that is revoked, or forged: gets nothing
+                continue
+            found[key] = recipient
+        return found
+
+    def _is_granted(self, keyring: Keyring) -> bool:
+        return multikey(self._member().op_key.public) in keyring.grants
+
+    def _refuse_revoked(self, data: bytes) -> None:
+        """What a revoked device sealed counts no more: its keys would be known to it."""
+        key = self._log.operational_keys.get(signer_of(data))
+        if key is not None and key.revoked and self._read() is not None:
+            raise IntegrityError(
+                f"the keyring in the backend was sealed by host `{key.host}`, whose key is revoked",
+                hint="antsmem backend rebuild durable",
+            )
+
+    def _open(self, data: bytes) -> Keyring:
+        member = self._member()
+        try:
+            return open_keyring(data, self._stream, self._log, [own_identity(member.op_key)])
+        except CannotUnlockError:
+            return open_keyring(data, self._stream, self._log, member.more())
+
+    def _write(self, keyring: Keyring, asking: dict[str, str] | None = None) -> Keyring:
+        """Seal the keyring anew, for this host and for those that ask too."""
+        member = self._member()
+        own = {multikey(member.op_key.public): str(own_identity(member.op_key).recipient)}
+        keyring = replace(keyring, grants={**keyring.grants, **(asking or {}), **own})
+        keyring = without_revoked(keyring, self._log, self._now_ns)
+        make_private_dir(self._path.parent)
+        write_file(self._path, [seal_keyring(keyring, self._stream, member.op_key, member.others)])
+        return keyring
+
+    def _read(self) -> bytes | None:
+        try:
+            return read_file(self._path, MAX_BYTES)
+        except NotFoundError:
+            return None

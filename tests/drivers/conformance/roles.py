@@ -1,0 +1,121 @@
+"""The drivers of each role of the shared memory, as the conformance suites run them: one line adds a driver.
+
+`OPENERS[role][name]` takes pytest's `request` and gives a `Backend`: a fresh place that holds nothing. A driver of
+a server that has to be started asks for it with `request.getfixturevalue`; its name goes into `SERVERS` too.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from antsmem.memory.embedded.blobs import FileBlobs
+from antsmem.memory.embedded.caches import MemoryCache
+from antsmem.memory.embedded.directories import FileDirectory
+from antsmem.memory.embedded.durables import FileDurable
+from antsmem.memory.embedded.logs import FileLog
+
+
+@dataclass(frozen=True)
+class Backend:
+    """A place of one driver. `open` gives another connection to it each time, created; `held` every byte that the
+    system keeps, in any pieces; `forgets`: what is written may be gone when the connection is closed."""
+
+    open: Callable[[], Any]
+    held: Callable[[], Iterable[bytes]]
+    forgets: bool = False
+
+
+def bytes_below(root: Path) -> Iterator[bytes]:
+    """Every file below `root`, names included."""
+    for path in sorted(root.rglob("*")):
+        yield str(path.relative_to(root)).encode()
+        if path.is_file():
+            yield path.read_bytes()
+
+
+def _in_folder(kind: Callable[[Path], Any]) -> Callable[[pytest.FixtureRequest], Backend]:
+    def made(request: pytest.FixtureRequest) -> Backend:
+        root: Path = request.getfixturevalue("tmp_path") / "backend"
+        return Backend(lambda: kind(root), lambda: bytes_below(root))
+
+    return made
+
+
+class _Exact:
+    """The plainest vector index there can be: what the suite is tried on."""
+
+    def __init__(self) -> None:
+        self.rows: dict[tuple[str, str], Any] = {}
+
+    def create(self, model: str, dimensions: int) -> None:
+        pass
+
+    def upsert(self, rows: Iterable[Any]) -> None:
+        for row in rows:
+            before = self.rows.get((row.stream, row.id))
+            if before is None or before.version <= row.version:
+                self.rows[row.stream, row.id] = row
+
+    def search(self, stream: str, vector: Any, count: int) -> list[tuple[str, float]]:
+        def cosine(other: Any) -> float:
+            dot = sum(a * b for a, b in zip(vector, other, strict=True))
+            return float(dot / math.hypot(*vector) / math.hypot(*other))
+
+        found = [(row.id, cosine(row.vector)) for row in self.rows.values() if row.stream == stream]
+        return sorted(found, key=lambda pair: -pair[1])[:count]
+
+    def delete(self, stream: str, ids: Iterable[str]) -> None:
+        for each in ids:
+            self.rows.pop((stream, each), None)
+
+    def count(self, stream: str) -> int:
+        return sum(row.stream == stream for row in self.rows.values())
+
+    def drop(self, stream: str) -> None:
+        self.delete(stream, [each for of, each in self.rows if of == stream])
+
+    def close(self) -> None:
+        pass
+
+
+def _one(kind: Callable[[], Any]) -> Callable[[pytest.FixtureRequest], Backend]:
+    """A backend inside the process: every connection is the same object."""
+
+    def made(_request: pytest.FixtureRequest) -> Backend:
+        only = kind()
+        kept = "_rows" if hasattr(only, "_rows") else "rows"
+        return Backend(lambda: only, lambda: [json.dumps(repr(getattr(only, kept))).encode()], forgets=True)
+
+    return made
+
+
+OPENERS: dict[str, dict[str, Callable[[pytest.FixtureRequest], Backend]]] = {
+    "log": {"file": _in_folder(FileLog)},
+    "durable": {"file": _in_folder(FileDurable)},
+    "cache": {"memory": _one(MemoryCache)},
+    "vectors": {"exact": _one(_Exact)},
+    "blob": {"file": _in_folder(FileBlobs)},
+    "directory": {"file": _in_folder(FileDirectory)},
+}
+SERVERS: set[str] = set()
+"""Names of drivers that need a server program."""
+
+
+def drivers(role: str) -> list[Any]:
+    """The parameters of a suite's fixture."""
+    return [
+        pytest.param(name, marks=[pytest.mark.server] if name in SERVERS else [], id=name)
+        for name in OPENERS[role]
+    ]
+
+
+def backend(role: str, request: pytest.FixtureRequest) -> Backend:
+    """The fresh place for the parameter of `request`."""
+    return OPENERS[role][request.param](request)

@@ -1,0 +1,236 @@
+"""Backends are copies: what they hold is sealed, and either side can be made again from the other.
+
+Method: every byte of the embedded backends is searched for canaries; backends and devices are deleted in turn, and
+the digest of the state has to be the same afterwards. `seen_in_the_clear` is for other backends too.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+from devices import Agent, DeviceAt, backends_at, settle
+
+from antsmem.core.errors import NotFoundError, RollbackError, UsageError
+from antsmem.memory.digest import state_digest
+from antsmem.memory.exchange import remote_heads
+from antsmem.memory.rebuilding import rebuild
+from antsmem.memory.redacting import redact
+from antsmem.memory.replaying import replay
+from antsmem.memory.verifying import verify_events
+
+
+def seen_in_the_clear(held: Iterable[bytes], canaries: Iterable[bytes]) -> set[bytes]:
+    """The canaries that stand in what a backend holds, as they are, in hex or in base64."""
+    import base64
+
+    everything = b"\0".join(held)
+    found = set()
+    for canary in canaries:
+        forms = [canary, canary.hex().encode(), canary.hex().upper().encode()]
+        forms += [base64.b64encode(bytes(shift) + canary)[4:-4] for shift in range(3)]
+        if any(form in everything for form in forms):
+            found.add(canary)
+    return found
+
+
+def bytes_below(root: Path) -> list[bytes]:
+    found = []
+    for path in root.rglob("*"):
+        found += [str(path).encode(), path.read_bytes() if path.is_file() else b""]
+    return found
+
+
+def digest_of(device: DeviceAt) -> str:
+    memory = device.memory()
+    found = state_digest(memory.index)
+    memory.close()
+    return found
+
+
+@pytest.fixture
+def agent() -> Agent:
+    return Agent("laptop", "desktop", "server")
+
+
+def device(agent: Agent, host: str, place: Path) -> DeviceAt:
+    return DeviceAt(agent, host, place / host, backends_at(place / "backend"))
+
+
+@pytest.fixture
+def pair(agent: Agent, tmp_path: Path) -> tuple[DeviceAt, DeviceAt]:
+    one, other = device(agent, "laptop", tmp_path), device(agent, "desktop", tmp_path)
+    one.write("MEMORY.md", "- tea\n")
+    one.write("big.bin", os.urandom(200_000))
+    settle(one, other)
+    one.write("MEMORY.md", "- tea\n- cats\n")
+    other.write("MEMORY.md", "- tea\n- dogs\n")
+    other.write("big.bin", os.urandom(200_000))
+    one.write("big.bin", os.urandom(200_000))
+    settle(one, other)
+    return one, other
+
+
+def test_no_backend_holds_a_word_or_a_path(agent: Agent, tmp_path: Path) -> None:
+    one, other = device(agent, "laptop", tmp_path), device(agent, "desktop", tmp_path)
+    canaries = [f"canary-{number}-{os.urandom(6).hex()}".encode() for number in range(4)]
+    one.write(f"notes/{canaries[0].decode()}.md", canaries[1] * 3)
+    one.write("blob.bin", canaries[2] * 20_000)
+    settle(one, other)
+    other.write("SOUL.md", canaries[3].decode())
+    settle(other, one)
+    assert seen_in_the_clear(bytes_below(tmp_path / "backend"), canaries) == set()
+    assert seen_in_the_clear(bytes_below(tmp_path / "laptop/workspace"), canaries) == set(canaries)  # the control
+
+
+def test_all_backends_are_made_again_from_one_device(
+    agent: Agent, pair: tuple[DeviceAt, DeviceAt], tmp_path: Path
+) -> None:
+    one, other = pair
+    digest = digest_of(one)
+    assert digest == digest_of(other)
+    shutil.rmtree(tmp_path / "backend")
+    other.backends = backends_at(tmp_path / "backend")
+    memory = other.memory()
+    assert rebuild(memory, other.backends, ("log", "durable", "blob"), ()).missing == 0
+    memory.close()
+    third = device(agent, "server", tmp_path)
+    third.sync()
+    assert digest_of(third) == digest and third.files() == one.files()
+
+
+def test_an_event_log_that_was_lost_alone_is_made_again(
+    agent: Agent, pair: tuple[DeviceAt, DeviceAt], tmp_path: Path
+) -> None:
+    one, _ = pair
+    for path in (tmp_path / "backend").glob("log*"):
+        path.unlink()
+    third = device(agent, "server", tmp_path)
+    assert third.sync().pulled.gaps
+    one.backends = backends_at(tmp_path / "backend")
+    memory = one.memory()
+    rebuild(memory, one.backends, ("log",), ())
+    memory.close()
+    assert third.sync(backends=backends_at(tmp_path / "backend")).complete
+    assert digest_of(third) == digest_of(one)
+
+
+def test_a_device_that_was_lost_is_made_again_from_the_backends(
+    pair: tuple[DeviceAt, DeviceAt], tmp_path: Path
+) -> None:
+    one, other = pair
+    digest, files = digest_of(one), one.files()
+    shutil.rmtree(one.place)
+    one.root.mkdir(parents=True)
+    assert one.sync().complete
+    assert (digest_of(one), one.files()) == (digest, files)
+    assert digest_of(other) == digest
+
+
+def test_an_index_that_was_lost_or_damaged_is_made_again(pair: tuple[DeviceAt, DeviceAt]) -> None:
+    one, _ = pair
+    digest = digest_of(one)
+    for damage in (b"", b"not a database at all" * 500):
+        (one.root / ".antsmem/cache/memory.db").write_bytes(damage)
+        for side in ("-wal", "-shm"):
+            (one.root / f".antsmem/cache/memory.db{side}").unlink(missing_ok=True)
+        result = one.sync()
+        assert not result.recorded.changed and result.complete
+        assert digest_of(one) == digest
+
+
+def test_a_redacted_content_is_gone_everywhere_and_the_chain_holds(
+    agent: Agent, pair: tuple[DeviceAt, DeviceAt], tmp_path: Path
+) -> None:
+    one, other = pair
+    one.write("leak.txt", "SECRET-PIECE\n")
+    settle(one, other)
+    memory = one.memory()
+    (old,) = memory.index.history("leak.txt")
+    with pytest.raises(UsageError):
+        redact(memory, one.job(), old)
+    memory.close()
+    one.write("leak.txt", "harmless\n")
+    settle(one, other)
+    memory = one.memory()
+    redact(memory, one.job(), old)
+    with pytest.raises(NotFoundError):
+        redact(memory, one.job(), old)
+    memory.close()
+    settle(one, other)
+    third = device(agent, "server", tmp_path)
+    third.sync()
+    for each in (one, other, third):
+        memory = each.memory()
+        past = memory.index.revision(old)
+        assert past is not None and past.shredded
+        found = memory.index.spot(old)
+        assert found is not None and not memory.files.read(found[0], found[2]).key
+        assert verify_events(memory, None).faults == []
+        memory.close()
+        assert each.files()["leak.txt"] == b"harmless\n"
+    assert digest_of(third) == digest_of(one)
+
+
+def test_verify_finds_every_damaged_line(pair: tuple[DeviceAt, DeviceAt]) -> None:
+    one, _ = pair
+    memory = one.memory()
+    assert verify_events(memory, remote_heads(memory, one.backends.durable)).faults == []  # type: ignore[union-attr]
+    (path,) = (one.root / ".antsmem/events").glob("laptop~*/000001.jsonl")
+    good = path.read_bytes()
+    lines = good.splitlines(keepends=True)
+    damages = [
+        b"".join(lines[1:]),
+        lines[0] + b"".join(lines[2:]),
+        lines[1] + lines[0] + b"".join(lines[2:]),
+        good.replace(b'"recordkey":"', b'"recordkey":"A', 1),
+        good[: len(good) // 2] + b"\n",
+    ]
+    for damage in damages:
+        path.write_bytes(damage)
+        assert verify_events(memory, None).faults, damage[:80]
+    path.write_bytes(good)
+    memory.close()
+
+
+def test_a_replay_shows_the_files_as_they_were(agent: Agent, tmp_path: Path) -> None:
+    one = DeviceAt(agent, "laptop", tmp_path / "laptop")
+    then = {}
+    for turn in range(3):
+        one.write("a.txt", f"{turn}\n")
+        one.write(f"b{turn}.txt", "x")
+        one.sync()
+        then[turn] = (f"{one.now_ns // 1_000_000:013d}-9999", one.files())
+    memory = one.memory()
+    for turn, (until, files) in then.items():
+        into = tmp_path / f"replay{turn}"
+        replay(memory, until, into, one.job().classifier, one.now_ns)
+        assert {path.name: path.read_bytes() for path in into.iterdir()} == files
+    memory.close()
+
+
+def test_two_hosts_with_one_key_are_noticed(agent: Agent, tmp_path: Path) -> None:
+    one = device(agent, "laptop", tmp_path)
+    one.write("a.txt", "1\n")
+    one.sync(give=False, take=False)
+    shutil.copytree(one.place, tmp_path / "clone/laptop")
+    clone = DeviceAt(agent, "laptop", tmp_path / "clone/laptop", backends_at(tmp_path / "backend"))
+    one.write("a.txt", "2\n")
+    clone.write("a.txt", "3\n")
+    one.sync()
+    with pytest.raises(RollbackError):
+        clone.sync(take=False)
+
+
+def test_an_empty_disk_is_no_deletion(agent: Agent, tmp_path: Path) -> None:
+    one = device(agent, "laptop", tmp_path)
+    for number in range(12):
+        one.write(f"{number}.txt", "x")
+    one.sync()
+    for number in range(12):
+        one.remove(f"{number}.txt")
+    with pytest.raises(UsageError, match="no file at all"):
+        one.sync()

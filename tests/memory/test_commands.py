@@ -1,0 +1,33 @@
+"""The commands of the shared memory, on two hosts of one agent. Method: two home directories, a real `recover`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from homes import first_home, second_home, tree
+from made_homes import Home
+
+
+@pytest.fixture
+def pair(tmp_path: Path) -> tuple[Home, Home]:
+    one = first_home(tmp_path / "one")
+    return one, second_home(tmp_path / "two", one)
+
+
+def test_two_hosts_of_one_agent_end_byte_identical(pair: tuple[Home, Home]) -> None:
+    one, other = pair
+    (one.workspace / "MEMORY.md").write_text("# Memory\n\n- tea\n")
+    first = one.must("sync", "--json").document
+    assert first["pushed"] and not first["pulled"]
+    other.must("sync")
+    (other.workspace / "MEMORY.md").write_text("# Memory\n\n- tea\n- cats\n")
+    other.must("log", "a thing that happened on the desktop")
+    one.must("log", "and one on the laptop")
+    for home in (other, one, other):
+        home.must("sync")
+    assert tree(one) == tree(other)
+    digests = {home.must("sync", "status", "--json").document["digest"] for home in pair}
+    assert len(digests) == 1
+    assert one.must("sync").out == "nothing new\n"
+    assert "good" in one.must("events", "verify").out

@@ -1,0 +1,261 @@
+"""Merging is commutative, associative, idempotent and loses nothing: three devices, a bad network, and crashes.
+
+Method: a hypothesis state machine. A step is one of: somebody edits or deletes a file on a device; a device
+records its changes; a device is given some events of all there are (lost, doubled, out of order); a device
+arranges its workspace; a device dies at a random write and starts again, perhaps without its index. At the end of
+each run all events reach everybody, in another order each: the workspaces must be byte-identical, and every word
+that nobody took away on purpose stands somewhere. Two controls take a guard out.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import pytest
+from devices import START_NS, Agent, DeviceAt
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+
+from antsmem.memory import arranging, author, eventfiles, outcome, recording
+from antsmem.memory.arranging import arrange
+from antsmem.memory.author import this_device
+from antsmem.memory.digest import state_digest
+from antsmem.memory.event import event_from_line, event_to_line
+from antsmem.memory.intake import catch_up, take_in
+from antsmem.memory.recording import Recorder
+
+STEPS, RUNS, LENGTH = 20_000, 420, 50
+WORD = re.compile(rb"w[0-9]+w")
+AGENT = Agent("laptop", "desktop", "server")
+TEXTS = ("MEMORY.md", "memory/2026-11-20.md", "HEARTBEAT.md")
+WHOLES = ("photo.bin", "SOUL.md", "deep/data.bin")
+
+
+class Died(BaseException):
+    """A device lost its power."""
+
+
+class Node(DeviceAt):
+    """A device that stays open between steps. `dies_in`: so many writes from now."""
+
+    def start(self) -> None:
+        self.open = self.memory()
+        catch_up(self.open)
+
+    def record(self) -> list[bytes]:
+        """Record what changed; the lines of all events that are durable then."""
+        self.now_ns += 10**9
+        job = self.job()
+        device = this_device(self.open, job.state, job.speaker)
+        Recorder(self.open, self.root, device, job.speaker, job.state).record(job.classifier, self.now_ns)
+        return self.lines()
+
+    def lines(self) -> list[bytes]:
+        files = self.open.files
+        own = [name for name in files.devices() if name.startswith(self.host)]
+        return [event_to_line(event) for name in own for event, _ in files.events(name)]
+
+    def take(self, lines: list[bytes]) -> None:
+        taken = take_in(self.open, [event_from_line(line) for line in lines])
+        assert not taken.refused, taken.refused
+
+    def arrange(self) -> None:
+        arrange(self.open, self.root, self.job().classifier, self.now_ns)
+
+
+class Disk:
+    """The writes that a device makes; the one that is due kills it, before or after it is done."""
+
+    def __init__(self) -> None:
+        self.left = -1
+
+    def wrapped(self, write: Callable[..., Any]) -> Callable[..., Any]:
+        def counted(*values: Any, **named: Any) -> Any:
+            self.left -= 1
+            if self.left == 1:
+                raise Died
+            done = write(*values, **named)
+            if self.left == 0:
+                raise Died
+            return done
+
+        return counted
+
+    @contextmanager
+    def failing(self) -> Iterator[None]:
+        places = [(eventfiles, "append_file"), (arranging, "write_file"), (author, "write_file")]
+        kept = [(module, name, getattr(module, name)) for module, name in places]
+        for module, name, write in kept:
+            setattr(module, name, self.wrapped(write))
+        try:
+            yield
+        finally:
+            for module, name, write in kept:
+                setattr(module, name, write)
+
+
+class Machine(RuleBasedStateMachine):
+    """Three devices of one agent. Every choice comes from one number a step."""
+
+    steps = 0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.place = Path(tempfile.mkdtemp(prefix="merge-"))
+        self.nodes = [Node(AGENT, host, self.place / host) for host in ("laptop", "desktop", "server")]
+        for place, node in enumerate(self.nodes):
+            node.now_ns = START_NS + (place - 1) * 3_600 * 10**9  # clocks that are an hour off
+            node.start()
+        self.sent: dict[bytes, None] = {}
+        self.words: set[bytes] = set()
+        self.gone: set[bytes] = set()
+        self.count = 0
+
+    @rule(seed=st.integers(0, 2**32))
+    def edit(self, seed: int) -> None:
+        type(self).steps += 1
+        dice = random.Random(seed)
+        node, path = dice.choice(self.nodes), dice.choice(TEXTS + WHOLES)
+        beside = [name for name in node.files() if ".conflict-" in name or ".proposal-" in name]
+        if beside and dice.random() < 0.3:
+            path = dice.choice(beside)
+        before = node.files().get(path, b"")
+        if dice.random() < 0.12 and before:
+            node.remove(path)
+            after = b""
+        else:
+            after = self.edited(path, before, dice)
+            node.write(path, after)
+        self.gone |= set(WORD.findall(before)) - set(WORD.findall(after))
+
+    def edited(self, path: str, before: bytes, dice: random.Random) -> bytes:
+        self.count += 1
+        word = f"w{self.count}w".encode()
+        self.words.add(word)
+        if path.endswith(".bin") or path.startswith("SOUL"):
+            return b"\0" + word
+        lines = before.splitlines(keepends=True)
+        line = b"- " + word + b"\n"
+        if path.startswith("memory/"):
+            line = f"- 10:00 x <!-- e:01JD3QZ4X8M6V0C2N9T5B{self.count:05d} -->\n  ".encode() + word + b"\n"
+        elif lines and dice.random() < 0.4:
+            lines[dice.randrange(len(lines))] = line
+            return b"".join(lines)
+        return b"".join([*lines, line]) if dice.random() < 0.7 else line + before
+
+    @rule(seed=st.integers(0, 2**32))
+    def record(self, seed: int) -> None:
+        type(self).steps += 1
+        node = self.nodes[seed % 3]
+        self.sent.update(dict.fromkeys(node.record()))
+
+    @rule(seed=st.integers(0, 2**32))
+    def deliver(self, seed: int) -> None:
+        type(self).steps += 1
+        dice = random.Random(seed)
+        lines = list(self.sent)[-40:]
+        some = [line for line in lines if dice.random() < 0.6]
+        some += [line for line in some if dice.random() < 0.2]
+        dice.shuffle(some)
+        node = dice.choice(self.nodes)
+        node.take(some)
+        if dice.random() < 0.5:
+            node.arrange()
+
+    @rule(seed=st.integers(0, 2**32))
+    def arrange(self, seed: int) -> None:
+        type(self).steps += 1
+        self.nodes[seed % 3].arrange()
+
+    @rule(seed=st.integers(0, 2**32))
+    def die(self, seed: int) -> None:
+        type(self).steps += 1
+        dice = random.Random(seed)
+        node, disk = dice.choice(self.nodes), Disk()
+        disk.left = dice.randint(1, 6)
+        with suppress(Died), disk.failing():
+            node.record()
+            node.take(list(self.sent)[-20:])
+            node.arrange()
+        node.open.close()
+        if dice.random() < 0.2:
+            shutil.rmtree(node.root / ".antsmem/cache")
+        node.start()
+        self.sent.update(dict.fromkeys(node.lines()))
+
+    def teardown(self) -> None:
+        try:
+            self.finish()
+        finally:
+            for node in self.nodes:
+                node.open.close()
+            shutil.rmtree(self.place, ignore_errors=True)
+
+    def finish(self) -> None:
+        for turn in range(3):
+            for node in self.nodes:
+                node.arrange()
+                self.sent.update(dict.fromkeys(node.record()))
+            for place, node in enumerate(self.nodes):
+                lines = list(self.sent)
+                random.Random(turn * 3 + place).shuffle(lines)
+                node.take(lines)
+                node.arrange()
+        trees = [node.files() for node in self.nodes]
+        assert trees[0] == trees[1] == trees[2], "the workspaces differ"
+        assert len({state_digest(node.open.index) for node in self.nodes}) == 1
+        for node in self.nodes:
+            assert node.open.index.dirty() == [] and node.open.index.held() == []
+        standing = set(WORD.findall(b"\n".join(trees[0].values())))
+        lost = self.words - self.gone - standing
+        assert not lost, f"lost: {sorted(lost)}"
+
+
+def run(runs: int) -> None:
+    machine: Any = Machine
+    machine.steps = 0
+    profile = settings(
+        max_examples=runs,
+        stateful_step_count=LENGTH,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        database=None,
+        print_blob=True,
+    )
+    run_state_machine_as_test(machine, settings=profile)
+
+
+def test_three_devices_on_a_bad_network_end_identical_and_lose_nothing() -> None:
+    run(RUNS)
+    assert Machine.steps >= STEPS
+
+
+def test_without_copies_something_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    def newest_wins(merge: Any, path: str, heads: Any) -> Any:
+        return outcome.Outcome(path, (outcome._as_it_is(path, heads.distinct[0], heads.all),))
+
+    monkeypatch.setattr(outcome, "_merged", newest_wins)
+    with pytest.raises(AssertionError, match="lost"):
+        run(RUNS)
+
+
+def test_without_the_base_that_an_edit_was_made_from_something_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = recording.Recorder._changed
+
+    def careless(self: Any, found: Any, before: Any) -> bool:
+        if before is not None:
+            newest = recording.heads_of(self.memory.index.history(found.path)).all
+            before = recording.replace(before, heads=newest)
+        return kept(self, found, before)
+
+    monkeypatch.setattr(recording.Recorder, "_changed", careless)
+    with pytest.raises(AssertionError, match=r"lost|differ"):
+        run(RUNS)
