@@ -7,11 +7,12 @@ import shutil
 import stat
 import subprocess
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from antsmem.core.clock import now_ns, utc_text
-from antsmem.core.disk import write_file
+from antsmem.core.disk import disk_error, write_file
 from antsmem.core.record import field, record
 from antsmem.drill.machine import Machine, Ran, kill_group
 from antsmem.drill.tree import Tree, look
@@ -68,14 +69,26 @@ def copy_agent(source: Path, target: Path, classifier: Classifier) -> int:
                         stack.append(path)
                         folders.append(path)
                 elif classifier.classify_file(entry.name, path) is None:
-                    mode = entry.stat(follow_symlinks=False).st_mode
-                    if stat.S_ISREG(mode) or stat.S_ISLNK(mode):
-                        shutil.copy2(entry.path, into + b"/" + path, follow_symlinks=False)
-                        files += 1
+                    files += _copied(entry, into + b"/" + path)
     for folder in reversed(folders):
-        shutil.copystat(top + b"/" + folder, into + b"/" + folder)
+        with suppress(FileNotFoundError):
+            shutil.copystat(top + b"/" + folder, into + b"/" + folder)
     os.chmod(into, 0o700)
     return files
+
+
+def _copied(entry: os.DirEntry[bytes], target: bytes) -> bool:
+    """Copy a file or a link; False for anything else, and for what the agent removed meanwhile."""
+    try:
+        mode = entry.stat(follow_symlinks=False).st_mode
+        if not (stat.S_ISREG(mode) or stat.S_ISLNK(mode)):
+            return False
+        shutil.copy2(entry.path, target, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise disk_error("copy", os.fsdecode(entry.path), error) from error
+    return True
 
 
 class OldMachine:

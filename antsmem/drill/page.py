@@ -41,7 +41,7 @@ h2 { margin: 3rem 0 .75rem; font-size: 1.1rem; }
 .figures dt { color: var(--soft); font-size: .85rem; }
 .figures dd { margin: 0; font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 ol { list-style: none; margin: 0; padding: 0; }
-ol li { display: grid; grid-template-columns: 10.5rem 1fr 4rem; gap: .1rem 1rem; align-items: center;
+ol li { display: grid; grid-template-columns: 11.5rem 1fr 4rem; gap: .1rem 1rem; align-items: center;
   padding: .6rem 0; border-top: 1px solid var(--line); }
 ol li span:last-of-type { text-align: right; font-variant-numeric: tabular-nums; color: var(--soft); }
 ol p { grid-column: 2 / 4; margin: 0; color: var(--soft); font-size: .92rem; overflow-wrap: anywhere; }
@@ -51,7 +51,9 @@ ol p { grid-column: 2 / 4; margin: 0; color: var(--soft); font-size: .92rem; ove
 table { border-collapse: collapse; width: 100%; font-size: .95rem; }
 td, th { text-align: left; vertical-align: top; padding: .65rem .75rem .65rem 0;
   border-top: 1px solid var(--line); }
-th { font-weight: 600; min-width: 10rem; }
+th { font-weight: 600; }
+tbody th { min-width: 10rem; }
+td:first-child { width: 6rem; }
 td { overflow-wrap: anywhere; }
 thead th { color: var(--soft); font-weight: 500; font-size: .85rem; border-top: 0; }
 .mark { font-size: .8rem; padding: .1rem .6rem; white-space: nowrap; }
@@ -60,7 +62,8 @@ ul { padding-left: 1.2rem; color: var(--soft); }
 code { font: .9em ui-monospace, monospace; }
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 @media (max-width: 40rem) { ol li { grid-template-columns: 1fr 4rem; } .bar { grid-column: 1 / 3; grid-row: 2; }
-  ol p { grid-column: 1 / 3; } main { padding-top: 1.5rem; } th { min-width: 7rem; } }
+  ol p { grid-column: 1 / 3; } main { padding-top: 1.5rem; }
+  tbody th { min-width: 7rem; } }
 @media print { body { background: #fff; } .figures div, tr, li { break-inside: avoid; } }
 </style>
 <main>

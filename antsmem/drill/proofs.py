@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 
 from antsmem.drill.canaries import Searched
@@ -38,7 +39,7 @@ def old_key_refused(returned: Returned) -> Proof:
 
 def same_memory(lost: Lost, recovered: Recovered) -> Proof:
     """Every portable byte, mode, time and link is as it was."""
-    passed_over = {*_CHANGED, *(path.encode() for path in recovered.left_out)}
+    passed_over = {*_CHANGED, *(os.fsencode(path) for path in recovered.left_out)}
     before = _without(lost.before, passed_over)
     wrong = differences(lost.before, recovered.after, passed_over)
     kinds: dict[str, int] = {}

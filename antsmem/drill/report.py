@@ -104,7 +104,7 @@ def page(test: MigrationTest) -> str:
     )
     proofs = "".join(
         f'<tr class="{_CLASSES[each.holds]}"><td><span class="mark">{word(each)}</span></td>'
-        f"<th scope=row>{_html(each.claim)}</th><td>{_html(each.evidence)}</td></tr>"
+        f"<th scope=row>{_html(each.claim)}</th><td>{_coded(each.evidence)}</td></tr>"
         for each in test.proofs
     )
     machines = "".join(
