@@ -89,9 +89,7 @@ def main() -> None:
         ):
             subprocess.run([ANTSMEM, *words], env=environment, cwd=place, check=True, capture_output=True)
         version, idle = cpu_seconds("--version", home=place), cpu_seconds("-C", "agent", "sync", home=place)
-        print(
-            f"idle sync: {idle * 1000:.0f} ms of processor, --version {version * 1000:.0f} ms: {idle / version:.1f} x"
-        )
+        print(f"idle sync: {idle * 1000:.0f} ms; --version: {version * 1000:.0f} ms; {idle / version:.1f} times")
         print("files in one sync | processor seconds | ms a file")
         for count in (100, 1000, 10_000):
             spent = pushed(place / str(count), count)
