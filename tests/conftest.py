@@ -9,10 +9,13 @@ from __future__ import annotations
 
 import os
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import Any
 
+import brokers
+import cache_servers
 import engines
+import engines_stores
 import pytest
 import tallies
 from hypothesis import settings
@@ -24,12 +27,6 @@ os.environ.setdefault(
 EXAMPLES = 3000 if os.environ.get("ANTSMEM_SOAK") == "1" else 100
 settings.register_profile("antsmem", deadline=None, max_examples=EXAMPLES)  # no property fails for being slow
 settings.load_profile("antsmem")
-
-
-def pytest_collection_modifyitems(items: Sequence[pytest.Item]) -> None:
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(str(item.path)))
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:
@@ -85,5 +82,68 @@ def tpm() -> Iterator[engines.Server]:
 @pytest.fixture(scope="session")
 def rclone() -> Iterator[engines.Server]:
     server = engines.started(engines.Rclone())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Postgres())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def etcd() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Etcd())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def milvus() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Milvus())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def kafka() -> Iterator[engines.Server]:
+    server = engines.started(brokers.Kafka())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def pulsar() -> Iterator[engines.Server]:
+    server = engines.started(brokers.Pulsar())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[engines.Server]:
+    server = engines.started(cache_servers.Redis())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def memcached() -> Iterator[engines.Server]:
+    server = engines.started(cache_servers.Memcached())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster() -> Iterator[cache_servers.RedisCluster]:
+    server = engines.started(cache_servers.RedisCluster())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
+def kafka_cluster() -> Iterator[brokers.KafkaCluster]:
+    server = engines.started(brokers.KafkaCluster())
     yield server
     server.close()

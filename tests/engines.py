@@ -20,7 +20,7 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self, TypeVar
 
 
 class UnavailableError(Exception):
@@ -45,7 +45,18 @@ def free_port() -> int:
             return port
 
 
-def started(server: Server) -> Server:
+class Startable(Protocol):
+    """A server, or several that belong together."""
+
+    def start(self) -> Self: ...
+
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Startable)
+
+
+def started(server: S) -> S:
     """`server`, running. Not installed, it skips the test; with ANTSMEM_REQUIRE_SERVERS=1 it fails it."""
     import pytest
 
@@ -216,7 +227,7 @@ class Sshd(Server):
     def kill(self) -> None:
         """End it and the sessions, which are no children in its process group any more."""
         if self._process is not None and self._process.poll() is None:
-            for session in _descendants(self._process.pid):
+            for session in descendants(self._process.pid):
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(session, signal.SIGKILL)
         super().kill()
@@ -229,7 +240,7 @@ class Sshd(Server):
             file.write(f"[127.0.0.1]:{port} {kind} {key}\n")
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
     """The processes that `pid` and they started, as `ps` shows them."""
     table = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
     pairs = [tuple(map(int, line.split())) for line in table.splitlines()]

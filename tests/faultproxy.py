@@ -21,11 +21,12 @@ HOLD_SECONDS = 0.01
 
 
 class TcpProxy:
-    """Passes bytes on to `upstream_port`. `up` is towards the server, `down` towards the client."""
+    """Passes bytes on to `upstream_port`, from `port` if one is given. `up` is towards the server, `down` towards
+    the client."""
 
-    def __init__(self, upstream_port: int) -> None:
+    def __init__(self, upstream_port: int, port: int = 0) -> None:
         self._upstream = ("127.0.0.1", upstream_port)
-        self._listener = socket.create_server(("127.0.0.1", 0), backlog=128)
+        self._listener = socket.create_server(("127.0.0.1", port), backlog=128)
         self.port = self._listener.getsockname()[1]
         self._pairs: set[tuple[socket.socket, socket.socket]] = set()
         self.connections = 0
@@ -51,6 +52,8 @@ class TcpProxy:
             self._reset(*pair)
 
     def close(self) -> None:
+        with contextlib.suppress(OSError):  # wakes the thread that waits in accept(), which would keep the port
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         self.reset()
 

@@ -8,6 +8,32 @@ programs=(age zstd /usr/sbin/sshd ps rclone restic borg strace)
 # Where secrets are kept: a desktop's keyring, and systemd's credentials with a TPM in software.
 wanted+=(git openssh-client dbus gnome-keyring systemd swtpm tpm2-tools 'libtss2-tcti-swtpm0.*')
 programs+=(git ssh-agent dbus-daemon gnome-keyring-daemon systemd-creds swtpm)
+# Where shared memory is kept: PostgreSQL's server has no program on the path but `pg_ctlcluster`.
+wanted+=(postgresql etcd-server util-linux)
+programs+=(pg_ctlcluster etcd unshare)
+
+# Caches, and what fetches and runs the brokers.
+wanted+=(redis-server memcached maven openjdk-17-jre-headless)
+programs+=(redis-server memcached mvn java)
+
+# Kafka and Pulsar are jars on Maven Central: the file in jars/ names their versions. Maven checks what it gets.
+fetch_brokers() {
+  local broker jars
+  for broker in kafka pulsar; do
+    jars=$here/../.servers/$broker
+    if [ -d "$jars" ] && [ ! "$here/jars/$broker/pom.xml" -nt "$jars" ]; then
+      continue
+    fi
+    echo "fetching $broker"
+    rm -rf "$jars.new"
+    mvn -q -B -Dstyle.color=never --strict-checksums -f "$here/jars/$broker/pom.xml" \
+      org.apache.maven.plugins:maven-dependency-plugin:3.8.1:copy-dependencies \
+      -DincludeScope=runtime -DoutputDirectory="$jars.new"
+    rm -rf "$jars"
+    mv "$jars.new" "$jars"
+    touch "$jars"
+  done
+}
 
 # Vault's key/value engine, from the Go module proxy: its checksum database vouches for what is downloaded.
 engine=$here/../.servers/vault-kv
@@ -30,11 +56,32 @@ if [ ! -x "$engine" ] || [ "$here/vaultkv/main.go" -nt "$engine" ]; then
   fi
 fi
 
+# Milvus standalone from PyPI, a package of programs that nothing imports: kept beside the environment, unpacked.
+milvus=$here/../.servers/milvus-bin
+if [ ! -x "$milvus/bin/milvus" ]; then
+  echo "installing milvus"
+  package=$here/../.servers/milvus
+  mkdir -p "$package"
+  if command -v uv >/dev/null 2>&1; then
+    uv pip install -q --target "$package" --no-deps milvus==2.3.5
+  else
+    folder=$(mktemp -d)
+    "${PYTHON:-python3}" -m venv "$folder"
+    "$folder/bin/pip" install -q --disable-pip-version-check --target "$package" --no-deps milvus==2.3.5
+    rm -rf "$folder"
+  fi
+  PYTHONPATH=$package "${PYTHON:-python3}" -c \
+    'import sys; from milvus import _initialize_data_files as unpack; unpack(sys.argv[1])' "$milvus.new"
+  rm -rf "$milvus"
+  mv "$milvus.new" "$milvus"
+fi
+
 missing=()
 for program in "${programs[@]}"; do
   command -v "$program" >/dev/null 2>&1 || missing+=("$program")
 done
 if ((${#missing[@]} == 0)); then
+  fetch_brokers
   echo "all test servers and programs are here"
   exit 0
 fi
@@ -56,3 +103,4 @@ if [ ! -e "$guard" ]; then
 fi
 "${sudo[@]}" apt-get update -qq
 "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${wanted[@]}"
+fetch_brokers

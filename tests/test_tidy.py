@@ -218,6 +218,8 @@ def test_no_module_is_dead() -> None:
     paths = {module_name(path): path for path in CODE}
     roots = {"antsmem.__main__", *(f"antsmem.cli.commands.{module}" for module in COMMANDS.values())}
     roots |= {f"antsmem.drivers.{scheme}" for scheme in (*OWN_DRIVERS, *OWN_PROVIDERS)}
+    points = SETTINGS["project"]["entry-points"].values()
+    roots |= {place.partition(":")[0] for group in points for place in group.values()}
     alive: set[str] = set()
     todo = list(roots)
     while todo:
@@ -271,13 +273,20 @@ def test_documents_state_the_present() -> None:
     refuse(places(history, pages))
 
 
+def backends() -> dict[str, str]:
+    """The drivers of the shared memory, by name, each with one of its classes."""
+    roles = ("logs", "durables", "caches", "vectors", "blobs", "directories")
+    points = SETTINGS["project"]["entry-points"]
+    return {name: place for role in roles for name, place in points.get(f"antsmem.{role}", {}).items()}
+
+
 def driver_modules() -> set[str]:
     """Modules that hold a store."""
     return {
         path.stem
         for path in PROJECT.glob("antsmem/drivers/*.py")
         if any(isinstance(node, ast.ClassDef) and node.name.endswith("Store") for node in tree(path).body)
-    }
+    } - (backends().keys() - set(OWN_DRIVERS))
 
 
 def providers_under_test() -> set[str]:
@@ -308,7 +317,10 @@ def test_a_driver_has_one_name_in_every_place(place: str) -> None:
     names = {
         "module": driver_modules,
         "entry point": lambda: set(project["entry-points"]["antsmem.stores"]),
-        "extra": lambda: {*project["optional-dependencies"], "file"} - {"all", "relay", *OWN_PROVIDERS},
+        "extra": lambda: (
+            {*project["optional-dependencies"], "file"}
+            - {"all", "relay", *OWN_PROVIDERS, *(backends().keys() - set(OWN_DRIVERS))}
+        ),
         "test": schemes_under_test,
         "page": lambda: {path.stem for path in PROJECT.glob("docs/**/*.md")} & set(OWN_DRIVERS),
     }
@@ -325,7 +337,7 @@ def test_a_provider_has_one_name_in_every_place() -> None:
     libraries = {
         name for name in own if f"antsmem[{name}]" in (PROJECT / f"antsmem/drivers/{name}.py").read_text()
     }
-    assert {*project["optional-dependencies"]} - {"all", "relay", *OWN_DRIVERS} == libraries
+    assert {*project["optional-dependencies"]} - {"all", "relay", *OWN_DRIVERS, *backends()} == libraries
 
 
 def test_an_entry_point_names_the_class_of_its_driver() -> None:

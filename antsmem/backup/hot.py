@@ -90,7 +90,7 @@ class _Run:
         self.job = job
         self.lease = lease
         self.state = repo.read_state(repository, job.pin)
-        self.sizes = {item.name[6:-4]: item.size_bytes for item in repository.store.list("packs")}
+        self.packs = {name[6:-4] for name in repository.store.names("packs")}
         self.cache = self._open_cache()
 
     def result(self) -> BackupResult:
@@ -143,10 +143,10 @@ class _Run:
         basis = job.root + b"\0" + job.classifier.digest + job.scanner.digest
         if cache.basis != basis:
             cache.folders, cache.root, cache.basis = {}, b"", basis
-        if any(name not in self.sizes for name in cache.packs) or (self.sizes and not cache.packs):
+        if not self.packs.issuperset(cache.packs) or (self.packs and not cache.packs):
             where: dict[bytes, str] = {}
             with suppress(CannotUnlockError, IntegrityError):  # slower then: what it held is stored anew
-                where = load_index(self.repository, self.sizes)
+                where = load_index(self.repository, self.packs)
             cache.packs = sorted(set(where.values()))
             number = {name: index for index, name in enumerate(cache.packs)}
             cache.objects = {digest: number[name] for digest, name in where.items()}
@@ -166,7 +166,10 @@ class _Run:
     def _retire_small_packs(self, cache: Cache) -> None:
         """Hourly snapshots leave small packs behind. When a snapshot would need many of them, what they hold
         is read and stored anew together, so that neither pack lists nor restores grow with the history."""
-        small = {index for index in cache.used if self.sizes.get(cache.packs[index], 0) < _SMALL_PACK}
+        if len(cache.used) <= _MANY_SMALL:
+            return
+        sizes = {item.name[6:-4]: item.size_bytes for item in self.repository.store.list("packs")}
+        small = {index for index in cache.used if sizes.get(cache.packs[index], 0) < _SMALL_PACK}
         if len(small) <= _MANY_SMALL:
             return
         extend_index(self.repository, cache, 1)  # while the cache still knows what the small packs hold

@@ -95,7 +95,8 @@ def _plan(state: State, job: PruneJob) -> dict[str, list[str]]:
             raise UsageError(f"`{snapshot_id}` is the newest of its tier: kept", hint="make a new one first")
     if job.forget:
         return {tier: [i for i in ids if i not in job.forget] for tier, ids in tiers.items()}
-    return {tier: [i for i in ids if i in kept(ids, job.policy[tier])] for tier, ids in tiers.items()}
+    keep = {tier: kept(ids, job.policy[tier]) for tier, ids in tiers.items()}
+    return {tier: [i for i in ids if i in keep[tier]] for tier, ids in tiers.items()}
 
 
 def _apply(

@@ -166,8 +166,9 @@ def open_repository(store: Store, keys: Keyring) -> Repository:
 def list_ids(repository: Repository, tier: str = HOT) -> list[str]:
     """The ids of the committed snapshots of a tier, oldest first: names only, nothing is opened."""
     folder, suffix = ("snapshots", ".age") if tier == HOT else ("cold", ".sig")
-    names = [name[len(folder) + 1 :] for name in repository.store.names(folder)]
-    return sorted(n.removesuffix(suffix) for n in names if n.endswith(suffix) and is_id(n.removesuffix(suffix)))
+    start, end = len(folder) + 1, -len(suffix)
+    names = (name[start:end] for name in repository.store.names(folder) if name.endswith(suffix))
+    return sorted(filter(is_id, names))
 
 
 def write_head(repository: Repository, head: Head, pack_list: bytes) -> str:

@@ -18,7 +18,9 @@ from antsmem.core.disk import Buffer
 from antsmem.core.errors import ConfigError, UsageError
 from antsmem.core.record import record
 
-_match_part = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}").fullmatch
+_PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
+_match_part = re.compile(_PART).fullmatch
+_find_parts = re.compile(rf"^{_PART}$", re.MULTILINE).findall
 
 
 class Stored(NamedTuple):
@@ -50,6 +52,13 @@ def check_name(name: str) -> str:
 def is_part(part: str) -> bool:
     """Whether `part` can be one part of a name; a listing leaves out what cannot."""
     return _match_part(part) is not None
+
+
+def only_parts(names: Sequence[str]) -> list[str]:
+    """Those of `names` that can be one part of a name: at once, for there may be very many."""
+    text = "\n".join(names)
+    whole = text.count("\n") < max(len(names), 1)  # none of them holds a newline
+    return _find_parts(text) if whole else list(filter(is_part, names))
 
 
 def check_options(scheme: str, options: Collection[str], known: Collection[str]) -> None:

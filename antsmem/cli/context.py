@@ -76,6 +76,12 @@ class Context:
         """The instant of this run."""
         return clock.now_ns()
 
+    def forget_git(self) -> None:
+        """Take git's variables out of this process: GitPython reads them, and where git called us (in a hook, say)
+        they name another repository. `environment` keeps them."""
+        for name in [name for name in os.environ if name.startswith("GIT_")]:
+            del os.environ[name]
+
     @cached_property
     def host(self) -> str:
         """This machine's name."""

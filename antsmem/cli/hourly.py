@@ -10,6 +10,7 @@ from antsmem.backup.hot import BackupResult, Job, back_up_hot
 from antsmem.backup.repository import Repository
 from antsmem.backup.snapshot import COLD, HOT, TIERS
 from antsmem.cli.context import Context
+from antsmem.cli.guarding import look
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import size
 from antsmem.core.config import RepositoryConfig
@@ -35,6 +36,7 @@ def back_up(ctx: Context, tier: str = HOT, wanted: Sequence[str] = (), *, rehash
         configs = ctx.named(wanted)
         keys = host_keyring(ctx, HOT, COLD)
         refuse_overlap(ctx.layout.root, configs)
+        look(ctx, "backup")
         done: list[BackupResult] = []
         failed: dict[str, AntsmemError] = {}
         for config in configs:

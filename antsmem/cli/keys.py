@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, overload
 
 from antsmem.backup.repository import IDENTITY_LOG, Keyring
 from antsmem.core.disk import is_temp, read_file
-from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError
+from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, UsageError
 from antsmem.identity.unlock import (
     KeySource,
     command_source,
@@ -150,7 +150,13 @@ def read_kit(path: Path) -> RecoveryKit:
     from antsmem.identity.recovery import RecoveryKit
 
     data = _standard_input() if str(path) == "-" else read_file(path, _LIMIT)
-    return RecoveryKit.parse(data.decode(errors="replace"))
+    try:
+        return RecoveryKit.parse(data.decode(errors="replace"))
+    except UsageError as error:
+        where = "standard input" if str(path) == "-" else f"`{path}`"
+        raise UsageError(
+            f"{where} is no recovery kit: {error}", hint="it is the file that `antsmem init` wrote: --kit FILE"
+        ) from None
 
 
 def _standard_input() -> bytes:

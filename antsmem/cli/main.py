@@ -30,14 +30,20 @@ COMMANDS = {
     "ls": "browse",
     "find": "browse",
     "show": "browse",
-    "diff": "browse",
+    "diff": "history",
     "repository": "repository",
     "secret": "secret",
     "waive": "waive",
     "exec": "exec",
     "scan": "scan",
     "log": "log",
+    "now": "now",
+    "guard": "guard",
+    "history": "history",
+    "undo": "history",
+    "watch": "watch",
     "status": "status",
+    "doctor": "doctor",
     "heartbeat": "heartbeat",
     "config": "config",
     "identity": "identity",
@@ -46,6 +52,11 @@ COMMANDS = {
     "keys": "keys",
     "relay": "relay",
     "once": "once",
+    "migrate": "migrate",
+    "migrate-test": "migrate_test",
+    "report": "report",
+    "wake": "wake",
+    "compact": "compact",
     "sync": "sync",
     "backend": "backend",
     "events": "events",
@@ -57,11 +68,13 @@ _FLAGS["--no-input"] = "no_input"
 
 
 class Interrupted(BaseException):
-    """A signal asked us to end: unwinds everything, so that locks and temporary files go."""
+    """A signal asked us to end: unwinds everything, so that locks and temporary files go. On its way it may learn
+    what there is to say of it."""
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.number = number
+        self.says = "what was not finished is as it was before"
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -86,7 +99,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
         code = error.exit_code
     except Interrupted as signalled:
         context.output.close()
-        context.output.warn("interrupted: what was not finished is as it was before")
+        context.output.warn(f"interrupted: {signalled.says}")
         code = 128 + signalled.number
     except BrokenPipeError:  # whoever read our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -150,6 +163,10 @@ def run(context: Context, words: list[str]) -> int:
         from antsmem.cli.hourly import back_up
 
         return back_up(context)
+    if words == ["heartbeat"]:  # so does it here
+        from antsmem.cli.wakes import wake_up
+
+        return wake_up(context)
     if words == ["sync"]:
         from antsmem.cli.synced import sync_now
 
@@ -182,7 +199,7 @@ def single(name: str) -> typer.Typer:
         group: typer.Typer = module.app
         return group
     app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, rich_markup_mode=None)
-    app.command(name)(getattr(module, name))
+    app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 
@@ -203,7 +220,7 @@ def everything() -> typer.Typer:
         if hasattr(module, "app"):
             app.add_typer(module.app, name=name)
         else:
-            app.command(name)(getattr(module, name))
+            app.command(name)(getattr(module, name.replace("-", "_")))
     return app
 
 

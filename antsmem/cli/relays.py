@@ -30,12 +30,12 @@ def public_relay(context: Context, url: str) -> RelayClient:
     return RelayClient(url, seen(context), now_ns)
 
 
-def own_relay(context: Context, url: str) -> RelayClient:
-    """A relay, asked by the workspace's agent."""
+def own_relay(context: Context, url: str, seconds: float = 20.0) -> RelayClient:
+    """A relay, asked by the workspace's agent; it has `seconds` to answer."""
     from antsmem.drivers.relay import Credentials, RelayClient
 
     credentials = Credentials(context.keystore.scid, context.keystore.op_key)
-    return RelayClient(url, seen(context), now_ns, credentials)
+    return RelayClient(url, seen(context), now_ns, credentials, seconds)
 
 
 def own_relays(context: Context, wanted: str) -> list[str]:

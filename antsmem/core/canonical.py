@@ -7,7 +7,6 @@ any other JCS implementation.
 
 from __future__ import annotations
 
-import json
 from typing import Any, Final, NoReturn
 
 from antsmem.core.disk import Buffer
@@ -23,6 +22,8 @@ def dumps(value: object) -> bytes:
 
     Anything else (a float, an integer beyond 2^53 - 1, a lone surrogate, 64 levels) raises `UsageError`.
     """
+    import json  # a wake that has nothing to do needs none
+
     try:
         text = json.dumps(_ordered(value, 0), ensure_ascii=False, separators=(",", ":"))
         return text.encode()
@@ -30,17 +31,24 @@ def dumps(value: object) -> bytes:
         raise UsageError("canonical JSON cannot hold a lone surrogate") from None
 
 
-def loads(data: Buffer, limit: int) -> Any:
+def loads(data: Buffer, limit: int, *, fractions: bool = False) -> Any:
     """The value of the JSON text `data`, at most `limit` bytes of UTF-8; need not be in canonical form.
 
-    Whatever `dumps` could not write again, and a key that stands twice in an object, raises `IntegrityError`.
+    Whatever `dumps` could not write again, and a key that stands twice in an object, raises `IntegrityError`. With
+    `fractions` a number that is not an integer is no error: it is given as its text.
     """
+    import json
+
     if len(data) > limit:
         raise IntegrityError(f"JSON of {len(data)} bytes: more than {limit} are never read")
     try:
         text = str(data, "utf-8")
         value = json.loads(
-            text, object_pairs_hook=_object, parse_int=_integer, parse_float=_float, parse_constant=_float
+            text,
+            object_pairs_hook=_object,
+            parse_int=_integer,
+            parse_float=str if fractions else _float,
+            parse_constant=_float,
         )
     except UnicodeDecodeError:
         raise IntegrityError("JSON is not UTF-8") from None
@@ -49,7 +57,10 @@ def loads(data: Buffer, limit: int) -> Any:
     except json.JSONDecodeError as error:
         raise IntegrityError(f"JSON is broken at character {error.pos}") from None
     try:
-        dumps(value)
+        if "\\u" in text:  # the only way to a lone surrogate
+            dumps(value)
+        else:
+            _ordered(value, 0)
     except UsageError as error:
         raise IntegrityError(str(error)) from None
     return value
@@ -70,7 +81,7 @@ def _ordered(value: object, depth: int) -> object:
             return value
         return [_ordered(item, depth + 1) for item in value]
     if isinstance(value, dict):
-        if not all(isinstance(key, str) for key in value):
+        if not (_TEXT.issuperset(map(type, value)) or all(isinstance(key, str) for key in value)):
             raise UsageError("canonical JSON has text for keys only")
         keys = sorted(value) if "".join(value).isascii() else sorted(value, key=_code_units)
         if _TEXT.issuperset(map(type, value.values())):

@@ -37,3 +37,8 @@ def parse_file_stamp(text: str) -> int:
     of_year = (153 * (month - 3 if month > 2 else month + 9) + 2) // 5 + day - 1
     days = era * 146097 + of_era * 365 + of_era // 4 - of_era // 100 + of_year - 719468
     return ((((days * 24 + hour) * 60 + minute) * 60 + second) * 1000 + milli) * 1_000_000
+
+
+def parse_utc(text: str) -> int:
+    """The instant that `utc_text` wrote, nanoseconds since 1970 UTC; `ValueError` for anything else."""
+    return parse_file_stamp(text.replace("-", "").replace(":", ""))

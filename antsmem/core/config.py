@@ -17,14 +17,19 @@ from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import ConfigError, NotFoundError
 from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
 from antsmem.core.record import field, record
+from antsmem.core.wakeconfig import WakeConfig, read_wake_config
 
 KEY_SOURCES: Final = ("credentials", "keyring", "host_key", "command:…", "file:…", "fd:N", "passphrase:…")
 VERIFY: Final = ("read", "hash", "none")
+LEVELS: Final = ("L0", "L1", "L2", "L3", "L4")
 ANCHOR_PREFIX: Final = "git+"
 ROLES: Final = ("log", "durable", "cache", "vectors", "blob", "directory")
 TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _DEFAULT_SOURCES: Final[tuple[str, ...]] = ("credentials", "host_key")
+_DURATION: Final = re.compile(r"([0-9]{1,8})([smhd])", re.ASCII)
+_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_LONGEST_SECONDS: Final = 7 * 86400
 _PREFIXES: Final = ("command:", "file:", "fd:", "passphrase:")
 
 
@@ -58,6 +63,8 @@ class AgentConfig:
     repositories: tuple[RepositoryConfig, ...] = ()
     anchors: Mapping[str, str] = field(default_factory=dict)
     """Name → `git+URL` of further places that keep the ledger, besides the repositories."""
+    level: str = ""
+    """The reliability level that the agent has to hold here, `L0` to `L4`; empty: none is asked for."""
     backends: tuple[BackendConfig, ...] = ()
     """At most one a role."""
     tenant: str = "local"
@@ -74,11 +81,25 @@ class ProviderConfig:
 
 
 @record
+class ProgramConfig:
+    """The program that the heartbeat runs as the agent: a `preset`, or with `command` another command line that
+    speaks like it. `environment` names the variables that it gets besides the preset's own, or is `*`. Without a
+    `preset` none is configured."""
+
+    preset: str = ""
+    command: tuple[str, ...] = ()
+    environment: tuple[str, ...] = ()
+    timeout_seconds: float | None = None
+
+
+@record
 class OperatorConfig:
     """What holds for every agent of this operator. `origin` says where each setting comes from."""
 
     key_sources: tuple[str, ...] = _DEFAULT_SOURCES
     providers: tuple[ProviderConfig, ...] = ()
+    agent: ProgramConfig = field(default_factory=ProgramConfig)
+    heartbeat: WakeConfig = field(default_factory=WakeConfig)
     origin: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -90,12 +111,39 @@ def read_operator(path: Path) -> OperatorConfig:
     except NotFoundError:
         return OperatorConfig(origin={"key_sources": "default"})
     reader = Reader(str(path))
-    entries = reader.mapping(read_yaml(data, str(path)), ("key_sources", "providers"))
+    known = ("key_sources", "providers", "agent", "heartbeat")
+    entries = reader.mapping(read_yaml(data, str(path)), known)
     sources, origin = _DEFAULT_SOURCES, "default"
     if (node := entries.get("key_sources")) is not None:
         sources, origin = _key_sources(reader, node), f"{path}:{node.line}"
     providers = _providers(reader, entries.get("providers"))
-    return OperatorConfig(sources, providers, {"key_sources": origin})
+    agent = _program(reader, entries.get("agent"))
+    heartbeat = read_wake_config(reader, entries.get("heartbeat"))
+    return OperatorConfig(sources, providers, agent, heartbeat, {"key_sources": origin})
+
+
+def _program(reader: Reader, node: Node | None) -> ProgramConfig:
+    if node is None:
+        return ProgramConfig()
+    entries = reader.mapping(node, ("preset", "command", "environment", "timeout"))
+    if "preset" not in entries:
+        reader.fail(node, "`agent` has no `preset`")
+    lists = {
+        name: tuple(reader.line(item, name) for item in reader.items(entries[name])) if name in entries else ()
+        for name in ("command", "environment")
+    }
+    seconds = None
+    if (given := entries.get("timeout")) is not None:
+        seconds = _seconds(reader, given)
+    return ProgramConfig(reader.line(entries["preset"], "preset"), **lists, timeout_seconds=seconds)
+
+
+def _seconds(reader: Reader, node: Node) -> float:
+    found = _DURATION.fullmatch(str(node.value))
+    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    if not 0 < seconds <= _LONGEST_SECONDS:
+        reader.fail(node, "`timeout` is a time from 1s to 7d, such as 90s, 15m or 2h")
+    return float(seconds)
 
 
 def _key_sources(reader: Reader, node: Node) -> tuple[str, ...]:
@@ -128,13 +176,11 @@ def read_agent(path: Path) -> AgentConfig:
     except NotFoundError:
         return AgentConfig()
     reader = Reader(str(path))
-    known = ("workspace", "host_key", "escrow", "tenant", "repositories", "anchors", "backends")
+    known = ("workspace", "host_key", "escrow", "level", "tenant", "repositories", "anchors", "backends")
     entries = reader.mapping(read_yaml(data, str(path)), known)
-    texts = {
-        name: reader.line(entries[name], name)
-        for name in ("workspace", "host_key", "escrow", "tenant")
-        if name in entries
-    }
+    texts = {name: reader.line(entries[name], name) for name in known[:5] if name in entries}
+    if texts.get("level", LEVELS[0]) not in LEVELS:
+        reader.fail(entries["level"], f"`level` is one of {', '.join(LEVELS)}")
     if not TENANT.fullmatch(texts.get("tenant", "local")):
         reader.fail(entries["tenant"], "`tenant` is up to 64 letters, digits, `.`, `_` and `-`")
     repositories = []
@@ -171,7 +217,7 @@ def _backends(reader: Reader, node: Node | None) -> tuple[BackendConfig, ...]:
 def write_agent(path: Path, config: AgentConfig) -> None:
     """Replace the file of one agent."""
     lines = ["# Written by antsmem; edit it as you like, but comments are not kept.\n"]
-    for name in ("workspace", "host_key", "escrow"):
+    for name in ("workspace", "host_key", "escrow", "level"):
         if value := getattr(config, name):
             lines.append(f"{name}: {_quoted(value)}\n")
     lines.append(f"tenant: {_quoted(config.tenant)}\n" if config.tenant != "local" else "")

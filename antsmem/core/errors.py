@@ -19,7 +19,8 @@ type next. A message is one line, lower case, with the thing in backticks: what 
     ├─ DiskError            40   the local disk is full or failing (transient)
     ├─ BackendError         40   a store does not answer (transient)
     ├─ RefusedError         41   a store answers no
-    └─ DriverMissingError   42   the library for this kind of store is not installed
+    ├─ DriverMissingError   42   the library for this kind of store is not installed
+    └─ MigrationError       50   a migration test shows that the agent would not come back the same
 """
 
 from __future__ import annotations
@@ -140,3 +141,9 @@ class RefusedError(AntsmemError):
 class DriverMissingError(AntsmemError):
     slug = "driver-missing"
     exit_code = 42
+
+
+class MigrationError(AntsmemError):
+    slug = "migration-test"
+    exit_code = 50
+    hint = "the rows that say FAILED name what broke"

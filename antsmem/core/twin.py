@@ -75,8 +75,9 @@ class Twin:
                     result = (False, error)
                 pickle.dump(result, out)
             code = 0
-        except Exception:  # noqa: BLE001 - a bug: shown as one, and nothing of the parent's runs on here
-            sys.excepthook(*sys.exc_info())
+        except BaseException as error:  # noqa: BLE001 - nothing of the parent's runs on here
+            if isinstance(error, Exception):  # a bug: shown as one
+                sys.excepthook(*sys.exc_info())
         finally:
             os._exit(code)
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from typing import Final, Self, TypeAlias
 
-from antsmem.backup.store import Capabilities, Stored, check_name, check_options, is_part
+from antsmem.backup.store import Capabilities, Stored, check_name, check_options, is_part, only_parts
 from antsmem.core.disk import (
     Buffer,
     disk_error,
@@ -37,7 +37,7 @@ Listing: TypeAlias = list[Stored]
 
 _FIRST_OBJECT: Final = "repository.json"
 _LOCK: Final = ".antsmem-lock"
-_CHUNK_BYTES: Final = 1 << 20
+_CHUNK_BYTES: Final = 1 << 18  # larger ones come fresh from the kernel each time
 _LOCK_SECONDS: Final = 10.0
 _GONE = {errno.ENODEV, errno.ENXIO, errno.ENOTCONN, errno.EHOSTDOWN, errno.ESTALE, errno.ETIMEDOUT}
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
@@ -168,6 +168,8 @@ class FileStore:
         prefix = folder + "/" if folder else ""
         found: list[Stored] = []
         for entry in self._entries(folder):
+            if not is_part(entry.name):
+                continue
             try:
                 state = entry.stat(follow_symlinks=False)
             except FileNotFoundError:
@@ -180,13 +182,13 @@ class FileStore:
     def names(self, folder: str) -> Sequence[str]:
         """The names in `folder`, see `Store.names`: the directory alone is read."""
         prefix = folder + "/" if folder else ""
-        return [prefix + entry.name for entry in self._entries(folder)]
+        return [prefix + name for name in only_parts([entry.name for entry in self._entries(folder)])]
 
     def _entries(self, folder: str) -> Sequence[os.DirEntry[str]]:
-        """The regular files in `folder` that may be objects."""
+        """The regular files in `folder`."""
         try:
             with os.scandir(self._prefix + check_name(folder) if folder else self._root) as entries:
-                return [entry for entry in entries if is_part(entry.name) and entry.is_file(follow_symlinks=False)]
+                return [entry for entry in entries if entry.is_file(follow_symlinks=False)]
         except FileNotFoundError:
             self._require_here()
             return []

@@ -54,8 +54,9 @@ class Slot:
 
 @record
 class Skip:
-    """Slots of a task that will not run, `count` of them up to `last`: `missed` (nobody was awake), `grace` (too
-    late). Recording them raises the task's high-water mark to `last`."""
+    """Slots of a task that will not run, `count` of them up to `last`: `missed` (nobody was awake), `quiet` (the
+    last of them fell into quiet hours), `grace` (too late). Recording them raises the task's high-water mark to
+    `last`."""
 
     task: Task
     last: int
@@ -102,7 +103,7 @@ def decide(plan: Plan, progress: Mapping[str, Progress], now_ns: int) -> Decisio
             ahead.append(task)
         slots, skips = _one(plan, task, mark, now)
         skipped += skips
-        until = _quiet_until(plan, task, now)
+        until = quiet_until(plan, task, now)
         due += slots if until is None else ()
         held += [Hold(slot, until) for slot in slots] if until is not None else ()
     due.sort(key=lambda slot: (slot.at, slot.task.line))
@@ -161,20 +162,21 @@ def _one(plan: Plan, task: Task, mark: Progress, now: int) -> tuple[list[Slot], 
         if older is None:
             break
         found.insert(0, older)
-    limit = _limit(task, base)
+    limit = limit_seconds(task, base)
     good = [at for at in found if limit is None or now - _shifted(plan, task, at) <= limit]
     late = [at for at in found if at not in good]
     skips = []
     if missed := _count(task, after, found[0] - 1, mark.anchor):
         last = latest_slot(task.schedule, task.zone.name, after, found[0] - 1, mark.anchor, base)
-        skips.append(Skip(task, found[0] - 1 if last is None else last, missed, "missed"))
+        last = found[0] - 1 if last is None else last
+        skips.append(Skip(task, last, missed, "missed" if quiet_until(plan, task, last) is None else "quiet"))
     if late:
         why = "missed" if task.options.catchup == "none" else "grace"
         skips.append(Skip(task, late[-1], len(late), why))
     return [Slot(task, at, key_of(task, at)) for at in good], skips
 
 
-def _limit(task: Task, base: int) -> int | None:
+def limit_seconds(task: Task, base: int) -> int | None:
     """How late a slot may run; None for however late."""
     if isinstance(task.schedule, Tick):
         return None
@@ -214,11 +216,11 @@ def _count(task: Task, after: int, until: int, anchor: int) -> int:
 
 def _shifted(plan: Plan, task: Task, at: int) -> int:
     """`at`, or the end of the quiet hours in which it lies."""
-    until = _quiet_until(plan, task, at)
+    until = quiet_until(plan, task, at)
     return at if until is None else until
 
 
-def _quiet_until(plan: Plan, task: Task, at: int) -> int | None:
+def quiet_until(plan: Plan, task: Task, at: int) -> int | None:
     """When the quiet hours end that hold the task at `at`; None where none do."""
     if plan.settings.quiet is None or task.options.urgent:
         return None

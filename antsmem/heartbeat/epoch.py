@@ -11,7 +11,7 @@ knows, and starts nothing until a person lets it take over. A larger epoch than 
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal, Protocol, TypeAlias
@@ -39,11 +39,9 @@ class Witness(Protocol):
         """The document and its version token; None if there is none. `BackendError` if nobody answers."""
         ...
 
-    def swap(self, document: bytes, expected: str | None) -> str:
-        """Put `document` in the place of the version `expected` (None: of nothing); its version token.
-
-        `ConflictError` if another version is there.
-        """
+    def swap(self, document: bytes, expected: str | None) -> None:
+        """Put `document` in the place of the version `expected` (None: of nothing). `ConflictError` if another
+        version is there."""
         ...
 
 
@@ -55,6 +53,16 @@ class Duty:
     epoch: int
     host: str
     time: str
+
+
+@record
+class Claim:
+    """Who takes over: this host, with its op key, for the agent `scid`, before a witness or not."""
+
+    scid: str
+    host: str
+    key: Signer
+    witness: Witness | None = None
 
 
 @record
@@ -79,7 +87,8 @@ class Post:
         if not journal.number:
             if epoch:
                 return "copy", 0
-            return ("older" if (self.folder / f"{self.agent}.agent").exists() else "active"), 0
+            # A journal that was to begin, and was cut off before its first record, is none.
+            return ("older" if self._seen(self._begun()) else "active"), 0
         held = self._held(journal.name)
         if held is None:
             return "copy", 0
@@ -111,11 +120,24 @@ class Post:
                 path = self.folder / f"{journal.name}.seen"
                 write_file(path, [str(journal.number).encode()], durable=False)
 
-    def retire(self, journal: Journal) -> None:
-        """Start nothing any more on this host."""
+    def retire(self, journal: Journal, now_ns: int) -> None:
+        """Start nothing any more on this host, and say so in the journal: a copy that ends with this record has
+        all that this host did."""
         if not journal.name:
             raise NotFoundError("this workspace has done no work yet: there is nothing to retire from")
-        self._write(journal.name, self.standing(journal)[1], retired=True)
+        epoch = self.standing(journal)[1]
+        self._write(journal.name, epoch, retired=True)
+        with journal.deciding(now_ns):
+            if not journal.retired:
+                journal.append(now_ns, {"kind": "retire", "epoch": epoch})
+        self.saw(journal)
+
+    def stated(self) -> bytes:
+        """The workspace's statement, empty if there is none."""
+        try:
+            return read_file(self.statement, _LIMIT)
+        except NotFoundError:
+            return b""
 
     def _stated(self) -> int:
         """The epoch in the workspace's statement, 0 if there is none: enough to stop, not to believe."""
@@ -137,6 +159,12 @@ class Post:
         except (NotFoundError, IntegrityError, KeyError, TypeError, ValueError):
             return None
 
+    def _begun(self) -> str:
+        """The name of the last journal that began on this host."""
+        with suppress(NotFoundError):
+            return read_file(self.folder / f"{self.agent}.agent", 64).decode("ascii", "replace")
+        return ""
+
     def _seen(self, journal: str) -> int:
         with suppress(NotFoundError, ValueError):
             return int(read_file(self.folder / f"{journal}.seen", 32))
@@ -146,24 +174,36 @@ class Post:
         make_private_dir(self.folder)
         write_file(self.folder / f"{journal}.json", [canonical.dumps({"epoch": epoch, "retired": retired})])
 
-    def take(self, journal: Journal, key: Signer, duty: Duty, now_ns: int, witness: Witness | None = None) -> Duty:
-        """Take over: the work of `duty.scid` is this host's from now on, in an epoch larger than any known.
+    def claim(self, journal: Journal, signed: Claim, now_ns: int) -> tuple[Duty, bytes]:
+        """Say, to the witness if there is one, that the work is this host's, in an epoch larger than any known.
 
-        Every key that is open in the copy becomes unknown, because another host may have gone on with it.
-        `ConflictError`: another host took over at the same moment, as the witness saw.
+        Nothing is started by that: see `take`. `ConflictError`: another host took over at the same moment, as the
+        witness saw.
         """
-        known = witness.read() if witness is not None else None
-        seen = _epoch_of(known[0]) if known else 0
+        known = signed.witness.read() if signed.witness is not None else None
+        seen = epoch_of(known[0]) if known else 0
         held = self._held(journal.name) if journal.name else None
         epoch = 1 + max(self._stated_or_0(), held[0] if held else 0, seen)
         if epoch >= _MAX_EPOCH:
             raise UsageError(f"`{self.statement}` names the last epoch there is", hint="remove it if it is forged")
-        taken = Duty(duty.scid, epoch, duty.host, utc_text(now_ns))
-        document = sign_duty(taken, key)
-        if witness is not None:
-            witness.swap(document, known[1] if known else None)
+        taken = Duty(signed.scid, epoch, signed.host, utc_text(now_ns))
+        document = sign_duty(taken, signed.key)
+        if signed.witness is not None:
+            signed.witness.swap(document, known[1] if known else None)
+        return taken, document
+
+    def take(self, journal: Journal, signed: Claim, now_ns: int, doubts: Sequence[Mapping[str, Any]] = ()) -> Duty:
+        """Take over: claim the work, and start it from now on.
+
+        Every key that is open in the copy becomes unknown, because another host may have gone on with it; `doubts`
+        are records of what else it may have done (see `takeover.py`). Raises as `claim` does.
+        """
+        doubt = self.standing(journal)[0] != "active" and not journal.retired
+        taken, document = self.claim(journal, signed, now_ns)
+        epoch = taken.epoch
         with journal.deciding(now_ns):
-            journal.append(now_ns, {"kind": "take-over", "epoch": epoch, "host": duty.host})
+            body = {"kind": "take-over", "epoch": epoch, "host": taken.host, "doubt": doubt}
+            journal.append(now_ns, body, *doubts)
         make_private_dir(self.statement.parent)
         write_file(self.statement, [document])
         self._write(journal.name, epoch, retired=False)
@@ -174,16 +214,6 @@ class Post:
         with suppress(IntegrityError):
             return self._stated()
         return 0
-
-
-def require_witnessed(witness: Witness, epoch: int, trusted: Container[bytes]) -> None:
-    """Return if `witness` knows of no larger epoch than `epoch`, signed by one of the keys `trusted`.
-
-    `RetiredError` if it does, `BackendError` if it does not answer: then only `pure` work may go on.
-    """
-    known = witness.read()
-    if known is not None and read_duty(known[0], trusted).epoch > epoch:
-        raise RetiredError("another host has taken over the work of this agent: nothing started")
 
 
 def sign_duty(duty: Duty, key: Signer) -> bytes:
@@ -203,7 +233,8 @@ def read_duty(data: bytes, trusted: Container[bytes]) -> Duty:
     return Duty(fields.text("scid"), fields.number("epoch"), fields.text("host"), fields.text("time"))
 
 
-def _epoch_of(document: bytes) -> int:
+def epoch_of(document: bytes) -> int:
+    """The epoch that a statement names, 0 if it names none: enough to stop, not to believe."""
     body: Any = canonical.loads(document, _LIMIT)
     epoch = body.get("epoch") if isinstance(body, dict) else None
     return epoch if isinstance(epoch, int) else 0

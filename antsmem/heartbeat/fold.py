@@ -31,11 +31,12 @@ class Fold:
     """The state after `size` bytes of a month.
 
     `keys` gives for each key the place of its last line and its record's number; `open` the states that are not
-    settled; `facts` the places of their last lines. `head` is the SHA-256 of the last good line, `last` that line;
+    settled; `facts` the places of their last lines; `untold` place and number of the newest record of each key of
+    which the daily log has still to be told. `head` is the SHA-256 of the last good line, `last` that line;
     `carried` the last number that was taken over from the month before.
 
     `gaps` are missing records: first number, how many, and whether even a key that no record names may have been
-    started in them. `bad` are the places of bad lines, `trailing` how many records may be in those at the end.
+    started in them. `doubt`: this is a copy that ends earlier than what was done. `bad` are the places of bad lines, `trailing` how many records may be in those at the end.
     """
 
     size: int = 0
@@ -48,9 +49,11 @@ class Fold:
     open: dict[str, str] = field(default_factory=dict)
     marks: dict[str, tuple[str, int]] = field(default_factory=dict)
     facts: dict[str, int] = field(default_factory=dict)
+    untold: dict[str, tuple[int, int]] = field(default_factory=dict)
     gaps: list[tuple[int, int, bool]] = field(default_factory=list)
     bad: list[int] = field(default_factory=list)
     trailing: int = 0
+    doubt: bool = False
 
     def feed(self, data: bytes) -> bytes:
         """Take in `data`, which follows what is known; what stands behind its last line feed is given back."""
@@ -113,6 +116,7 @@ class Fold:
         if entry.kind == "month":
             self.name, self.carried = entry.text("journal"), entry.number + entry.count("carried")
             self.number, self.head = entry.number - 1, entry.text("prev")
+            self.doubt = entry.body.get("doubt") is True
             self.gaps += [gap for gap in map(_gap_of, _list(entry.body.get("gaps"))) if gap]
             return
         self.number, self.head = entry.number - 1, entry.text("prev")
@@ -126,8 +130,12 @@ class Fold:
             self._state(entry)
         elif entry.kind == "fact" and entry.text("fact"):
             self.facts[entry.text("fact")] = self.size
+        elif entry.kind == "told" and entry.key:
+            if self.untold.get(entry.key, (0, 0))[1] <= entry.count("told"):
+                self.untold.pop(entry.key, None)
         elif entry.kind == "take-over":  # another host may have gone on with what was open
             self._gap(entry.number, 0, False)
+            self.doubt = self.doubt or entry.body.get("doubt") is True
         elif entry.kind == "mark" and entry.text("task"):
             self.marks[entry.text("task")] = (entry.text("slot"), entry.count("failures"))
 
@@ -138,9 +146,11 @@ class Fold:
             self.open.pop(key, None)
         else:
             self.open[key] = state
+        if entry.text("tell"):
+            self.untold[key] = (self.size, entry.number)
         if task:
             slot, failures = self.marks.get(task, ("", 0))
-            failures = 0 if state == "DONE" else failures + (state == "FAILED")
+            failures = 0 if state == "DONE" else failures + (state in {"FAILED", "UNKNOWN"})
             self.marks[task] = (max(slot, entry.text("slot")), failures)
 
 

@@ -18,7 +18,7 @@ from antsmem.core.errors import AntsmemError
 from antsmem.core.record import members
 from antsmem.heartbeat.fold import Fold
 
-_MAGIC: Final = b"antsmem-heartbeat/1 %b\n" % sys.version.split()[0].encode()
+_MAGIC: Final = b"antsmem-heartbeat/2 %b\n" % sys.version.split()[0].encode()
 
 
 def load_index(path: Path, month: Path) -> Fold | None:

@@ -97,6 +97,17 @@ class Journal:
         return self._fold.open
 
     @property
+    def retired(self) -> bool:
+        """Whether it ends with the word of a host that starts nothing any more."""
+        last = decode(self._fold.last) if self._fold.last and not self._fold.trailing else None
+        return last is not None and last.kind == "retire"
+
+    @property
+    def doubt(self) -> bool:
+        """Whether another host may have done things that no record here tells of."""
+        return self._fold.doubt
+
+    @property
     def health(self) -> Health:
         """What is damaged."""
         missing = sum(count for _, count, _ in self._fold.gaps)
@@ -119,6 +130,16 @@ class Journal:
         place = self._fold.facts.get(name)
         entry = None if place is None else self._entry(place)
         return None if entry is None else entry.body.get("value")
+
+    @property
+    def facts(self) -> tuple[str, ...]:
+        """The names of all facts."""
+        return tuple(self._fold.facts)
+
+    @property
+    def marked(self) -> Mapping[str, object]:
+        """The tasks of which any slot was ever planned."""
+        return self._fold.marks
 
     def mark(self, task: str) -> Mark:
         """The newest slot of `task` that was ever planned, and its failures since it last succeeded."""
@@ -145,13 +166,19 @@ class Journal:
                 save_index(self.places.index, self._path, self._fold)
             self._cached = self._fold.size
 
-    def entries(self, key: str | None = None) -> Iterator[Entry]:
-        """All records that are there, in all months, oldest first; those of `key` alone."""
+    def untold(self) -> list[Entry]:
+        """The records of which the daily log has still to be told, oldest first."""
+        found = (self._entry(place) for place, _ in sorted(self._fold.untold.values()))
+        return [entry for entry in found if entry is not None and entry.text("tell")]
+
+    def entries(self, key: str | None = None, *, carried: bool = False) -> Iterator[Entry]:
+        """All records that are there, in all months, oldest first; those of `key` alone. `carried`: those too that
+        a month took over from the one before."""
         for name in self._months():
             with open(self.places.months / name, "rb") as lines:
                 while line := lines.readline(MAX_LINE_BYTES):
                     entry = decode(line.removesuffix(b"\n"), quick=True)
-                    if entry is None or entry.body.get("carried_from"):
+                    if entry is None or (entry.body.get("carried_from") and not carried):
                         continue
                     if key is None or entry.key == key:
                         yield entry
@@ -278,6 +305,7 @@ class Journal:
             self._born(name)
         gaps = [[first, count, True] for first, count, whole in before.gaps if whole]
         header = {"kind": "month", "schema": SCHEMA, "journal": name, "carried": len(carried), "gaps": gaps[-64:]}
+        header |= {"doubt": True} if before.doubt else {}
         data = []
         for body in ({**header}, *carried):
             number += 1
@@ -290,7 +318,7 @@ class Journal:
         """What a new month takes over: keys that are open or belong to no slot, marks, facts."""
         for key in list(self._fold.keys):
             entry = self.last(key)
-            if entry is None or (entry.state in SETTLED and entry.text("task")):
+            if entry is None or (entry.state in SETTLED and entry.text("task") and key not in self._fold.untold):
                 continue
             body = {**entry.body, "carried_from": entry.number}
             if entry.state not in SETTLED and self.hides(key):
@@ -300,7 +328,7 @@ class Journal:
             yield {"kind": "mark", "task": task, "slot": slot, "failures": failures}
         for fact, place in self._fold.facts.items():
             entry = self._entry(place)
-            if entry is not None:
+            if entry is not None and entry.body.get("value") is not None:
                 yield {"kind": "fact", "fact": fact, "value": entry.body.get("value")}
 
 

@@ -23,7 +23,7 @@ class Entry:
     """One record of the journal.
 
     `number` counts all records from 1, `at` is an instant (RFC 3339, UTC, ms), `kind` is `state`, `fact`, `mark`,
-    `month`, `seal` or `take-over`, `body` all members of the object.
+    `month`, `seal`, `take-over` or `told`, `body` all members of the object.
     """
 
     number: int

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import BusyError, UsageError
-from antsmem.core.record import field, record, replace
+from antsmem.core.record import field, record, replace, shown
 from antsmem.heartbeat.action import Action, Mask, Output, run_action, survivors
 from antsmem.heartbeat.backoff import delay_seconds
 from antsmem.heartbeat.fold import SETTLED
@@ -24,7 +24,8 @@ from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.line import Entry
 from antsmem.heartbeat.locks import remove_lock, run_lock
 from antsmem.heartbeat.runs import Run, replayed
-from antsmem.heartbeat.states import TEMPORARY, Ended, Kind, answered, next_step, outcome
+from antsmem.heartbeat.states import TEMPORARY, TOLD, Ended, Kind, answered, next_step, outcome
+from antsmem.heartbeat.verdict import NONCE, Judge, Verdict, nonce_hash
 
 MAX_KEY: Final = 200
 VERIFY_SECONDS: Final = 60.0
@@ -37,7 +38,9 @@ _BLANK: Final = re.compile(r"\s+")
 class Effect:
     """What is to happen once. `key` names it; `verify` is the command that tells whether it happened.
 
-    `task` and `slot` say whose it is, where a schedule asks for it. `environment` is what actions get.
+    `task` and `slot` say whose it is, where a schedule asks for it. `environment` is what actions get, `prompt`
+    what the action reads. With a `judge`, exit code 0 is not enough: it says what a run came to; `nonce` is what
+    only this run knows.
     """
 
     key: str
@@ -50,19 +53,22 @@ class Effect:
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: Path | None = None
     stdin: int | None = None
+    prompt: bytes = field(default=b"", repr=False)
+    judge: Judge | None = field(default=None, repr=False)
+    nonce: str = field(default="", repr=False)
 
 
 @record
 class Host:
     """Where and when the work is done: `now_ns` tells the time, `draw` gives numbers in [0, 1).
 
-    `enter` is asked before each start: the epoch that this host holds, or `RetiredError`. `started` is called when
-    it is recorded. `patient`: obey back-off, as a wake does.
+    `enter` is asked before each start of a kind: the epoch that this host holds, or `RetiredError`. `started` is
+    called when it is recorded. `patient`: obey back-off, as a wake does.
     """
 
     now_ns: Callable[[], int]
     draw: Callable[[], float]
-    enter: Callable[[], int] = lambda: 0
+    enter: Callable[[Kind], int] = lambda _kind: 0
     started: Callable[[], None] = lambda: None
     patient: bool = False
     mask: Callable[[], Mask] | None = None
@@ -155,6 +161,8 @@ class _Work:
                 step = self._next(last)
                 if step in {"ask", "hold", "start"}:
                     self._require_gone(last)
+                    if last is not None and (verdict := self._reported(last)) is not None:
+                        return self._told(self._append(verdict.state, last, **_said(verdict)))
                 if step == "start":
                     entry, run = self._started(last)
                 elif step == "ask" and not asked:
@@ -173,6 +181,8 @@ class _Work:
 
     def _next(self, last: Entry | None) -> str:
         hidden = self.journal.hides(self.effect.key)
+        if last is None and self.effect.kind == "verify":  # cheap to ask, and another host may have done it
+            hidden = hidden or self.journal.doubt
         now = utc_text(self.host.now_ns())
         return next_step(last, self.effect.kind, hidden=hidden, now=now, patient=self.host.patient)
 
@@ -184,10 +194,20 @@ class _Work:
             pids = ", ".join(map(str, left))
             raise BusyError(f"`{self.effect.key}` is still being done, by process {pids}: not started")
 
+    def _reported(self, last: Entry) -> Verdict | None:
+        """What a run that was cut off had reported before. Where the world can be asked, it is asked instead."""
+        if self.effect.judge is None or self.effect.verify or last.state not in {"STARTED", "UNKNOWN"}:
+            return None
+        run = os.path.basename(last.text("run"))
+        verdict = self.effect.judge(self.journal.places.runs / run, None) if run else Verdict()
+        return verdict if verdict.state else None
+
     def _why(self, last: Entry | None) -> str:
+        if last is None and not self.journal.hides(self.effect.key):
+            return "take-over"
         if last is None or last.state in {"PLANNED", "FAILED"}:
-            failed = last is not None and last.state == "FAILED" and not self.journal.hides(self.effect.key)
-            return "attempts" if failed else "damage"
+            tried = last is not None and last.count("attempt") and not self.journal.hides(self.effect.key)
+            return "attempts" if tried else "damage"
         return "died" if last.state == "STARTED" else last.text("why") or "unknown"
 
     def _recorded_unknown(self, last: Entry | None) -> Entry:
@@ -196,8 +216,9 @@ class _Work:
         return self._append("UNKNOWN", last, why=self._why(last))
 
     def _started(self, last: Entry | None) -> tuple[Entry, Run]:
-        epoch = self.host.enter()
-        run = Run(self.journal.places.runs)  # first: where there is no room for its output, nothing is started
+        epoch = self.host.enter(self.effect.kind)
+        # First: where there is no room for its output, nothing is started.
+        run = Run(self.journal.places.runs, self.effect.prompt)
         now_ns = self.host.now_ns()
         lease_ns = int((self.effect.timeout_seconds + _MARGIN_SECONDS) * _NS)
         started = {
@@ -207,7 +228,8 @@ class _Work:
             "epoch": epoch,
             "lease": utc_text(now_ns + lease_ns),
             "run": run.name,
-            **_process(),
+            **({"nonce": nonce_hash(self.effect.nonce)} if self.effect.nonce else {}),
+            **this_process(),
         }
         # Two records for a key that is new: one that is damaged cannot hide that it was started (see `fold.py`).
         first = [self._body("PLANNED")] if last is None else []
@@ -225,18 +247,25 @@ class _Work:
             **effect.environment,
             "ANTSMEM_KEY": effect.key,
             "ANTSMEM_FENCE": str(fence(entry.count("epoch"), entry.number)),
+            **({NONCE: effect.nonce} if effect.nonce else {}),
         }
         action = Action(
-            effect.argv, environment, run.name, effect.timeout_seconds, self.lock, effect.stdin,
-            effect.folder, self.host.mask,
+            effect.argv, environment, run.name, effect.timeout_seconds, self.lock,
+            effect.stdin if run.stdin is None else run.stdin, effect.folder, self.host.mask,
         )  # fmt: skip
         with run:
             ended, output = run_action(action, run.stdout, run.stderr)
-            state = outcome(ended, effect.kind)
+            verdict = self._verdict(run.folder, ended)
+            state = verdict.state or outcome(ended, effect.kind)
             kept = run.keep() if state == "DONE" else ""
             printed, told = run.printed()
+        came = self._came(ended, output, kept, entry) | _said(verdict)
+        if state == "DONE":
+            came.pop("retry_at", None)
+        elif "retry_at" not in came:
+            came["retry_at"] = self._retry_at(came["attempt"])
         with self.journal.deciding(self.host.now_ns()):
-            last = self._append(state, entry, **self._came(ended, output, kept, entry))
+            last = self._append(state, entry, **came)
         if state == "UNKNOWN":
             last = self._settled_unknown(last)
         return replace(
@@ -244,6 +273,13 @@ class _Work:
             ran=True, exit_code=ended.code, stdout=printed, stdout_whole=not output.cut, stderr=told,
             survivors=ended.survivors,
         )  # fmt: skip
+
+    def _verdict(self, folder: Path, ended: Ended) -> Verdict:
+        """What the judge says. Where the world can be asked, nobody's word is enough."""
+        verdict = self.effect.judge(folder, ended) if self.effect.judge is not None else Verdict()
+        if verdict.state == "DONE" and self.effect.verify:
+            return replace(verdict, state="UNKNOWN", why="unverified")
+        return verdict
 
     def _settled_unknown(self, last: Entry) -> Entry:
         """Right after a run of which nobody knows what it did: ask, or hold, where it must not run again."""
@@ -267,9 +303,11 @@ class _Work:
         if ended.survivors:
             members["survivors"] = list(ended.survivors[:32])
         if ended.code != 0 or ended.late:
-            seconds = delay_seconds(members["attempt"], self.host.draw)
-            members["retry_at"] = utc_text(self.host.now_ns() + int(seconds * _NS))
+            members["retry_at"] = self._retry_at(members["attempt"])
         return members
+
+    def _retry_at(self, attempt: int) -> str:
+        return utc_text(self.host.now_ns() + int(delay_seconds(attempt, self.host.draw) * _NS))
 
     def _ask(self, last: Entry) -> Entry:
         """Ask the world whether it happened, and record the answer."""
@@ -296,7 +334,13 @@ class _Work:
         return self.journal.append(self.host.now_ns(), self._body(state, **members))
 
     def _body(self, state: str, **members: Any) -> dict[str, Any]:
-        whose = {"task": self.effect.task, "slot": self.effect.slot} if self.effect.task else {}
+        whose: dict[str, Any] = {}
+        if self.effect.task:
+            whose = {"task": self.effect.task, "slot": self.effect.slot}
+            if state in TOLD:
+                whose["tell"] = utc_text(self.host.now_ns())
+            if state == "DONE" and (failures := self.journal.mark(self.effect.task).failures):
+                whose["failures"] = failures
         return {"kind": "state", "key": self.effect.key, "state": state, **whose, **members}
 
     def _told(self, last: Entry) -> OnceResult:
@@ -306,13 +350,18 @@ class _Work:
         )
 
 
+def _said(verdict: Verdict) -> dict[str, Any]:
+    """What to record of a verdict: nothing where nothing was said."""
+    return {name: value for name, value in shown(verdict).items() if value and name != "state"}
+
+
 def fence(epoch: int, number: int) -> int:
     """The fencing token of a start: larger than that of any start before, on any host that came before."""
     return (epoch << 40) | number
 
 
-def _process() -> dict[str, Any]:
-    """Who starts it: enough to tell this process from a later one with the same number."""
+def this_process() -> dict[str, Any]:
+    """Who starts something: enough to tell this process from a later one with the same number."""
     boot = since = ""
     if sys.platform == "linux":
         try:
@@ -325,4 +374,14 @@ def _process() -> dict[str, Any]:
     return {"pid": os.getpid(), "pid_since": since, "boot": boot}
 
 
-__all__ = ["TEMPORARY", "Effect", "Host", "OnceResult", "clean_key", "content_key", "fence", "once"]
+__all__ = [
+    "TEMPORARY",
+    "Effect",
+    "Host",
+    "OnceResult",
+    "clean_key",
+    "content_key",
+    "fence",
+    "once",
+    "this_process",
+]

@@ -8,7 +8,7 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import IO, Self
 
-from antsmem.core.disk import disk_error, fsync_dir, make_private_dir, read_file
+from antsmem.core.disk import disk_error, fsync_dir, make_private_dir, read_file, write_all
 from antsmem.core.errors import AntsmemError
 from antsmem.heartbeat.action import STDOUT_BYTES
 from antsmem.heartbeat.line import Entry
@@ -16,16 +16,24 @@ from antsmem.heartbeat.line import Entry
 
 class Run:
     """A new run below `runs`: its name and its two files, open until the end of `with`. `DiskError` if there is no
-    room for it."""
+    room for it. What is `given` to it on standard input is kept too, as `context.md`."""
 
-    def __init__(self, runs: Path) -> None:
+    def __init__(self, runs: Path, given: bytes = b"") -> None:
         self.name = os.urandom(12).hex()
         self.folder = runs / self.name
         make_private_dir(self.folder)
         with ExitStack() as stack:
             self.stdout = stack.enter_context(_opened(self.folder / "stdout"))
-            self.stderr = _opened(self.folder / "stderr")
+            self.stderr = stack.enter_context(_opened(self.folder / "stderr"))
+            self.context = stack.enter_context(_opened(self.folder / "context.md")) if given else None
+            if self.context is not None:
+                _fill(self.context, given, self.folder)
             stack.pop_all()
+
+    @property
+    def stdin(self) -> int | None:
+        """A descriptor of what is given to it; None where nothing is."""
+        return None if self.context is None else self.context.fileno()
 
     def __enter__(self) -> Self:
         return self
@@ -34,9 +42,11 @@ class Run:
         self.close()
 
     def close(self) -> None:
-        """Close the two files; their names stay."""
+        """Close the files; their names stay."""
         self.stdout.close()
         self.stderr.close()
+        if self.context is not None:
+            self.context.close()
 
     def printed(self) -> tuple[bytes, bytes]:
         """What is in the two files."""
@@ -60,6 +70,14 @@ class Run:
         except OSError:
             return "0" * 64
         return hashlib.sha256(data).hexdigest()
+
+
+def _fill(file: IO[bytes], data: bytes, folder: Path) -> None:
+    try:
+        write_all(file.fileno(), data)
+        file.seek(0)
+    except OSError as error:
+        raise disk_error("write", folder, error) from error
 
 
 def _opened(path: Path) -> IO[bytes]:

@@ -27,6 +27,9 @@ Step: TypeAlias = Literal["start", "ask", "hold", "held", "wait", "settled"]
 """What to do next: start the action, ask the world, put it before a person, say that it waits for one, wait until
 a time, or nothing because it is settled."""
 
+TOLD: Final = frozenset({"DONE", "FAILED", "UNKNOWN", "HELD", "BLOCKED"})
+"""States of a task that the daily log is told of."""
+
 TEMPORARY: Final = 75
 """sysexits.h EX_TEMPFAIL: an action that ends so says that nothing happened and that it may be tried again."""
 
@@ -57,7 +60,9 @@ def next_step(last: Entry | None, kind: Kind, *, hidden: bool, now: str, patient
     if last is not None and last.state in {"HELD", "BLOCKED"}:
         return "ask" if kind == "verify" and last.state == "HELD" else "held"
     if not hidden and (last is None or last.state == "PLANNED"):
-        return "start"
+        # What verify denies time and again, though it was done by all accounts, is a question too.
+        denied = last is not None and last.text("how") == "verify"
+        return _again(last, now) if patient and last is not None and denied else "start"
     if not hidden and last is not None and last.state == "FAILED":
         return _again(last, now) if patient else "start"
     # STARTED (its process is gone), UNKNOWN, a state of a later version, or damage.

@@ -52,8 +52,14 @@ class GuardianSet:
 def check_guardians(recipients: Sequence[str], threshold: int) -> None:
     """`UsageError` unless `recipients` are age public keys, none twice, of whom `threshold` can be chosen in at
     most `MOST_FILES` ways."""
-    for recipient in recipients:
-        parse_recipient(recipient)
+    for number, recipient in enumerate(recipients, 1):
+        try:
+            parse_recipient(recipient)
+        except UsageError as error:  # it may be a secret key: never repeated
+            raise UsageError(
+                f"guardian {number} is not named by an age public key: {error}",
+                hint="`age-keygen -y FILE` prints it",
+            ) from None
     if len(set(recipients)) != len(recipients):
         raise UsageError("a guardian is named twice")
     if not 1 <= threshold <= len(recipients):

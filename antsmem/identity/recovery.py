@@ -64,10 +64,10 @@ class RecoveryKit:
     def parse(cls, text: str) -> Self:
         """The kit in `text`: comment lines and exactly one age X25519 secret, else `UsageError`."""
         if len(text) > _MAX_KIT_LETTERS:
-            raise UsageError("this is not a recovery kit: it is too large")
+            raise UsageError("it is too large")
         identities = parse_identity_file(text)
         if len(identities) != 1 or not isinstance(identities[0], X25519Identity):
-            raise UsageError("this is not a recovery kit: it must hold exactly one age X25519 secret key")
+            raise UsageError("it must hold exactly one age X25519 secret key")
         comments = (line[1:].strip() for line in text.splitlines() if line.startswith("#"))
         labels = dict(comment.split(": ", 1) for comment in comments if ": " in comment)
         identity = identities[0]

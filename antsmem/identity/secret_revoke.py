@@ -44,7 +44,8 @@ def _end(
         known = {key: each for key, each in custody.ledger.standings().items() if key[0] == name}
         told = [each for (_, number), each in known.items() if version in (None, number)]
         if not told and not any(map(meant, secrets)):
-            raise NotFoundError(f"no secret is named `{name}`" + (f" in version {version}" if version else ""))
+            which = f" in version {version}" if version else ""
+            raise NotFoundError(f"no secret is named `{name}`{which}", hint="antsmem secret list")
         done = ("destroyed",) if op == "destroy" else ("revoked", "destroyed")
         rows = []
         if not all(each.state in done for each in told):

@@ -84,10 +84,10 @@ class Recorder:
             )
         self._flush()
         absent = {gone.path for gone in scan.gone}
-        for found, before in edited:
-            if self._changed(found, None):
-                recorded.changed.append(found.path)
-                self._dismiss(before, absent)
+        for copy, stood in edited:
+            if self._changed(copy, None):
+                recorded.changed.append(copy.path)
+                self._dismiss(stood, absent)
             self._flush()
         for gone in scan.gone:
             self._unknown.append(gone.path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 from typing import Final
 
@@ -31,6 +32,20 @@ def templates_dir() -> Path:
         if (place / TEMPLATES[0] / "SOUL.md").is_file():
             return place
     raise NotFoundError("the templates are not installed", hint="install antsmem again")
+
+
+def is_template(name: str, data: bytes) -> bool:
+    """Whether `data` is what a template lays down as `name`, whatever stands for its placeholders."""
+    holes = "|".join(re.escape(f"{{{{{key}}}}}") for key in _PLACEHOLDERS)
+    for template in TEMPLATES:
+        try:
+            text = read_file(templates_dir() / template / name).decode()
+        except NotFoundError:
+            continue
+        pattern = "[^\n]*".join(map(re.escape, re.split(holes, text)))
+        if re.fullmatch(pattern, data.decode("utf-8", "replace")):
+            return True
+    return False
 
 
 def create_files(root: Path, template: str, values: dict[str, str]) -> CreateResult:

@@ -16,9 +16,10 @@ import os
 import re
 import stat
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
 from antsmem.core.disk import disk_error, fsync_dir, locked, write_all
 from antsmem.core.errors import LockedError, UsageError
@@ -33,7 +34,10 @@ ANCHOR: Final = re.compile(rb"^- .*<!-- e:([0-9A-HJKMNP-TV-Z]{26}) -->$", re.MUL
 MAX_LENGTH: Final = 1_000_000
 """The longest text of one entry, in characters."""
 
+T = TypeVar("T")
+
 _WAIT_SECONDS: Final = 20.0
+_HEADINGS: Final = re.compile(rb"^##? (.*?)[ \t\r]*$", re.MULTILINE)
 _DEVICE: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
 _MARKER: Final = re.compile(r"<!--(?=\s*[A-Za-z]+\s*:)")
 # Control characters become their Unicode pictures, what only ends lines for some readers ends them for all.
@@ -76,22 +80,55 @@ def append_entry(layout: Layout, text: str, now_ns: int, time_zone: str, device:
     path = layout.daily_log(moment.day)
     heading = f"# {moment.day}\n\n".encode()
     entry = f"- {moment.clock} {device} <!-- e:{entry_id} -->\n{body}\n".encode()
+    written = _written(path, lambda fd: _append(fd, path, heading, entry, entry.partition(b"\n")[0]))
+    return LogResult(path, moment.day, entry_id, len(entry), *written)
+
+
+def append_line(layout: Layout, day: str, section: str, line: str, mark: str) -> bool:
+    """Put the item `- line <!-- mark -->` under the heading `## section` at the end of the log of `day`, unless an
+    item with this mark stands in the log; whether it was written.
+
+    The heading is written where the last one in the log is another. `line` is one line of plain text, made safe
+    here; `mark` has no blanks and no `--`. Waits and raises as `append_entry`.
+    """
+    path = layout.daily_log(day)
+    anchor = f" <!-- {mark} -->".encode()
+    text = f"- {' '.join(_disarmed(line).split())}".encode() + anchor + b"\n"
+
+    def put(fd: int) -> bool | None:
+        try:
+            log = os.pread(fd, os.fstat(fd).st_size, 0)
+        except OSError as error:
+            raise disk_error("read", path, error) from error
+        if anchor in log:
+            return False
+        last = _HEADINGS.findall(log)[-1:]
+        heading = b"" if last == [section.encode()] else f"## {section}\n\n".encode()
+        apart = b"\n" if heading and log and not log.endswith(b"\n\n") else b""
+        return None if _append(fd, path, f"# {day}\n\n".encode(), apart + heading + text, anchor) is None else True
+
+    return _written(path, put)
+
+
+def _written(path: Path, put: Callable[[int], T | None]) -> T:
+    """What `put` gives for the open log, locked against all who append here; None means that it was replaced."""
     deadline = time.monotonic() + _WAIT_SECONDS
     while True:
         try:
             with locked(path, f"`{path}` is being written by another process: nothing logged") as fd:
-                written = _append(fd, path, heading, entry)
+                written = put(fd)
         except LockedError:
             if time.monotonic() > deadline:
                 raise
             time.sleep(0.004)
             continue
         if written is not None:
-            return LogResult(path, moment.day, entry_id, len(entry), *written)
+            return written
 
 
-def _append(fd: int, path: Path, heading: bytes, entry: bytes) -> tuple[bool, bool] | None:
-    """Write the entry at the end of the locked file: was it made, was it healed. None: another file is there."""
+def _append(fd: int, path: Path, heading: bytes, entry: bytes, anchor: bytes) -> tuple[bool, bool] | None:
+    """Write the entry, in which `anchor` stands, at the end of the locked file: was it made, was it healed. None:
+    another file is there."""
     status = os.fstat(fd)
     if not stat.S_ISREG(status.st_mode):
         raise UsageError(f"`{path}` is not a regular file: nothing logged")
@@ -113,7 +150,7 @@ def _append(fd: int, path: Path, heading: bytes, entry: bytes) -> tuple[bool, bo
             fsync_dir(path.parent)
     except OSError as error:
         raise disk_error("append to", path, error) from error
-    if not _is_at(status, path) and not _holds(path, entry):
+    if not _is_at(status, path) and not _holds(path, anchor):
         return None  # replaced while we wrote, by somebody who had not seen the entry
     return size == 0, healed
 
@@ -125,10 +162,10 @@ def _is_at(status: os.stat_result, path: Path) -> bool:
     return False
 
 
-def _holds(path: Path, entry: bytes) -> bool:
-    """Whether the file at `path` holds the first line of `entry`."""
+def _holds(path: Path, anchor: bytes) -> bool:
+    """Whether `anchor` stands in the file at `path`."""
     with suppress(OSError):
-        return entry.partition(b"\n")[0] in path.read_bytes()
+        return anchor in path.read_bytes()
     return False
 
 

@@ -41,6 +41,7 @@ from antsmem.backup.manifest import (
 from antsmem.backup.pack import Draft, open_pack, open_pack_for, read_toc, seal_pack
 from antsmem.backup.restore import select
 from antsmem.backup.snapshot import new_id, pack_lines, parse_pack_lines, time_of
+from antsmem.backup.store import is_part, only_parts
 from antsmem.core import age
 from antsmem.core.age import X25519Identity
 from antsmem.core.errors import IntegrityError, UsageError
@@ -287,3 +288,8 @@ def test_a_head_is_sealed_canonical_json(place: Place) -> None:
     sealed = (place.folder / f"snapshots/{snapshot}.age").read_bytes()
     head = json.loads(zstandard.decompress(bytes(age.unseal(sealed, [place.agent.hot]))))
     assert head["schema"] == "antsmem.snapshot/1" and head["id"] == snapshot and head["files"] == 1
+
+
+@given(st.lists(st.one_of(st.from_regex(r"[A-Za-z0-9._\-/\n ]{0,6}", fullmatch=True), st.text(max_size=4))))
+def test_many_names_are_judged_as_each_of_them(names: list[str]) -> None:
+    assert only_parts(names) == [name for name in names if is_part(name)]

@@ -11,7 +11,7 @@ from typing import Any
 import typer
 from made_homes import KIT, Home
 from planted import STORE_PASSWORD, TEXTS
-from scenes_identity import RELAYS, SECRETS, WAYS_BACK
+from scenes_identity import MOVES, RELAYS, REMEMBERED, SECRETS, WAYS_BACK
 from scenes_memory import MEMORY
 from staging import OUT, Places, Scene
 
@@ -48,6 +48,24 @@ def _with_value(home: Home) -> None:
     (home.workspace / "TOOLS.md").write_text(f"mail: {TEXTS['keystore value']}\n")
 
 
+def _with_known_value(home: Home) -> None:
+    _with_value(home)
+    home.must("scan", "--remember", code=21)
+
+
+def _with_history(home: Home) -> None:
+    home.must("guard")
+    with (home.workspace / "MEMORY.md").open("a") as file:
+        file.write("- one more fact\n")
+    home.must("guard")
+
+
+def _with_loss(home: Home) -> None:
+    (home.workspace / "USER.md").write_text("likes tea\n" * 30)
+    home.must("guard")
+    (home.workspace / "USER.md").write_text("")
+
+
 def _with_effect(home: Home) -> None:
     home.must("once", "key", "--", "echo", "hello")
 
@@ -60,6 +78,11 @@ def _at_work(home: Home) -> None:
     home.must("heartbeat", "take-over")
 
 
+def _with_work(home: Home) -> None:
+    (home.home / ".config/antsmem/config.yaml").write_text('heartbeat:\n  allow:\n    - "*"\n')
+    (home.workspace / "HEARTBEAT.md").write_text("- run: echo hello {id=work every=1h}\n")
+
+
 def _with_damage(home: Home) -> None:
     next((home.repository / "packs").iterdir()).write_bytes(b"damaged")
 
@@ -69,9 +92,13 @@ def _with_key_command(home: Home) -> None:
     (home.home / ".config/antsmem/config.yaml").write_text(f'key_sources: ["command:cat {key}"]\n')
 
 
+SHOWN: Places = {"memory": (OUT,)}
+"""What a diff of the memory shows."""
 KEY_COMMAND: Places = {"environment": ("env",)}
 """A program that the operator configured runs in the operator's environment."""
 WEB = ("--option", f"password=env:{STORE_PASSWORD}", "--option", "username=kevin", "--option", "tls=no")
+TOLD: Places = REMEMBERED | {"keystore value": ("agent/TOOLS.md",)}
+"""It stands in a file of the agent's; what the agent is told is without it."""
 SENT: Places = {"environment": ("net",)}
 """The password for a store is sent to the store."""
 
@@ -109,7 +136,13 @@ SCENES: dict[str, list[Scene]] = {
     "ls": [Scene(("ls",))],
     "find": [Scene(("find", "*.md"))],
     "show": [Scene(("show", "latest:MEMORY.md"), shows={"memory": (OUT,)})],
-    "diff": [Scene(("diff", "OLDEST"))],
+    "diff": [Scene(("diff", "OLDEST")), Scene(("diff", "MEMORY.md"), shows=SHOWN, prepare=_with_history)],
+    "history": [Scene(("history",)), Scene(("history", "MEMORY.md"), prepare=_with_history)],
+    "undo": [Scene(("undo", "MEMORY.md"), prepare=_with_history)],
+    "guard": [Scene(("guard",)), Scene(("guard",), 3, prepare=_with_loss), Scene(("guard",), prepare=_with_token)],
+    "watch": [Scene(("watch", "--once", "--no-backup")), Scene(("watch", "--once"), prepare=_with_history)],
+    "now": [Scene(("now", "--next", "go on"))],
+    "doctor": [Scene(("doctor",)), Scene(("doctor", "--fix"))],
     "repository add": [
         Scene(("repository", "add", "second", "second")),
         Scene(("repository", "add", "web", "WEBDAV", *WEB), 41, SENT),
@@ -126,11 +159,28 @@ SCENES: dict[str, list[Scene]] = {
     ],
     "heartbeat plan": [Scene(("heartbeat", "plan"))],
     "heartbeat next": [Scene(("heartbeat", "next"))],
+    "heartbeat run": [
+        Scene(("heartbeat", "run", "work"), shows=KEY_COMMAND, prepare=_with_work),
+        Scene(("heartbeat",), shows=KEY_COMMAND, prepare=_with_work),
+    ],
+    "heartbeat pause": [Scene(("heartbeat", "pause", "work"), prepare=_with_work)],
+    "heartbeat resume": [Scene(("heartbeat", "resume", "work"), prepare=_with_work)],
+    "heartbeat approve": [Scene(("heartbeat", "approve"))],
     "heartbeat log": [Scene(("heartbeat", "log"), prepare=_with_effect)],
     "heartbeat resolve": [Scene(("heartbeat", "resolve", "key", "done"), prepare=_with_question)],
     "heartbeat retire": [Scene(("heartbeat", "retire"), prepare=_at_work)],
     "heartbeat take-over": [Scene(("heartbeat", "take-over"))],
+    "heartbeat status": [Scene(("heartbeat", "status"), prepare=_with_effect)],
+    "heartbeat doctor": [Scene(("heartbeat", "doctor"), 3, TOLD, prepare=_with_known_value)],
+    "report": [Scene(("report", "key", "done", "--note", "x"), code=2)],
+    "wake": [
+        Scene(("wake",), shows=TOLD | restored(OUT), prepare=_with_known_value),
+        Scene(("wake",), shows=restored(OUT), prepare=_with_token),
+    ],
+    "compact": [Scene(("compact",), shows=TOLD | restored(OUT), stdin="known", prepare=_with_known_value)],
+    "heartbeat install": [Scene(("heartbeat", "install", "--cron"))],
     "config show": [Scene(("config", "show", "--origin"))],
+    **MOVES,
     **SECRETS,
     **WAYS_BACK,
     **RELAYS,

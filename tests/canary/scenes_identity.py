@@ -12,6 +12,7 @@ from planted import SECRET, TEXTS
 from staging import OUT, Places, Scene, later
 
 from antsmem.core.age import X25519Identity
+from antsmem.identity.handover import code_of
 
 VALUE = "keystore value"
 SHOWN: Places = {VALUE: (OUT,)}
@@ -89,6 +90,18 @@ def _with_a_message(home: Home) -> None:
     assert ran.code == 0, ran
 
 
+def _offered(home: Home) -> None:
+    ran = home.run("migrate", "prepare", "--host", "desktop", "--out", "offer")
+    assert ran.code == 0, ran
+
+
+def _handed_over(home: Home) -> None:
+    _offered(home)
+    code = code_of((home.root / "offer").read_bytes())
+    ran = home.run("-C", "agent", "migrate", "finish", "offer", "--code", code, *kit_of(home), "--out", "parcel")
+    assert ran.code == 0, ran
+
+
 def scid(home: Home) -> str:
     """The agent's."""
     (path,) = (home.home / ".config/antsmem/agents").iterdir()
@@ -145,6 +158,20 @@ WAYS_BACK: dict[str, list[Scene]] = {
         Scene(("epoch", "destroy", "EPOCH", "--yes", *KIT_AND), days=8, prepare=_with_a_newer_epoch),
     ],
     "keys rewrap": [Scene(("keys", "rewrap", *KIT_AND))],
+}
+MOVES: dict[str, list[Scene]] = {
+    "migrate prepare": [Scene(("migrate", "prepare", "--host", "desktop"))],
+    "migrate finish": [
+        Scene(("migrate", "finish", "offer", "--code", "CODE", *KIT_AND, "--out", "parcel"), prepare=_offered)
+    ],
+    "migrate accept": [
+        Scene(
+            ("migrate", "accept", "new", "parcel"),
+            shows={"memory": ("new/*",), "daily log": ("new/*",)},
+            prepare=_handed_over,
+        )
+    ],
+    "migrate-test": [Scene(("migrate-test", "--target", "moon"), 2)],  # it hunts canaries of its own
 }
 RELAYS: dict[str, list[Scene]] = {
     "identity show": [Scene(("identity", "show"))],

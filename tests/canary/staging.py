@@ -31,7 +31,8 @@ class Scene:
     because somebody outside of the world remembers it.
 
     Of the words, `REPOSITORY` stands for the agent's first repository, `OLDEST` for its first snapshot, `WEBDAV`
-    for a server that refuses everything, `SCID` for the agent, `EPOCH` for an epoch, `RELAY` for a relay, and as
+    for a server that refuses everything, `SCID` for the agent, `EPOCH` for an epoch, `RELAY` for a relay, `CODE` for that
+    of the file `offer`, and as
     standard input `GUARDIANS` for the recipients of two guardians."""
 
     words: tuple[str, ...]

@@ -29,6 +29,8 @@ from scenes_identity import guardians, scid
 from staging import OUT, Scene
 from watching import Watched
 
+from antsmem.identity.handover import code_of
+
 SOAK = os.environ.get("ANTSMEM_SOAK") == "1"
 SEED = int(os.environ.get("ANTSMEM_CANARY_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 STRIKES = 12 if SOAK else 1
@@ -55,6 +57,7 @@ class Stage:
             path.unlink()
         names = {"REPOSITORY": str(home.repository), "OLDEST": oldest(home), **self.servers, "SCID": scid(home)}
         names["EPOCH"] = min(path.stem for path in home.workspace.glob(".antsmem/keystore/epochs/hot-*.age"))
+        names["CODE"] = code_of((root / "offer").read_bytes()) if (root / "offer").exists() else ""
         words = ["-C", "agent", *(names.get(word, word) for word in scene.words)]
         at = words.index("--") if "--" in words else len(words)
         words[at:at] = more

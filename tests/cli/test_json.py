@@ -48,9 +48,21 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "waive": (["waive", "leak.md", "--reason", "an example"], "waive"),
     "scan": (["scan"], "scan"),
     "log": (["log", "something happened"], "log"),
+    "now": (["now", "--next", "go on"], "now"),
+    "guard": (["guard"], "guard"),
+    "history": (["history"], "history"),
+    "undo": (["undo", "MEMORY.md", "--to", "HEAD"], "undo"),
+    "watch": (["watch", "--once", "--no-backup"], "watch"),
+    "doctor": (["doctor"], "doctor"),
     "status": (["status"], "status"),
     "once": (["once", "key", "--", "true"], "once"),
     "heartbeat": (["heartbeat", "plan"], "heartbeat-plan"),
+    "heartbeat status": (["heartbeat", "status"], "heartbeat-status"),
+    "heartbeat install": (["heartbeat", "install", "--cron"], "heartbeat-install"),
+    "wake": (["wake"], "wake"),
+    "compact": (["compact"], "compact"),
+    "heartbeat wake": (["heartbeat"], "heartbeat-wake"),
+    "heartbeat approve": (["heartbeat", "approve"], "heartbeat-approve"),
     "heartbeat next": (["heartbeat", "next"], "heartbeat-next"),
     "sync": (["sync"], "sync"),
     "sync push": (["sync", "push"], "sync"),
@@ -69,6 +81,8 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "epoch list": (["epoch", "list"], "epoch-list"),
     "keys rewrap": (["keys", "rewrap", "--kit", KIT], "keys-rewrap"),
     "identity": (["identity", "show"], "identity"),
+    "migrate": (["migrate", "prepare"], "migrate-prepare"),
+    "migrate-test": (["migrate-test"], "migrate-test"),
     "identity verify": (["identity", "verify"], "identity-verify"),
 }
 
@@ -91,6 +105,8 @@ def test_a_command_prints_one_document_of_its_schema(lived: Home, name: str) -> 
     if name == "waive":
         (lived.workspace / "leak.md").write_text("gh" + "p_q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi\n")
     words = [{"REPOSITORY": str(lived.repository), "OLDEST": ids[0]}.get(word, word) for word in words]
+    if words[0] == "undo":
+        lived.must("history")
     if words[0] == "secret":
         lived.must("secret", "set", "old", stdin=b"not a secret")
     ran = lived.run("--json", "-C", str(lived.workspace), *words, stdin=b"NAME=value\n")
@@ -102,8 +118,9 @@ def test_a_command_prints_one_document_of_its_schema(lived: Home, name: str) -> 
 
 def test_every_command_is_among_them() -> None:
     """`show`, `exec` and `secret resolve` print what is not ours, whatever the options: they have no document.
-    `relay` needs one that runs."""
-    assert {name.split()[0] for name in WORDS} | {"show", "exec", "secret", "relay"} == set(COMMANDS)
+    `relay` needs one that runs, `report` a turn that is under way."""
+    known = {name.split()[0] for name in WORDS} | {"show", "exec", "secret", "relay", "report"}
+    assert known == set(COMMANDS)
 
 
 def test_what_the_document_says_is_what_happened(lived: Home) -> None:

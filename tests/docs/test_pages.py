@@ -19,7 +19,9 @@ GROUPS = {name.split()[1] for name, _ in commands() if len(name.split()) == 3}
 _LINK = re.compile(r"(?<!!)\[[^\]\[]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
-_CALL = re.compile(r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+)(?: ([a-z-]+)\b)?([^|;&\n]*)")
+_CALL = re.compile(
+    r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+(?:-[a-z]+)*)(?: ([a-z-]+)\b)?([^|;&\n]*)"
+)
 
 
 def prose(text: str) -> str:
@@ -118,4 +120,4 @@ def test_a_page_has_one_title_and_no_machine_path(page: Path) -> None:
 
 
 def test_the_readme_is_short() -> None:
-    assert len((PROJECT / "README.md").read_text("utf-8").splitlines()) <= 100
+    assert len((PROJECT / "README.md").read_text("utf-8").splitlines()) <= 120

@@ -179,10 +179,13 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         at.json("-C", "kevin", "prune"),
         at.json("-C", "kevin", "status"),
         at.json("-C", "kevin", "config", "show"),
+        *guarded(at, workspace),
         *planned(at, workspace),
         *ways_back(at),
         *met(at),
         *effects(at),
+        *wakes(at, workspace),
+        *moved(at),
         *synced(at, workspace),
         at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
     ]
@@ -190,6 +193,21 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
     for document in printed:
         by_schema.setdefault(document.pop("schema"), []).append(document)
     return by_schema
+
+
+def guarded(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
+    """What is printed about a memory that is lost, and brought back."""
+    first = at.json("-C", "kevin", "doctor")
+    memory = workspace / "MEMORY.md"
+    memory.write_text("".join(f"- fact {number} of thing {number}\n" for number in range(50)))
+    calls = [("guard", 0), ("watch --once --no-backup", 0), ("status", 3), ("guard", 3), ("history MEMORY.md", 0),
+             ("history", 0), ("diff MEMORY.md", 0), ("undo MEMORY.md", 0), ("now --next x", 0)]  # fmt: skip
+    printed = [first]
+    for words, code in calls:
+        printed.append(at.json("-C", "kevin", *words.split(), code=code))
+        if len(printed) == 2:
+            memory.write_text("- fact 1 of thing 1\n")
+    return printed
 
 
 def planned(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
@@ -210,6 +228,30 @@ def effects(at: Terminal) -> list[dict[str, Any]]:
         ("heartbeat resolve unknown done", 0), ("heartbeat retire", 0), ("heartbeat take-over --old-host-off", 0),
     ]  # fmt: skip
     return [at.json("-C", "kevin", *words.split(), code=code) for words, code in calls]
+
+
+def wakes(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
+    """What is printed by wakes: something that is held, something that is skipped."""
+    (at.home / ".config/antsmem/config.yaml").write_text('heartbeat:\n  allow:\n    - "*"\n')
+    (workspace / "HEARTBEAT.md").write_text(
+        "- run: false {id=a every=1h}\n- run: false {id=b every=1h effect=pure}\n"
+    )
+    first = at.json("-C", "kevin", "heartbeat", code=3)
+    (workspace / "HEARTBEAT.md").write_text("- run: true {id=c every=1h}\n")
+    calls = ["heartbeat pause c", "heartbeat resume c", "heartbeat approve"]
+    second = at.json("-C", "kevin", "heartbeat", code=3)
+    return [first, second, *(at.json("-C", "kevin", *words.split()) for words in calls)]
+
+
+def moved(at: Terminal) -> list[dict[str, Any]]:
+    """What is printed about a planned move, and about a test of the unplanned one."""
+    offer = at.json("migrate", "prepare", "--host", "desktop", "--out", "offer")
+    words = ("-C", "moving", "migrate", "finish", "offer", "--code", offer["code"], "--kit", "moving-kit")
+    at.run("init", "moving", "--recovery-out", "moving-kit")
+    finished = at.json(*words, "--out", "parcel")
+    return [
+        at.json("-C", "kevin", "migrate-test"), offer, finished, at.json("migrate", "accept", "moved", "parcel")
+    ]  # fmt: skip
 
 
 def synced(at: Terminal, workspace: Path) -> list[dict[str, Any]]:

@@ -1,4 +1,4 @@
-"""Start `antsmem once` for a fault test: everything is imported before the marker call, see `launcher.py`.
+"""Start `antsmem once` or a wake for a fault test: all is imported before the marker call, see `launcher.py`.
 
     python once_launcher.py NOW_NS [--advance THREAD:CALL:COUNT] WORDS…
 
@@ -18,7 +18,9 @@ from launcher import IDLE, MARKER, idle
 from antsmem.core import clock
 
 MODULES = (
-    "antsmem.cli.commands.once", "antsmem.cli.main", "antsmem.heartbeat.settle", "hashlib", "json",
+    "antsmem.cli.commands.once", "antsmem.cli.main", "antsmem.cli.turns", "antsmem.cli.wakes",
+    "antsmem.cli.witnesses", "antsmem.heartbeat.context", "antsmem.heartbeat.daily", "antsmem.heartbeat.settle",
+    "antsmem.heartbeat.wake", "hashlib", "json",
     "selectors", "shlex", "subprocess", "typer.main", "typer.core", "unicodedata", "_posixsubprocess",
 )  # fmt: skip
 

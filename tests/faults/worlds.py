@@ -178,7 +178,9 @@ class World:
 
     def secrets(self) -> tuple[Any, ...]:
         """The agent's secrets, and what its ledger says of them; opening completes what a killed run left."""
-        custody = Context(Options(workspace=str(self.agent)), self.environment).custody
+        context = Context(Options(workspace=str(self.agent)), self.environment)
+        context.output.hide = lambda _values: None  # type: ignore[method-assign]  # one mask a process, not a call
+        custody = context.custody
         if custody is None:
             return ()
         held = sorted((each.name, each.version, each.state, each.value) for each in custody.keystore.secrets)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from random import Random
 
 import mutants
@@ -11,6 +12,7 @@ from specimens import Specimens
 
 from antsmem.backup.snapshot import time_of
 from antsmem.core import age, canonical, config, moment, plainyaml
+from antsmem.heartbeat import agents
 from antsmem.identity import epochs, multikey, recovery
 from antsmem.identity.document import check_host
 from antsmem.identity.scanner import Scanner
@@ -157,6 +159,17 @@ def _scanner(s: Specimens) -> Target:
     return Target([text.encode() for text in texts], read)
 
 
+def _last_words(_: Specimens) -> Target:
+    transcripts = Path(__file__).parents[1] / "heartbeat/transcripts"
+
+    def read(data: bytes) -> None:
+        for preset in agents.PRESETS:
+            said = agents.last_words(preset, data, data)
+            assert all(count is None or count >= 0 for count in (said.cost_usd, said.input_tokens))
+
+    return Target([path.read_bytes() for path in sorted(transcripts.glob("*.stdout"))], read)
+
+
 FILES: dict[str, Making] = {
     "age file": _age,
     "age key": _age_key,
@@ -167,4 +180,5 @@ FILES: dict[str, Making] = {
     "daily log": _daily_log,
     "runtimes": _runtimes,
     "scanner": _scanner,
+    "an agent's last words": _last_words,
 }

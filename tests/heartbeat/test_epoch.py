@@ -13,12 +13,12 @@ import pytest
 from made_journals import FRIDAY, add, places, state
 
 from antsmem.core.errors import ConflictError, IntegrityError, RetiredError
-from antsmem.heartbeat.epoch import Duty, Post, read_duty, require_witnessed, sign_duty
+from antsmem.heartbeat.epoch import Claim, Duty, Post, read_duty, sign_duty
 from antsmem.heartbeat.journal import Journal
+from antsmem.heartbeat.witness import Gate
 from antsmem.identity.signing import SigningKey
 
 KEY = SigningKey(bytes([0x11]) * 32)
-DUTY = Duty("Qm", 0, "laptop", "")
 
 
 class Copy:
@@ -46,7 +46,7 @@ class Copy:
         return self.post.standing(self.journal)[0]
 
     def take(self, witness: Shelf | None = None) -> Duty:
-        return self.post.take(self.journal, KEY, DUTY, FRIDAY, witness)
+        return self.post.take(self.journal, Claim("Qm", self.host, KEY, witness), FRIDAY)
 
     def copied(self, workspace: str, host: str = "") -> Copy:
         shutil.copytree(self.workspace, self.root / workspace)
@@ -63,11 +63,10 @@ class Shelf:
     def read(self) -> tuple[bytes, str] | None:
         return None if self.document is None else (self.document, str(self.version))
 
-    def swap(self, document: bytes, expected: str | None) -> str:
+    def swap(self, document: bytes, expected: str | None) -> None:
         if expected != (None if self.document is None else str(self.version)):
             raise ConflictError("somebody else was first")
         self.document, self.version = document, self.version + 1
-        return str(self.version)
 
 
 @pytest.fixture
@@ -103,8 +102,8 @@ def test_an_older_state_put_back_on_the_same_host_starts_nothing(first: Copy) ->
 
 
 def test_a_host_that_retired_starts_nothing(first: Copy) -> None:
-    first.post.retire(first.journal)
-    assert first.refused() == "retired"
+    first.post.retire(first.journal, FRIDAY)
+    assert first.refused() == "retired" and first.journal.retired
     assert first.take().epoch == 1 and first.work() == 1
 
 
@@ -140,8 +139,8 @@ def test_of_two_that_take_over_at_once_the_witness_lets_one(first: Copy) -> None
     del shelf.read
     assert two.take(shelf).epoch == 2
     with pytest.raises(RetiredError):
-        require_witnessed(shelf, 1, [KEY.public])
-    require_witnessed(shelf, 2, [KEY.public])
+        Gate(one.post, shelf, lambda: FRIDAY).enter(one.journal, "hold")
+    assert Gate(two.post, shelf, lambda: FRIDAY).enter(two.journal, "hold") == 2
 
 
 def test_a_statement_that_somebody_else_signed_is_not_believed() -> None:

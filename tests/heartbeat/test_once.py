@@ -10,7 +10,6 @@ from __future__ import annotations
 import fcntl
 import os
 import random
-import signal
 import time
 from pathlib import Path
 
@@ -24,12 +23,9 @@ from antsmem.core.record import replace
 from antsmem.heartbeat import action, once
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.locks import lock_path
-from antsmem.heartbeat.once import Effect, Host, clean_key, content_key, fence
+from antsmem.heartbeat.once import Host, clean_key, content_key, fence
 from antsmem.heartbeat.settle import resolve_effect
 from antsmem.heartbeat.states import Kind
-
-SOAK = os.environ.get("ANTSMEM_SOAK") == "1"
-KILLS = 10_000 if SOAK else 120
 
 
 @pytest.fixture
@@ -141,59 +137,6 @@ def test_twenty_keys_at_once_are_all_recorded(world: World) -> None:
     assert all(world.count(f"k{number}") == 1 for number in range(20))
 
 
-def killed(world: World, effect: Effect, seconds: float) -> None:
-    """A caller that is killed after a while."""
-    caller = world.forked(effect)
-    time.sleep(seconds)
-    os.kill(caller, signal.SIGKILL)
-    os.waitpid(caller, 0)
-
-
-def swept(world: World, kinds: list[Kind], kills: int, rng: random.Random, enough: int = 5) -> list[str]:
-    """Kill callers, some twice, and call again at once; what went wrong, at most `enough` times."""
-    wrong: list[str] = []
-    for number in range(kills):
-        effect = world.effect(f"k{number}", rng.choice(kinds))
-        killed(world, effect, rng.uniform(0, 0.05))
-        while rng.random() < 0.2:
-            killed(world, effect, rng.uniform(0, 0.05))
-        seen = world.settle(effect)
-        wrong += [f"{effect.key} ({effect.kind}) {what}: {seen}" for what in world.wrong(effect)]
-        if len(wrong) >= enough:
-            break
-    return wrong
-
-
-def test_killed_at_any_moment_nothing_happens_twice_and_nothing_is_lost(world: World) -> None:
-    seed = random.randrange(1_000_000)
-    assert swept(world, list(POLICIES), KILLS, random.Random(seed)) == [], f"seed {seed}"
-    assert Journal(world.places).health.missing == 0
-
-
-def test_control_trying_again_blindly_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    def blind(last: object, *_: object, **__: object) -> str:
-        return "settled" if getattr(last, "state", "") in {"DONE", "SKIPPED"} else "start"
-
-    monkeypatch.setattr(once, "next_step", blind)
-    monkeypatch.setattr(once._Work, "_require_gone", lambda *_: None)
-    assert swept(world, ["hold", "verify"], 400, random.Random(3), enough=1)
-
-
-def test_control_a_lock_that_is_not_inherited_is_noticed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = once.run_action
-    monkeypatch.setattr(once, "run_action", lambda what, *rest: run(replace(what, lock=None), *rest))
-    monkeypatch.setattr(once, "survivors", lambda *_: ())
-    assert swept(world, ["verify", "hold"], 400, random.Random(3), enough=1)
-
-
-def test_processes_that_gave_the_lock_away_are_found(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = once.run_action
-    monkeypatch.setattr(once, "run_action", lambda what, *rest: run(replace(what, lock=None), *rest))
-    if not Path("/proc/self/environ").exists():
-        pytest.skip("only Linux tells")
-    assert swept(world, ["verify", "hold"], 30, random.Random(3)) == []
-
-
 def test_a_person_settles_what_is_held(world: World) -> None:
     for word, count in (("done", 1), ("redo", 2), ("drop", 1)):
         effect = world.effect(word, "hold", "exit 1")
@@ -230,7 +173,7 @@ def test_an_action_gets_its_key_and_a_growing_fence(world: World) -> None:
 
 
 def test_a_host_that_may_not_start_can_still_replay(world: World) -> None:
-    def refuse() -> int:
+    def refuse(_kind: str) -> int:
         raise RetiredError("retired")
 
     world.once(world.effect("old", "hold"))

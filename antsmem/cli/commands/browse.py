@@ -1,4 +1,4 @@
-"""`antsmem ls`, `find`, `show`, `diff`: look into snapshots without restoring them."""
+"""`antsmem ls`, `find`, `show`, and `diff` of snapshots: look into snapshots without restoring them."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from antsmem.core.clock import utc_text
 from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.core.record import record
 
-_Repository = Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")]
-_Kit = Annotated[Path | None, typer.Option(help="Recovery kit, where this host has no keys.")]
+RepositoryOption = Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")]
+KitOption = Annotated[Path | None, typer.Option(help="Recovery kit, where this host has no keys.")]
 _LAST_NS = 253_402_300_799_999_999_999  # of the year 9999
 _LETTERS = {b"d": "d", b"l": "l", b"h": "h", b"p": "p", b"s": "s", b"b": "b", b"x": "x"}
 
@@ -62,8 +62,8 @@ def ls(
     context: typer.Context,
     snapshot: Annotated[str, typer.Argument(help="An id or a part of one, or `latest`.")] = "latest",
     path: Annotated[list[str] | None, typer.Option(help="Only this path; may be given several times.")] = None,
-    repository: _Repository = None,
-    kit: _Kit = None,
+    repository: RepositoryOption = None,
+    kit: KitOption = None,
 ) -> None:
     """List what a snapshot holds."""
     ctx: Context = context.obj
@@ -80,8 +80,8 @@ def ls(
 def find(
     context: typer.Context,
     pattern: Annotated[str, typer.Argument(help="A glob over paths, such as `memory/2026-11-*` or `*.db`.")],
-    repository: _Repository = None,
-    kit: _Kit = None,
+    repository: RepositoryOption = None,
+    kit: KitOption = None,
 ) -> None:
     """Find the versions of paths in all hot snapshots."""
     ctx: Context = context.obj
@@ -115,8 +115,8 @@ def find(
 def show(
     context: typer.Context,
     what: Annotated[str, typer.Argument(help="SNAPSHOT:PATH, such as `latest:MEMORY.md`.")],
-    repository: _Repository = None,
-    kit: _Kit = None,
+    repository: RepositoryOption = None,
+    kit: KitOption = None,
 ) -> None:
     """Print a file as it was."""
     ctx: Context = context.obj
@@ -137,15 +137,8 @@ def show(
     sys.stdout.flush()
 
 
-def diff(
-    context: typer.Context,
-    older: Annotated[str, typer.Argument(help="A snapshot.")],
-    newer: Annotated[str, typer.Argument(help="Another, or `latest`.")] = "latest",
-    repository: _Repository = None,
-    kit: _Kit = None,
-) -> None:
+def diff(ctx: Context, older: str, newer: str, repository: str | None, kit: Path | None) -> None:
     """Say which paths differ between two snapshots: + new, - gone, M bytes, m metadata."""
-    ctx: Context = context.obj
     first, second = _open(ctx, older, repository, kit), _open(ctx, newer, repository, kit)
     before = {entry.path: entry for entry in first.entries if entry.kind != b"x"}
     after = {entry.path: entry for entry in second.entries if entry.kind != b"x"}

@@ -63,6 +63,12 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter an option
         for problem in result.problems:
             ctx.output.warn(f"{result.repository}: {problem}")
     ctx.output.result("check", {"repositories": results}, "\n".join(map(_line, results)))
+    if percent and kit is None and not no_key:
+        from antsmem.cli.levels import saw
+
+        for result in results:
+            if not result.problems:
+                saw(ctx, "backend-verified", {"repository": result.repository, "percent": percent})
     bad = next((result for result in results if result.problems), None)
     if bad is not None:
         what = f"{len(bad.problems)} problems in `{bad.repository}`, the first: {bad.problems[0]}"

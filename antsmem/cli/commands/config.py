@@ -52,6 +52,15 @@ def _operator(ctx: Context) -> list[Setting]:
     for provider in operator.providers:
         options = ", ".join((provider.kind, *sorted(provider.options)))
         rows.append(Setting(f"providers.{provider.name}", options, str(ctx.operator_file)))
+    heartbeat, where = operator.heartbeat, str(ctx.operator_file)
+    if heartbeat.witness:
+        rows.append(Setting("heartbeat.witness", heartbeat.witness, where))
+    if heartbeat.ping_url:
+        kind = heartbeat.ping_url.partition(":")[0]  # the address itself is what lets somebody tell
+        rows.append(
+            Setting("heartbeat.ping_url", "set" if kind in {"http", "https"} else heartbeat.ping_url, where)
+        )
+        rows.append(Setting("heartbeat.ping_every", f"{heartbeat.ping_seconds}s", where))
     return rows
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import os
 from collections import deque
 from typing import Annotated, Any
 
@@ -11,12 +9,9 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.output import table
-from antsmem.core.disk import read_file
-from antsmem.core.errors import NotFoundError, UsageError
-from antsmem.heartbeat.epoch import Duty, Post
-from antsmem.heartbeat.journal import Health, Journal, Places
-
-_LOG_BYTES = 16 << 20
+from antsmem.cli.posts import opened_journal
+from antsmem.core.errors import NotFoundError, UsageError, legible
+from antsmem.heartbeat.journal import Health
 
 
 def log(
@@ -42,96 +37,28 @@ def resolve(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="The key.")],
     word: Annotated[str, typer.Argument(help="done: it happened. redo: it did not. drop: never do it.")],
+    note: Annotated[str, typer.Option(help="What to know about it: the answer, where the agent asked.")] = "",
 ) -> None:
-    """Say what became of an effect of which nobody knows."""
+    """Say what became of an effect of which nobody knows, or answer what the agent asked."""
     from antsmem.heartbeat.settle import WORDS, resolve_effect
 
     ctx: Context = context.obj
     said = next((known for known in WORDS if known == word), None)
     if said is None:
         raise UsageError(f"`{word}` is no word on an effect: there are {', '.join(WORDS)}")
-    result = resolve_effect(opened_journal(ctx), key, said, ctx.now_ns)
+    result = resolve_effect(opened_journal(ctx), key, said, ctx.now_ns, note)
     ctx.output.result("heartbeat-resolve", result, f"{key}: {result.before} → {result.state}")
 
 
-def retire(context: typer.Context) -> None:
-    """Start nothing any more on this host, because another one takes over."""
-    ctx: Context = context.obj
-    _here(ctx).retire(opened_journal(ctx))
-    ctx.output.result(
-        "heartbeat-retire", {"host": ctx.host}, f"{ctx.host} has retired: it starts nothing any more"
-    )
-
-
-def take_over(
-    context: typer.Context,
-    old_host_off: Annotated[
-        bool, typer.Option("--old-host-off", help="No other host works for this agent: off, or retired.")
-    ] = False,
-) -> None:
-    """Make this host the one that does the agent's work, after a move or a restore."""
-    ctx: Context = context.obj
-    here, journal = _here(ctx), opened_journal(ctx)
-    if not old_host_off and here.standing(journal)[0] != "active":
-        raise UsageError(
-            "another host may still be at work for this agent: not taken over",
-            hint="see that it is off or retired, then: antsmem heartbeat take-over --old-host-off",
-        )
-    keystore = ctx.keystore
-    duty = here.take(journal, keystore.op_key, Duty(keystore.scid, 0, keystore.host, ""), ctx.now_ns)
-    ctx.output.result("heartbeat-take-over", duty, f"{duty.host} does the work now, in epoch {duty.epoch}")
-
-
-def _here(ctx: Context) -> Post:
-    here = post(ctx)
-    if here is None:
-        raise NotFoundError("no workspace here: nothing to retire from or to take over", hint="antsmem -C PATH")
-    return here
-
-
-def opened_journal(ctx: Context) -> Journal:
-    """The workspace's journal; outside of any workspace this user's own."""
-    try:
-        layout = ctx.layout
-    except NotFoundError:
-        if ctx.options.workspace is not None:
-            raise
-        root = ctx.state_dir / "once"
-        return Journal(Places(root, root / "index"))
-    ctx.finish_restore()
-    here = _here(ctx)
-    return Journal(Places(layout.journal.parent, layout.cache / "heartbeat"), here.born)
-
-
-def post(ctx: Context) -> Post | None:
-    """This host's part in the work of the workspace; None outside of any."""
-    try:
-        layout = ctx.layout
-    except NotFoundError:
-        return None
-    try:
-        agent = read_file(layout.identity_log, _LOG_BYTES).partition(b"\n")[0]
-    except NotFoundError:
-        agent = os.fsencode(layout.root)
-    name = hashlib.sha256(agent).hexdigest()[:32]  # no need to verify who it is, only to know it again
-    return Post(ctx.state_dir / "heartbeat", layout.journal.parent / "epoch.json", name)
-
-
-def hint_for(key: str, state: str) -> str:
-    """What to type about a key that is not settled."""
-    if state in {"FAILED", "PLANNED"}:
-        return "the same command again tries again"
-    return f"find out whether it happened, then: antsmem heartbeat resolve {key} done|redo|drop"
-
-
 def _row(at: str, body: Any) -> dict[str, Any]:
-    names = ("key", "state", "why", "how", "exit", "run", "retry_at")
+    names = ("key", "state", "why", "how", "exit", "run", "retry_at", "note")
     return {"at": at, **{name: body[name] for name in names if name in body}}
 
 
 def _line(row: dict[str, Any]) -> tuple[str, str, str, str]:
     why = row.get("why") or row.get("how") or ""
-    return row["at"], row["state"], row["key"], f"{why} {row['exit']}" if row.get("exit") else why
+    why = f"{why} {row['exit']}" if row.get("exit") else why
+    return row["at"], row["state"], row["key"], f"{why}: {legible(row['note'])}" if row.get("note") else why
 
 
 def _warn(ctx: Context, health: Health) -> None:

@@ -6,20 +6,24 @@ from typing import Annotated
 
 import typer
 
-from antsmem.cli.commands import effects
+from antsmem.cli.commands import beat, checkup, effects, hosts, install, wakes
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
-from antsmem.cli.heartbeats import NAME, read_heartbeat
+from antsmem.cli.heartbeats import NAME, HeartbeatFile, read_heartbeat
 from antsmem.cli.output import table
+from antsmem.cli.posts import opened_journal
+from antsmem.cli.wakes import wake_up
 from antsmem.core.clock import utc_text
 from antsmem.core.record import record
 from antsmem.heartbeat.due import next_of, next_slots
 from antsmem.heartbeat.plan import Plan, Remark, Task, Zone, grace_seconds
+from antsmem.heartbeat.progress import Standing, stand
 from antsmem.heartbeat.schedule import duration_text, schedule_text
 from antsmem.heartbeat.slots import NANO
 from antsmem.workspace.humantime import human_time
 
 app = group("Work that resumes after a restart, and never happens twice.")
+app.info.no_args_is_help = False  # on its own it is what cron calls
 
 
 @record
@@ -72,9 +76,15 @@ class ComingRow:
     due: bool
 
 
-@app.callback()
-def _group() -> None:
-    """Work that resumes after a restart, and never happens twice."""
+@app.callback(invoke_without_command=True)
+def _group(
+    context: typer.Context,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")] = False,
+    only: Annotated[str, typer.Option(help="Only the task with this id.")] = "",
+) -> None:
+    """Work that resumes after a restart, and never happens twice. Without a command: one wake, for cron."""
+    if context.invoked_subcommand is None and (code := wake_up(context.obj, only=only, dry_run=dry_run)):
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -82,13 +92,14 @@ def plan(context: typer.Context) -> None:
     """Show how HEARTBEAT.md was understood: its tasks, when each runs next, and what is wrong."""
     ctx: Context = context.obj
     file = read_heartbeat(ctx)
-    found = file.plan
+    standing = _standing(ctx, file)
+    found = standing.plan
     report = PlanReport(
         found=file.data is not None,
         time_zone=found.zone,
         base_seconds=found.settings.base_seconds,
         quiet=_quiet(found),
-        tasks=tuple(_row(ctx, found, task) for task in found.tasks),
+        tasks=tuple(_row(ctx, standing, task) for task in found.tasks),
         prose_bytes=sum(span.end - span.start for span in found.prose),
         errors=found.all_errors,
         warnings=found.warnings,
@@ -100,7 +111,7 @@ def plan(context: typer.Context) -> None:
         ctx.output.warn(f"{_place(remark)}: {_clean(remark.text)}")
     for remark in report.offers:
         ctx.output.note(f"{_place(remark)}: {_clean(remark.text)}")
-    ctx.output.result("heartbeat-plan", report, lambda: _plan_text(ctx, found, report))
+    ctx.output.result("heartbeat-plan", report, lambda: _plan_text(ctx, standing, report))
     if report.errors:
         raise typer.Exit(2)
 
@@ -112,8 +123,8 @@ def coming(
 ) -> None:
     """List what runs next, soonest first."""
     ctx: Context = context.obj
-    found = read_heartbeat(ctx).plan
-    slots = next_slots(found, {}, ctx.now_ns, count)
+    standing = _standing(ctx, read_heartbeat(ctx))
+    slots = next_slots(standing.plan, standing.progress, ctx.now_ns, count)
     rows = [
         ComingRow(slot.key, slot.task.id, slot.task.title, _utc(slot.at), slot.at * NANO <= ctx.now_ns)
         for slot in slots
@@ -122,8 +133,14 @@ def coming(
     ctx.output.result("heartbeat-next", {"slots": rows}, lambda: table(shown) if shown else "nothing to do")
 
 
-def _row(ctx: Context, found: Plan, task: Task) -> TaskRow:
-    at = next_of(found, task, {}, ctx.now_ns) if task.runs else None
+def _standing(ctx: Context, file: HeartbeatFile) -> Standing:
+    """The plan, and how far the work of it is."""
+    return stand(opened_journal(ctx), file.plan, file.data or b"", ctx.now_ns)
+
+
+def _row(ctx: Context, standing: Standing, task: Task) -> TaskRow:
+    found = standing.plan
+    at = next_of(found, task, standing.progress, ctx.now_ns) if task.runs else None
     options = task.options
     return TaskRow(
         id=task.id,
@@ -147,14 +164,15 @@ def _row(ctx: Context, found: Plan, task: Task) -> TaskRow:
     )
 
 
-def _plan_text(ctx: Context, found: Plan, report: PlanReport) -> str:
+def _plan_text(ctx: Context, standing: Standing, report: PlanReport) -> str:
+    found = standing.plan
     if not report.found:
         return f"no {NAME}: nothing to do"
     if not found.tasks:
         return f"{NAME} asks for nothing: only headings, comments and examples"
     rows = []
     for task, row in zip(found.tasks, report.tasks, strict=True):
-        at = next_of(found, task, {}, ctx.now_ns) if task.runs else None
+        at = next_of(found, task, standing.progress, ctx.now_ns) if task.runs else None
         when = row.schedule if row.state == "runs" else row.state
         rows.append((str(row.line), row.id, _clean(row.title), when, "" if at is None else _local(ctx, task, at)))
     quiet = f", quiet {report.quiet}" if report.quiet else ""
@@ -193,5 +211,13 @@ def _clean(text: str) -> str:
     return shown if len(shown) <= 160 else shown[:159] + "…"
 
 
-for command in (effects.log, effects.resolve, effects.retire, effects.take_over):
-    app.command()(command)
+for hand in (wakes.run, wakes.pause, wakes.resume):
+    app.command()(hand)
+app.command()(wakes.approve)
+app.command()(install.install)
+app.command()(beat.status)
+app.command()(effects.log)
+app.command()(effects.resolve)
+app.command()(hosts.retire)
+app.command()(hosts.take_over)
+app.command()(checkup.doctor)

@@ -11,6 +11,7 @@ import typer
 from antsmem.cli.commands.rotate import rotate
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
+from antsmem.cli.keys import read_kit
 from antsmem.cli.output import table
 from antsmem.cli.relays import find, log_at, public_relay, refuse_stale, seen, tell_relays
 from antsmem.core.clock import utc_text
@@ -42,7 +43,6 @@ if TYPE_CHECKING:
 
 app = group("The agent's identity, and others': show, verify, move, resolve, export, rotate.")
 BUNDLE_SCHEMA = "antsmem.identity-bundle/1"
-_LIMIT = 1 << 20
 _NAMESERVER = typer.Option(help="ADDRESS:PORT to ask instead of the system's DNS.")
 
 
@@ -222,9 +222,8 @@ def _amend(ctx: Context, document: Document, kit_path: Path) -> str:
     """One more entry in the log, by the kit; where the new escrow is."""
     from antsmem.identity.amend import amend_identity
     from antsmem.identity.escrow import keep_escrow
-    from antsmem.identity.recovery import RecoveryKit
 
-    kit = RecoveryKit.parse(read_file(kit_path, _LIMIT).decode(errors="replace"))
+    kit = read_kit(kit_path)
     with ctx.working():
         place = (ctx.identity_files, ctx.now_ns)
         amended = amend_identity(ctx.log, document, kit, ctx.keystore, ctx.unlocked, place)

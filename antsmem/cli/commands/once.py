@@ -3,35 +3,26 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from antsmem.cli.commands.effects import hint_for, opened_journal, post
 from antsmem.cli.context import Context
-from antsmem.core import clock
+from antsmem.cli.posts import answering_for, hint_for, host_for, opened_journal
 from antsmem.core.disk import read_file
 from antsmem.core.errors import UsageError
-from antsmem.core.record import replace, shown
+from antsmem.core.record import shown
 from antsmem.heartbeat.fold import SETTLED
-from antsmem.heartbeat.once import Effect, Host, OnceResult, clean_key, content_key
+from antsmem.heartbeat.once import Effect, OnceResult, clean_key, content_key
 from antsmem.heartbeat.once import once as run_once
 from antsmem.heartbeat.states import KINDS
-
-if TYPE_CHECKING:
-    from antsmem.core.mask import Mask as MaskMaker
-    from antsmem.heartbeat.action import Mask
 
 _CONTENT_BYTES = 64 << 20
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_SECONDS = 7 * 86400
-_SECRET_BYTES = 8
-_SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
 
 
 def once(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -67,11 +58,8 @@ def once(  # noqa: PLR0913, PLR0917 - one parameter an option
         wanted, tuple(command), kind, asking, _seconds(timeout), environment=ctx.environment,
         stdin=None if sys.stdin is None or sys.stdin.isatty() else 0,
     )  # fmt: skip
-    here = post(ctx)
-    host = Host(clock.now_ns, _draw, mask=_masking(ctx.environment))
-    if here is not None:
-        host = replace(host, enter=lambda: here.require_active(journal), started=lambda: here.saw(journal))
-    result = run_once(journal, what, host)
+    with answering_for(journal):
+        result = run_once(journal, what, host_for(ctx, journal))
     _show(ctx, result)
     if result.state not in SETTLED:
         raise typer.Exit(5 if result.state in {"FAILED", "PLANNED"} else 3)
@@ -102,27 +90,6 @@ def _show(ctx: Context, result: OnceResult) -> None:
     if result.survivors:
         pids = ", ".join(map(str, result.survivors))
         ctx.output.warn(f"`{result.key}` left processes behind: {pids}")
-
-
-def _masking(environment: Mapping[str, str]) -> Callable[[], Mask]:
-    """Takes the secrets of the environment out of what is kept, known by the names of their variables: nothing is
-    unlocked for an effect."""
-    known = [(name, os.fsencode(value)) for name, value in environment.items() if _SECRET.search(name)]
-    made: list[MaskMaker] = []
-
-    def stream() -> Mask:
-        from antsmem.core.mask import Mask
-
-        if not made:
-            made.append(Mask([(name, value) for name, value in known if len(value) >= _SECRET_BYTES]))
-        return made[0].stream()
-
-    return stream
-
-
-def _draw() -> float:
-    """A number in [0, 1), without what importing `random` costs."""
-    return int.from_bytes(os.urandom(6), "big") / (1 << 48)
 
 
 def _seconds(text: str) -> float:

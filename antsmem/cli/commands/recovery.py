@@ -179,6 +179,12 @@ def drill(
         ways.append(_way(ctx, "guardians", lambda files: _together(files, keys)))
     report = DrillReport(utc_text(ctx.now_ns), tuple(ways))
     _remember(ctx, report)
+    if opened := [way.way for way in report.ways if way.open]:
+        from antsmem.cli.levels import saw
+
+        saw(
+            ctx, "recovery-drill", {"ways": opened, "repositories": [item.name for item in ctx.agent.repositories]}
+        )
     ctx.output.result("recovery-drill", report, lambda: _drill_text(report))
     if sum(way.open for way in report.ways) < 2:
         ctx.output.warn("fewer than two ways back are proven")

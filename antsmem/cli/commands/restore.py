@@ -71,6 +71,10 @@ def restore(  # noqa: PLR0913, PLR0917 - one parameter an option
         planned = plan_restore(snapshot_open, select(snapshot_open.entries, paths), salvage=salvage)
         progress = ctx.output.progress("restoring")
         result = restore_to(snapshot_open, to or Path(), planned, salvage=salvage, progress=progress)
+        if kit is None and not paths and result.complete:
+            from antsmem.cli.levels import saw
+
+            saw(ctx, "restore-proven", {"repository": opened.store.url, "snapshot": chosen, "files": result.files})
     _report(ctx, result, in_place)
 
 

@@ -6,15 +6,22 @@ import typer
 
 from antsmem.backup.repository import read_state
 from antsmem.backup.snapshot import COLD, HOT, time_of
+from antsmem.cli.commands.guard import AlarmRow, row_of
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import ago, size, table
 from antsmem.core.clock import utc_text
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.errors import AntsmemError
+from antsmem.core.moment import parse_moment
 from antsmem.core.record import record
+from antsmem.workspace.alarms import read_alarms
 from antsmem.workspace.classes import Classifier
 from antsmem.workspace.survey import Total, survey
+
+_DAY_NS = 86_400 * 10**9
+_ROTATING_DAYS = 90
+_PENDING_DAYS = 7
 
 
 @record
@@ -49,6 +56,8 @@ class StatusReport:
     host: str
     classes: dict[str, Total]
     repositories: tuple[RepositoryStatus, ...]
+    alarms: tuple[AlarmRow, ...]
+    secrets: dict[str, str]
 
 
 def status(context: typer.Context) -> None:
@@ -64,11 +73,12 @@ def status(context: typer.Context) -> None:
             host=ctx.keystore.host,
             classes={str(path_class): total for path_class, total in found.totals.items()},
             repositories=tuple(_repository(ctx, config) for config in ctx.agent.repositories),
+            alarms=tuple(map(row_of, read_alarms(ctx.agent_state))),
+            secrets=_overdue(ctx),
         )
     ctx.output.result("status", report, lambda: _text(report))
-    if any(each.problem or any(tier.overdue for tier in each.tiers) for each in report.repositories):
-        raise typer.Exit(3)
-    if not report.repositories:
+    late = any(each.problem or any(tier.overdue for tier in each.tiers) for each in report.repositories)
+    if late or report.alarms or report.secrets or not report.repositories:
         raise typer.Exit(3)
 
 
@@ -87,6 +97,20 @@ def _repository(ctx: Context, config: RepositoryConfig) -> RepositoryStatus:
     return RepositoryStatus(config.name, config.url, tuple(tiers), "")
 
 
+def _overdue(ctx: Context) -> dict[str, str]:
+    """Name → why somebody should look at that secret."""
+    found: dict[str, str] = {}
+    for secret in ctx.keystore.secrets:
+        days = (ctx.now_ns - parse_moment(secret.changed, ctx.now_ns)) // _DAY_NS
+        if secret.state == "quarantined":
+            found[secret.name] = f"waits for somebody to vouch for it: antsmem secret verify {secret.name}"
+        elif secret.state == "pending" and days > _PENDING_DAYS:
+            found[secret.name] = f"its next value was made ready {days} days ago, and is not in use"
+        elif secret.state == "active" and secret.kind == "rotating" and days > _ROTATING_DAYS:
+            found[secret.name] = f"is {days} days old: antsmem secret rotate {secret.name}"
+    return found
+
+
 def _text(report: StatusReport) -> str:
     lines = [
         f"{report.agent} in {report.workspace}, on {report.host}",
@@ -101,6 +125,8 @@ def _text(report: StatusReport) -> str:
             when = f"newest {ago(tier.age_seconds)} ago" if tier.age_seconds is not None else "none yet"
             late = "  OVERDUE" if tier.overdue else ""
             lines.append(f"  {tier.tier:5} {tier.snapshots} snapshots, {when}{late}")
+    lines += [f"ALARM  {alarm.text}" for alarm in report.alarms]
+    lines += [f"secret {name}: {why}" for name, why in report.secrets.items()]
     if not report.repositories:
         lines.append("no repository is configured: antsmem repository add NAME URL")
     return "\n".join(lines)

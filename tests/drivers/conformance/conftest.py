@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import store_backends  # noqa: F401 - puts its drivers into the suites
+import stream_backends  # noqa: F401
 from faultproxy import HttpProxy, TcpProxy
 from places import FilePlace, Place, S3Place, SftpPlace, WebdavPlace
 

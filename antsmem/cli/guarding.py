@@ -1,0 +1,133 @@
+"""The workspace with its history, for commands that guard it and for those that only look on the way."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import cache
+from typing import TYPE_CHECKING
+
+from antsmem.cli.context import Context
+from antsmem.core import clock
+from antsmem.core.errors import AntsmemError, CannotUnlockError, NotFoundError, UsageError
+
+if TYPE_CHECKING:
+    from antsmem.identity.scanner import Scanner
+    from antsmem.identity.waivers import Waivers
+    from antsmem.workspace.alarms import Alarm
+    from antsmem.workspace.gitstore import GitStore
+    from antsmem.workspace.history import Tree
+
+
+def store_of(ctx: Context) -> GitStore:
+    """Where the history of the agent's workspace is on this host."""
+    from antsmem.workspace.gitstore import GitStore
+
+    return GitStore(ctx.data_dir / ctx.log.scid / "history.git", ctx.environment.get("PATH", os.defpath))
+
+
+def tree_of(ctx: Context) -> Tree:
+    """The workspace with its history. Keys are asked for when there is something to read; where the keystore is
+    locked, a file is looked at for what anybody's secrets look like."""
+    from antsmem.workspace.classes import Classifier
+    from antsmem.workspace.history import Tree
+
+    ctx.forget_git()
+    return Tree(
+        root=ctx.layout.root,
+        store=store_of(ctx),
+        classifier=Classifier(ctx.settings.classes),
+        scanner=_fresh(ctx),
+        waivers=cache(lambda: _waivers(ctx)),
+    )
+
+
+def _fresh(ctx: Context) -> Callable[[], Scanner]:
+    """Gives the scanner; another one when the keystore was changed, for a command that runs on."""
+    made: dict[tuple[int, ...], Scanner] = {}
+
+    def scanner() -> Scanner:
+        try:
+            status = os.stat(ctx.identity_files.keystore)
+            when = (status.st_mtime_ns, status.st_ino, status.st_size)
+        except OSError:
+            when = (0, 0, 0)
+        if when not in made:
+            if made:
+                ctx.forget_identity()
+            made.clear()
+            made[when] = _scanner(ctx)
+        return made[when]
+
+    return scanner
+
+
+def _waivers(ctx: Context) -> Waivers:
+    from antsmem.identity.waivers import NONE
+
+    try:
+        return ctx.waivers()
+    except (CannotUnlockError, NotFoundError):
+        return NONE
+
+
+def _scanner(ctx: Context) -> Scanner:
+    from antsmem.identity.fingerprints import read_fingerprints
+    from antsmem.identity.scanner import KEY_BYTES, Scanner
+
+    try:
+        return ctx.scanner()
+    except (CannotUnlockError, NotFoundError):
+        try:
+            prints = read_fingerprints(ctx.agent_state / "fingerprints.json", ctx.now_ns)
+        except NotFoundError:
+            return Scanner(fingerprint_key=os.urandom(KEY_BYTES))
+        return Scanner(fingerprint_key=prints.key, prints=prints)
+
+
+def look(ctx: Context, reason: str) -> None:
+    """Look over the memory on the way, where a history is kept, and warn of losses. Nothing of it stops the
+    command that looks."""
+    if not store_of(ctx).exists():
+        return
+    from antsmem.workspace.alarms import guard_workspace
+
+    try:
+        found = guard_workspace(tree_of(ctx), ctx.agent_state, reason, clock.now_ns(), memory_only=True)
+    except AntsmemError as error:
+        ctx.output.warn(f"the memory was not guarded: {error}")
+        return
+    for alarm in found.raised:
+        ctx.output.warn(alarm_text(alarm))
+
+
+def alarm_text(alarm: Alarm) -> str:
+    """An alarm with the commands that answer it, on one line."""
+    import shlex
+
+    path = shown(alarm.path)
+    word = shlex.quote(path)
+    back = f"`antsmem undo {word}` brings it back, " if alarm.blob else ""
+    return f"`{path}` {alarm.damage.told}; {back}`antsmem guard accept {word}` keeps it"
+
+
+def shown(path: bytes) -> str:
+    """A path for people."""
+    from antsmem.backup.manifest import shown as escaped
+
+    return escaped(path)
+
+
+def inside(ctx: Context, text: str) -> bytes:
+    """The path that a person means, relative to the workspace: from its top, from where they are, or whole."""
+    top = os.path.realpath(ctx.layout.root)
+    found = []
+    for start in (top, os.getcwd()):
+        whole = os.path.normpath(os.path.join(start, text))
+        place = os.path.join(os.path.realpath(os.path.dirname(whole)), os.path.basename(whole))
+        if place.startswith(top + os.sep):
+            found.append(place)
+    chosen = next((place for place in found if os.path.lexists(place)), found[0] if found else None)
+    if chosen is None:
+        raise UsageError(f"`{text}` is no file of the workspace `{ctx.layout.root}`")
+    return os.fsencode(chosen[len(top) + 1 :])

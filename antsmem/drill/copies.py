@@ -1,0 +1,70 @@
+"""Where a repository is, as far as its address and this host's table of mounts say: on this host or on another."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from typing import Final
+from urllib.parse import parse_qs, unquote, urlsplit
+
+_SERVER: Final = re.compile(r"\[([^\]]*)\]|([^:/]*)")
+_LOOPBACK: Final = frozenset({"", "localhost", "localhost.localdomain", "ip6-localhost", "::1", "0.0.0.0", "::"})  # noqa: S104
+_NETWORK: Final = (
+    "nfs",
+    "cifs",
+    "smb",
+    "9p",
+    "afs",
+    "ceph",
+    "glusterfs",
+    "lustre",
+    "beegfs",
+    "fuse.sshfs",
+    "davfs",
+    "virtiofs",
+)
+
+
+def host_of(url: str, options: Mapping[str, str], mounts: str, own_name: str) -> str:
+    """The host on which the repository at `url` is; empty for this one, and where that cannot be told.
+
+    `mounts` is what `/proc/mounts` says: a directory counts as away only on a network file system. `own_name` is
+    this host's name. An address of this very host is this host, whatever it serves.
+    """
+    scheme, colon, _ = url.partition("://")
+    if not colon or scheme == "file":
+        path = unquote(urlsplit(url).path) if colon else url
+        return _mounted_from(os.path.realpath(path), mounts)
+    parts = urlsplit(url)
+    if scheme == "s3":
+        endpoint = parse_qs(parts.query).get("endpoint", [options.get("endpoint", "")])[0]
+        if not endpoint:
+            return "s3.amazonaws.com"
+        parts = urlsplit(endpoint if "://" in endpoint else f"https://{endpoint}")
+    return _other(parts.hostname or "", own_name)
+
+
+def _other(host: str, own_name: str) -> str:
+    """`host`, unless it is this one."""
+    name = host.lower().rstrip(".")
+    if name in _LOOPBACK or name.startswith("127.") or name == own_name.lower() or name.endswith(".localhost"):
+        return ""
+    return name
+
+
+def _mounted_from(path: str, mounts: str) -> str:
+    """The server of the network file system on which `path` is; empty for a local disk."""
+    best, server = "", ""
+    for line in mounts.splitlines():
+        words = line.split(" ")
+        if len(words) < 3:
+            continue
+        point = words[1].encode().decode("unicode_escape", "replace")
+        inside = path == point or path.startswith(point.rstrip("/") + "/")
+        if inside and len(point) >= len(best):
+            best = point
+            away = words[2].startswith(_NETWORK)
+            server = words[0].removeprefix("//") if away else ""
+    name = _SERVER.match(server.rpartition("@")[2])
+    return _other(name[1] or name[2], "") if server and name else ""

@@ -1,0 +1,225 @@
+"""Who owns what, kept by etcd: a key that lives as long as a lease, by etcd's HTTP/JSON gateway.
+
+The key `PREFIX/NAME` holds the owner and hangs on a lease of etcd's; it is made only where there is none. Its
+create revision is the fence: etcd counts revisions for the whole cluster, so each new owner has a higher one.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, Final, Self, TypeVar
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from antsmem.backup.store import check_options, yes_or_no
+from antsmem.core.canonical import loads
+from antsmem.core.clock import now_ns
+from antsmem.core.errors import (
+    AntsmemError,
+    BackendError,
+    ConfigError,
+    DriverMissingError,
+    IntegrityError,
+    RefusedError,
+)
+from antsmem.core.retry import retried, timeout_seconds
+from antsmem.memory.roles import Lease
+
+T = TypeVar("T")
+
+_PLAIN: Final = ("ca_file", "cert_file", "key_file", "timeout_seconds", "tls")
+_ANSWER_BYTES: Final = 1 << 20
+_UNAUTHENTICATED: Final = 16  # of the codes of gRPC, which the gateway passes on
+_PASSING: Final = {4, 8, 9, 10, 13, 14}  # deadline, exhausted, precondition, aborted, internal, unavailable
+_match_host = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?").fullmatch
+
+
+class EtcdDirectory:
+    """A prefix in an etcd cluster as a directory."""
+
+    def __init__(self, url: str, places: Sequence[str], prefix: str, settings: Mapping[str, str]) -> None:
+        try:
+            import httpx
+        except ImportError:
+            raise DriverMissingError(
+                "the library `httpx` is not installed", hint="pip install 'antsmem[etcd]'"
+            ) from None
+        self.url = url
+        self._prefix = prefix
+        self._bound = timeout_seconds(settings)
+        self._lost = (httpx.TransportError, httpx.DecodingError, httpx.StreamError)
+        scheme = "https" if yes_or_no(settings, "tls", default=True) else "http"
+        self._places = [f"{scheme}://{place}/v3/" for place in places]
+        self._login = {name: settings[name] for name in ("username", "password") if name in settings}
+        self._token: str | None = None
+        self._http = httpx.Client(timeout=self._bound / (2 * len(places)), verify=_trust(settings))
+
+    @classmethod
+    def open(cls, url: str, options: Mapping[str, str]) -> Self:
+        """The directory at `etcd://host[:port][,host…]/prefix`, by TLS unless `tls=no`. Does not connect yet."""
+        check_options("etcd", options, (*_PLAIN, "username", "password"))
+        try:
+            parts = urlsplit(url)
+        except ValueError:
+            parts = urlsplit("")
+        hosts = [_match_host(place) for place in parts.netloc.split(",")]
+        if not all(hosts) or parts.fragment:
+            raise ConfigError("an `etcd` URL is `etcd://host:port,host:port/prefix`: it carries no password")
+        asked = dict(parse_qsl(parts.query))
+        check_options("etcd", asked, _PLAIN)
+        settings = {**asked, **options}
+        for one, other in (("username", "password"), ("cert_file", "key_file")):
+            if (one in settings) != (other in settings):
+                raise ConfigError(f"options `{one}` and `{other}` go together")
+        places = [f"{found[1]}:{found[2] or 2379}" for found in hosts if found]
+        prefix = unquote(parts.path).strip("/") or "antsmem"
+        return cls(f"etcd://{','.join(places)}/{prefix}", places, prefix, settings)
+
+    def acquire(self, name: str, owner: str, lease_seconds: float) -> Lease | None:
+        """The lease on `name`, see `Directory.acquire`. etcd counts whole seconds, so it is rounded up."""
+        return self._run(lambda: self._acquire(name, owner, lease_seconds))
+
+    def renew(self, lease: Lease) -> Lease | None:
+        """The lease, for as long again; None: it is lost."""
+        return self._run(lambda: self._renew(lease))
+
+    def release(self, lease: Lease) -> None:
+        """Give it back, if it is still this one."""
+        key = self._key(lease.name)
+        ours = {"key": key, "target": "CREATE", "create_revision": str(lease.fence)}
+        gone = {"request_delete_range": {"key": key}}
+        self._run(lambda: self._ask("kv/txn", {"compare": [ours], "success": [gone]}))
+
+    def owner(self, name: str) -> Lease | None:
+        """Who owns `name` now; None: nobody."""
+
+        def ask() -> Lease | None:
+            found = self._find(name)
+            if found is None:
+                return None
+            asked_ns = now_ns()
+            left = _number(self._ask("lease/timetolive", {"ID": found["lease"]}), "TTL")
+            return None if left <= 0 else _lease(name, found, asked_ns, left)
+
+        return self._run(ask)
+
+    def close(self) -> None:
+        """End the connections; leases run on."""
+        self._http.close()
+
+    def _acquire(self, name: str, owner: str, lease_seconds: float) -> Lease | None:
+        held = self._find(name)
+        if held is None:
+            asked_ns = now_ns()
+            granted = self._ask("lease/grant", {"TTL": str(max(1, math.ceil(lease_seconds)))})
+            key = self._key(name)
+            nobody = {"key": key, "target": "CREATE", "create_revision": "0"}
+            put = {"request_put": {"key": key, "value": _text(owner), "lease": granted["ID"]}}
+            see = {"request_range": {"key": key}}
+            answer = self._ask("kv/txn", {"compare": [nobody], "success": [put], "failure": [see]})
+            if answer.get("succeeded"):
+                fence = _number(answer.get("header", {}), "revision")
+                return Lease(name, owner, fence, asked_ns + _number(granted, "TTL") * 1_000_000_000)
+            with suppress(BackendError):  # it ends by itself too
+                self._ask("lease/revoke", {"ID": granted["ID"]})
+            kvs = answer["responses"][0]["response_range"].get("kvs", ())
+            held = kvs[0] if kvs else None
+        if held is None or b64decode(held["value"]).decode() != owner:
+            return None
+        return self._prolong(name, held)
+
+    def _renew(self, lease: Lease) -> Lease | None:
+        held = self._find(lease.name)
+        if held is None or _number(held, "create_revision") != lease.fence:
+            return None
+        return self._prolong(lease.name, held)
+
+    def _prolong(self, name: str, held: Mapping[str, Any]) -> Lease | None:
+        asked_ns = now_ns()
+        left = _number(self._ask("lease/keepalive", {"ID": held["lease"]}).get("result", {}), "TTL")
+        return None if left <= 0 else _lease(name, held, asked_ns, left)
+
+    def _find(self, name: str) -> Mapping[str, Any] | None:
+        """The key of `name` with what hangs on it, as a majority of the cluster knows it."""
+        kvs = self._ask("kv/range", {"key": self._key(name)}).get("kvs", ())
+        return kvs[0] if kvs else None
+
+    def _key(self, name: str) -> str:
+        return _text(f"{self._prefix}/{name}")
+
+    def _run(self, action: Callable[[], T]) -> T:
+        return retried(action, self._bound)
+
+    def _ask(self, method: str, body: Mapping[str, Any]) -> Any:
+        """The answer to one request, from the first member of the cluster that gives one."""
+        failure: AntsmemError = BackendError(f"`{self.url}` does not answer")
+        for place in list(self._places):
+            try:
+                return self._ask_at(place, method, body)
+            except BackendError as error:
+                failure = error
+                self._places.remove(place)
+                self._places.append(place)
+        raise failure
+
+    def _ask_at(self, place: str, method: str, body: Mapping[str, Any], again: bool = True) -> Any:
+        if self._login and self._token is None and method != "auth/authenticate":
+            login = {"name": self._login["username"], "password": self._login["password"]}
+            self._token = str(self._ask_at(place, "auth/authenticate", login, again=False).get("token", ""))
+        headers = {"Authorization": self._token} if self._token else {}
+        try:
+            answer = self._http.post(place + method, json=body, headers=headers)
+        except self._lost as error:
+            raise BackendError(f"`{self.url}` does not answer: {type(error).__name__}") from error
+        try:
+            told = loads(answer.content, _ANSWER_BYTES)
+        except IntegrityError as error:
+            raise BackendError(f"what answers at `{self.url}` is no etcd") from error
+        if not isinstance(told, dict):
+            raise BackendError(f"what answers at `{self.url}` is no etcd")
+        if answer.status_code == 200:
+            return told
+        number = told.get("code")
+        if number == _UNAUTHENTICATED and self._token is not None and again:
+            self._token = None  # tokens end, and are forgotten by a member that starts again
+            return self._ask_at(place, method, body, again=False)
+        if number in _PASSING or answer.status_code >= 500:
+            raise BackendError(f"`{self.url}` cannot answer now: {answer.status_code}")
+        if number == 5:  # a lease that has ended: gRPC's NOT_FOUND
+            return {}
+        raise RefusedError(
+            f"`{self.url}` refused to {method.replace('/', ' ')}: {answer.status_code}",
+            hint="set the options `username` and `password`, or `cert_file` and `key_file`",
+        )
+
+
+def _lease(name: str, held: Mapping[str, Any], asked_ns: int, left_seconds: int) -> Lease:
+    owner = b64decode(held["value"]).decode()
+    return Lease(name, owner, _number(held, "create_revision"), asked_ns + left_seconds * 1_000_000_000)
+
+
+def _number(told: Mapping[str, Any], name: str) -> int:
+    """A 64-bit number, which JSON made by protobuf writes as text and leaves out if it is 0."""
+    return int(told.get(name, 0))
+
+
+def _text(text: str) -> str:
+    return b64encode(text.encode()).decode()
+
+
+def _trust(settings: Mapping[str, str]) -> Any:
+    """The certificates to believe, and our own to show."""
+    import ssl
+
+    try:
+        ca_file = settings.get("ca_file")
+        trust = ssl.create_default_context(cafile=None if ca_file is None else os.path.expanduser(ca_file))
+        if "cert_file" in settings:
+            trust.load_cert_chain(*(os.path.expanduser(settings[name]) for name in ("cert_file", "key_file")))
+    except OSError as error:
+        raise ConfigError("cannot read the certificates in `ca_file`, `cert_file` or `key_file`") from error
+    return trust

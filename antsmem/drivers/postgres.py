@@ -1,0 +1,216 @@
+"""A durable store in PostgreSQL: compared rows, one counter a stream and an outbox, changed by one transaction.
+
+Only what CockroachDB has too is used (no advisory locks, no LISTEN, no extension), so its driver is this one. All
+transactions are serialisable. A commit whose answer is lost is looked up by its token, which the same transaction
+wrote, before it is tried again: it is applied once.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from antsmem.core.canonical import loads
+from antsmem.core.errors import BackendError, ConflictError, IntegrityError, UsageError
+from antsmem.drivers.postgres_link import Address, Link, SerializationError
+from antsmem.memory.roles import Change, LogRecord, Row, VersionConflict
+
+if TYPE_CHECKING:
+    import psycopg
+
+_TABLES: Final = (
+    "create table if not exists antsmem_streams (stream text primary key, sequence bigint not null)",
+    "create table if not exists antsmem_rows (stream text not null, key bytea not null, version bigint not null,"
+    " value bytea not null, primary key (stream, key))",
+    "create table if not exists antsmem_outbox (stream text not null, sequence bigint not null, id text not null,"
+    " headers text not null, data bytea not null, primary key (stream, sequence))",
+    "create table if not exists antsmem_commits (stream text not null, sequence bigint not null,"
+    " token bytea not null, at timestamptz not null default now(), primary key (stream, sequence),"
+    " unique (stream, token))",
+)
+_COUNT: Final = (
+    "insert into antsmem_streams (stream, sequence) values (%s, %s)"
+    " on conflict (stream) do update set sequence = antsmem_streams.sequence + excluded.sequence"
+    " returning sequence"
+)
+_VERSIONS: Final = "select key, version from antsmem_rows where stream = %s and key = any(%s)"
+_PUT: Final = (
+    "insert into antsmem_rows (stream, key, version, value)"
+    " select %s, new.key, %s, new.value from unnest(%s::bytea[], %s::bytea[]) as new (key, value)"
+    " on conflict (stream, key) do update set version = excluded.version, value = excluded.value"
+)
+_DELETE: Final = "delete from antsmem_rows where stream = %s and key = any(%s)"
+_APPEND: Final = (
+    "insert into antsmem_outbox (stream, sequence, id, headers, data) select %s, new.* from"
+    " unnest(%s::bigint[], %s::text[], %s::text[], %s::bytea[]) as new (sequence, id, headers, data)"
+)
+_SIGN: Final = "insert into antsmem_commits (stream, sequence, token) values (%s, %s, %s)"
+_FIND: Final = "select sequence from antsmem_commits where stream = %s and token = %s"
+_GET: Final = "select version, value from antsmem_rows where stream = %s and key = %s"
+_ROWS: Final = "select key, version, value from antsmem_rows where stream = %s and key > %s order by key limit %s"
+_SEQUENCE: Final = "select sequence from antsmem_streams where stream = %s"
+_PENDING: Final = (
+    "select sequence, id, headers, data from antsmem_outbox where stream = %s order by sequence limit %s"
+)
+_RELAYED: Final = "delete from antsmem_outbox where stream = %s and sequence <= %s"
+# Tokens are kept longer than any commit is tried (an hour); each call looks at the oldest thousand at most.
+_TIDY: Final = (
+    "delete from antsmem_commits where stream = %s and at < now() - interval '2 hours' and sequence <"
+    " (select min(sequence) + 1000 from antsmem_commits where stream = %s)"
+)
+_HEADERS_BYTES: Final = 1 << 20
+_FIRST_WAIT_SECONDS: Final = 0.002
+_LONGEST_WAIT_SECONDS: Final = 0.25
+
+
+class PostgresStore:
+    """A database as a durable store. One connection, made with the first call."""
+
+    scheme = "postgres"
+    port = 5432
+
+    def __init__(self, address: Address) -> None:
+        self._link = Link(address, self.scheme)
+
+    @classmethod
+    def open(cls, url: str, options: Mapping[str, str]) -> Self:
+        """The store at `postgres://user@host:port/database`; see `Address.parse`. Does not connect yet."""
+        return cls(Address.parse(url, options, cls.scheme, cls.port))
+
+    @property
+    def url(self) -> str:
+        """Where it is, without credentials."""
+        return self._link.url
+
+    def create(self) -> None:
+        """Make the tables if they are missing."""
+
+        def make(connection: psycopg.Connection[Any]) -> None:
+            for table in _TABLES:
+                connection.execute(table)
+
+        self._link.run(make)
+
+    def get(self, stream: str, key: str) -> Row | None:
+        """The row `key`."""
+        found = self._select(_GET, (stream, key.encode()))
+        return Row(found[0][0], found[0][1]) if found else None
+
+    def rows(self, stream: str, after_key: str, limit: int) -> list[tuple[str, Row]]:
+        """Rows in the order of their keys' UTF-8, see `DurableStore.rows`."""
+        found = self._select(_ROWS, (stream, after_key.encode(), limit))
+        return [(key.decode(), Row(version, value)) for key, version, value in found]
+
+    def sequence(self, stream: str) -> int:
+        """The sequence of the newest commit."""
+        found = self._select(_SEQUENCE, (stream,))
+        return int(found[0][0]) if found else 0
+
+    def pending(self, stream: str, limit: int) -> list[tuple[int, LogRecord]]:
+        """The outbox, in order."""
+        found = self._select(_PENDING, (stream, limit))
+        return [(number, LogRecord(stream, name, _headers(text), data)) for number, name, text, data in found]
+
+    def relayed(self, stream: str, through: int) -> None:
+        """Forget the outbox up to `through`, and tokens that nobody asks for any more."""
+
+        def forget(connection: psycopg.Connection[Any]) -> None:
+            with connection.pipeline():
+                connection.execute(_RELAYED, (stream, through))
+                connection.execute(_TIDY, (stream, stream))
+
+        self._link.run(forget)
+
+    def commit(self, stream: str, changes: Sequence[Change], outbox: Sequence[LogRecord]) -> int:
+        """One transaction, see `DurableStore.commit`. Tried again, with jitter, while the database wants it again
+        or does not answer; `ConflictError` if others were always quicker."""
+        _check(stream, changes, outbox)
+        token = os.urandom(16)
+        give_up = time.monotonic() + self._link.timeout_seconds
+        unsure = False  # whether an earlier try may have been applied, its answer lost
+        tries = 0
+        while True:
+            try:
+                if unsure and (found := self._link.once(lambda c: _one(c, _FIND, (stream, token)))) is not None:
+                    return int(found)
+                return self._link.once(lambda c: _transact(c, stream, changes, outbox, token))
+            except SerializationError as error:
+                if time.monotonic() > give_up:
+                    raise ConflictError(f"`{self.url}`: others wrote to `{stream}` all the time") from error
+            except BackendError:
+                unsure = True
+                if time.monotonic() > give_up:
+                    raise
+            wait = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(tries, 16))
+            time.sleep(wait * int.from_bytes(os.urandom(4)) / 2**32)
+            tries += 1
+
+    def close(self) -> None:
+        """End the connection."""
+        self._link.close()
+
+    def _select(self, query: str, values: tuple[Any, ...]) -> list[Any]:
+        return self._link.run(lambda connection: connection.execute(query, values, binary=True).fetchall())
+
+
+def _check(stream: str, changes: Sequence[Change], outbox: Sequence[LogRecord]) -> None:
+    if not outbox:
+        raise UsageError("a commit needs at least one record: its sequence is the version of what it writes")
+    if any(each.stream != stream for each in outbox):
+        raise UsageError(f"a commit to `{stream}` takes records of that stream only")
+    if len({change.key for change in changes}) != len(changes):
+        raise UsageError("a commit changes a row once")
+
+
+def _transact(
+    connection: psycopg.Connection[Any],
+    stream: str,
+    changes: Sequence[Change],
+    outbox: Sequence[LogRecord],
+    token: bytes,
+) -> int:
+    """The transaction, in two round trips. Its first statement locks the counter, so that what the second trip
+    writes can only be applied before another commit to the stream begins: a token not found then stays so."""
+    compared = [change for change in changes if change.expected is not None]
+    keys = [change.key.encode() for change in compared]
+    with connection.pipeline() as pipeline:
+        connection.execute("begin isolation level serializable")
+        counted = connection.execute(_COUNT, (stream, len(outbox)), binary=True)
+        seen = connection.execute(_VERSIONS, (stream, keys), binary=True) if compared else None
+        pipeline.sync()  # only from here on the session counts as idle, and is ended if we fall silent
+        if seen is not None:
+            versions = dict(seen.fetchall())
+            for key, change in zip(keys, compared, strict=True):
+                if (current := versions.get(key, 0)) != change.expected:
+                    raise VersionConflict(change.key, current)
+        row = counted.fetchone()
+        assert row is not None
+        sequence = int(row[0])
+        put = [(change.key.encode(), change.value) for change in changes if change.value is not None]
+        gone = [change.key.encode() for change in changes if change.value is None]
+        numbers = list(range(sequence - len(outbox) + 1, sequence + 1))
+        headers = [json.dumps(dict(each.headers)) for each in outbox]
+        told = ([each.id for each in outbox], headers, [each.data for each in outbox])
+        if put:
+            connection.execute(_PUT, (stream, sequence, [key for key, _ in put], [value for _, value in put]))
+        if gone:
+            connection.execute(_DELETE, (stream, gone))
+        connection.execute(_APPEND, (stream, numbers, *told))
+        connection.execute(_SIGN, (stream, sequence, token))
+        connection.execute("commit")
+    return sequence
+
+
+def _one(connection: psycopg.Connection[Any], query: str, values: tuple[Any, ...]) -> Any:
+    found = connection.execute(query, values, binary=True).fetchone()
+    return None if found is None else found[0]
+
+
+def _headers(text: str) -> dict[str, str]:
+    found = loads(text.encode(), _HEADERS_BYTES)
+    if not isinstance(found, dict):
+        raise IntegrityError("the headers of a record in the outbox are no object")
+    return {str(name): str(value) for name, value in found.items()}

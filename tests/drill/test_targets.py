@@ -1,0 +1,119 @@
+"""Goal: the new machine may be of any kind, and the same is proven on each.
+
+Method: namespaces of this kernel; a real sshd with sessions of another user in another HOME; an engine that plays
+docker and notes what it is asked, and a real one where it runs.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import engines
+import pytest
+from far_machines import NOBODY, SshShell, fake_docker
+from made_homes import Home, Ran
+
+from antsmem.core.errors import AntsmemError
+from antsmem.drill.far import require_engine
+from antsmem.drill.namespace import require_namespaces
+
+
+def passed(home: Home, *words: str, path: str = "") -> Ran:
+    """A migration test that must pass."""
+    more = {"PATH": f"{path}:{os.environ['PATH']}"} if path else {}
+    ran = home.run("-C", str(home.workspace), "migrate-test", "--json", *words, more=more)
+    assert ran.code == 0, ran.document["proofs"] if ran.out else ran
+    assert all(proof["holds"] for proof in ran.document["proofs"])
+    return ran
+
+
+@pytest.fixture
+def namespaces() -> None:
+    """Namespaces, where they are allowed."""
+    try:
+        require_namespaces()
+    except AntsmemError as error:
+        pytest.skip(str(error))
+
+
+@pytest.mark.usefixtures("namespaces")
+def test_in_namespaces_it_comes_back_under_another_host_name(home: Home) -> None:
+    test = passed(home, "--target", "namespace").document
+    assert test["new"]["host name"] == "antsmem-drill" != test["old"]["host name"]
+
+
+@pytest.fixture(scope="module")
+def ssh_shell() -> Iterator[SshShell]:
+    server = SshShell()
+    engines.started(server)
+    yield server
+    server.close()
+
+
+@pytest.mark.server
+def test_over_ssh_it_comes_back_as_another_user_in_another_home(home: Home, ssh_shell: SshShell) -> None:
+    before = set(Path("/tmp").glob("antsmem-drill-*"))
+    test = passed(home, "--target", "ssh:127.0.0.1", "--ssh", ssh_shell.ssh).document
+    if os.geteuid() == 0:
+        assert test["new"]["user"] == f"successor (uid {NOBODY})"
+    assert test["new"]["home"].startswith("/tmp/antsmem-drill-")
+    assert set(Path("/tmp").glob("antsmem-drill-*")) == before, "nothing is left there"
+
+
+def test_a_host_that_does_not_answer_is_no_failure_of_the_agent(home: Home) -> None:
+    ran = home.must("migrate-test", "--target", "ssh:127.0.0.1", "--ssh", "ssh -F none -p 1", "--json", code=40)
+    assert ran.error["error"] == "backend-unreachable"
+
+
+def test_a_container_is_started_driven_and_removed(home: Home) -> None:
+    calls = fake_docker(home.root / "engine")
+    passed(home, "--target", "container:agents/antsmem:1", path=str(calls.parent))
+    lines = calls.read_text().splitlines()
+    run = next(line for line in lines if line.startswith("run "))
+    assert "--rm" in run and "--network host" in run and run.endswith("--entrypoint sleep agents/antsmem:1 3600")
+    name = run.split("--name ")[1].split()[0]
+    assert lines[-1] == f"rm --force {name}"
+    assert all(line.startswith(("version", "run ", f"exec --interactive {name} ", "rm ")) for line in lines)
+
+
+def test_a_leak_on_the_other_side_is_found(home: Home) -> None:
+    calls = fake_docker(home.root / "engine")
+    words = (
+        "-C",
+        str(home.workspace),
+        "migrate-test",
+        "--target",
+        "container:x",
+        "--sabotage",
+        "leak-key",
+        "--json",
+    )
+    ran = home.run(*words, more={"PATH": f"{calls.parent}:{os.environ['PATH']}"})
+    assert ran.code == 50
+    assert [proof["name"] for proof in ran.document["proofs"] if not proof["holds"]] == ["leaks"]
+
+
+def test_in_a_real_container_it_comes_back(home: Home) -> None:
+    image = os.environ.get("ANTSMEM_TEST_IMAGE", "")
+    try:
+        require_engine()
+    except AntsmemError as error:
+        pytest.skip(str(error))
+    if not image:
+        pytest.skip("ANTSMEM_TEST_IMAGE names no image that holds antsmem")
+    passed(home, "--target", f"container:{image}")
+
+
+def test_without_an_engine_nothing_is_claimed(home: Home) -> None:
+    program = [sys.executable, "-P", "-m", "antsmem", "-C", str(home.workspace), "migrate-test"]
+    done = subprocess.run(
+        [*program, "--target", "container:x"],
+        env=home.environment | {"PATH": ""},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 42 and b"no container engine" in done.stderr

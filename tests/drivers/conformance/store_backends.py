@@ -1,0 +1,120 @@
+"""The durable stores, vector indexes, blobs and directories that have real servers, for the conformance suites."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import engines_stores
+import pytest
+from roles import OPENERS, SERVERS, Backend
+
+from antsmem.drivers.cockroach import CockroachStore
+from antsmem.drivers.dynamodb import DynamodbStore
+from antsmem.drivers.dynamodb_log import DynamodbLog
+from antsmem.drivers.etcd import EtcdDirectory
+from antsmem.drivers.milvus import MilvusIndex
+from antsmem.drivers.postgres import PostgresStore
+from antsmem.drivers.s3_blobs import S3Blobs
+
+TABLES = ("streams", "rows", "outbox", "commits")
+
+
+def _opener(request: pytest.FixtureRequest, make: Callable[[], Any], *, create: bool = False) -> Callable[[], Any]:
+    """Connections made by `make`, closed when the test has ended."""
+
+    def opened() -> Any:
+        made = make()
+        request.addfinalizer(made.close)
+        if create:
+            made.create()
+        return made
+
+    return opened
+
+
+def _postgres(kind: type[PostgresStore]) -> Callable[[pytest.FixtureRequest], Backend]:
+    def made(request: pytest.FixtureRequest) -> Backend:
+        server: engines_stores.Postgres = request.getfixturevalue("postgres")
+        database = server.database()
+        url = f"{kind.scheme}://antsmem@127.0.0.1:{server.port}/{database}?tls=no"
+
+        def held() -> Iterator[bytes]:
+            import psycopg
+
+            with psycopg.connect(server.conninfo(database)) as connection:
+                for table in TABLES:
+                    for row in connection.execute(f"select * from antsmem_{table}"):
+                        yield b"\n".join(part if isinstance(part, bytes) else str(part).encode() for part in row)
+
+        return Backend(_opener(request, lambda: kind.open(url, {}), create=True), held)
+
+    return made
+
+
+def _dynamodb(kind: type[DynamodbStore] | type[DynamodbLog]) -> Callable[[pytest.FixtureRequest], Backend]:
+    def made(request: pytest.FixtureRequest) -> Backend:
+        server = request.getfixturevalue("moto")
+        keys = {"access_key_id": uuid.uuid4().hex, "secret_access_key": uuid.uuid4().hex}
+        url = f"dynamodb://table-{uuid.uuid4().hex[:8]}?endpoint=http://127.0.0.1:{server.port}"
+
+        def held() -> Iterator[bytes]:
+            store = kind.open(url, keys)
+            for item in store._client.api.scan(TableName=store._client.table)["Items"]:
+                yield from _bytes(item)
+
+        return Backend(_opener(request, lambda: kind.open(url, keys), create=True), held)
+
+    return made
+
+
+def _bytes(value: Any) -> Iterator[bytes]:
+    """Every text and byte string in an item, names of attributes too."""
+    if isinstance(value, dict):
+        value = [part for pair in value.items() for part in pair]
+    if isinstance(value, list):
+        for part in value:
+            yield from _bytes(part)
+    else:
+        yield value if isinstance(value, bytes) else str(value).encode()
+
+
+def _s3(request: pytest.FixtureRequest) -> Backend:
+    from places import S3Place
+
+    place = S3Place(request.getfixturevalue("moto"))
+    url = f"s3://{place.bucket}/blobs?endpoint=http://127.0.0.1:{place.server.port}"  # type: ignore[union-attr]
+    keys = {"access_key_id": place.secrets[0], "secret_access_key": place.secrets[1]}
+
+    def held() -> Iterator[bytes]:
+        for item in place._api.list_objects_v2(Bucket=place.bucket).get("Contents", ()):
+            yield item["Key"].encode()
+            yield place._api.get_object(Bucket=place.bucket, Key=item["Key"])["Body"].read()
+
+    return Backend(_opener(request, lambda: S3Blobs.open(url, keys)), held)
+
+
+def _etcd(request: pytest.FixtureRequest) -> Backend:
+    server: engines_stores.Etcd = request.getfixturevalue("etcd")
+    url = f"etcd://127.0.0.1:{server.port}/{uuid.uuid4().hex[:8]}?tls=no"
+    return Backend(_opener(request, lambda: EtcdDirectory.open(url, {})), list)
+
+
+def _milvus(request: pytest.FixtureRequest) -> Backend:
+    server: engines_stores.Milvus = request.getfixturevalue("milvus")
+    # one collection for the session: making and loading one takes seconds
+    url = f"milvus://127.0.0.1:{server.port}/conformance?tls=no"
+    return Backend(_opener(request, lambda: MilvusIndex.open(url, {})), list)
+
+
+OPENERS["durable"] |= {
+    "postgres": _postgres(PostgresStore),
+    "cockroach": _postgres(CockroachStore),
+    "dynamodb": _dynamodb(DynamodbStore),
+}
+OPENERS["log"]["dynamodb"] = _dynamodb(DynamodbLog)
+OPENERS["blob"]["s3"] = _s3
+OPENERS["directory"]["etcd"] = _etcd
+OPENERS["vectors"]["milvus"] = _milvus
+SERVERS |= {"postgres", "cockroach", "dynamodb", "s3", "etcd", "milvus"}

@@ -1,0 +1,86 @@
+"""Goal: what Milvus acknowledged is found again when it was gone and is back; while it is gone, calls end in time.
+
+Method: the real server, killed and started again on its data. Control: an `insert` in the place of our `upsert`
+leaves the old vector to be found.
+"""
+
+from __future__ import annotations
+
+from array import array
+
+import engines
+import pytest
+
+from antsmem.core.errors import BackendError, ConfigError, UsageError
+from antsmem.drivers.milvus import MilvusIndex, _entity, _key
+from antsmem.memory.roles import VectorRow
+
+STREAM, DIMENSIONS = "tenant/agent", 4
+
+
+def axis(place: int) -> array[float]:
+    return array("f", [float(place == each) for each in range(DIMENSIONS)])
+
+
+@pytest.mark.server
+def test_gone_and_back_nothing_acknowledged_is_lost_and_nothing_doubled(
+    milvus: engines.Server, request: pytest.FixtureRequest
+) -> None:
+    url = f"milvus://127.0.0.1:{milvus.port}/gone?tls=no"
+    index, hasty = (
+        MilvusIndex.open(url, {"timeout_seconds": "120"}),
+        MilvusIndex.open(url, {"timeout_seconds": "1"}),
+    )
+    for each in (index, hasty):
+        request.addfinalizer(each.close)
+        each._collection = "gone"
+    index.create("test-model", DIMENSIONS)
+    hasty._collection = index._collection
+    index.upsert([VectorRow(STREAM, f"v{place}", 1, axis(place)) for place in range(4)])
+    index.upsert([VectorRow(STREAM, "v0", 2, axis(3), "local")])  # to the other partition
+    index.delete(STREAM, ["v1"])
+    milvus.kill()
+    for ask in (
+        lambda: hasty.search(STREAM, axis(0), 1),
+        lambda: hasty.upsert([VectorRow(STREAM, "x", 1, axis(0))]),
+    ):
+        with pytest.raises(BackendError):
+            ask()
+    milvus.restart()
+    assert index.count(STREAM) == 3
+    assert sorted(name for name, _ in index.search(STREAM, axis(3), 9)) == ["v0", "v2", "v3"]
+    index.upsert([VectorRow(STREAM, "v2", 2, axis(1))])
+    assert index.search(STREAM, axis(1), 1)[0][0] == "v2"
+    control(index)
+
+
+def control(index: MilvusIndex) -> None:
+    """Milvus keeps both rows of a key that is inserted twice."""
+    row = VectorRow(STREAM, "v3", 9, axis(2))
+    entity = _entity(_key(STREAM, "v3"), row)
+    index._run(lambda api: api.insert(index._collection, data=[entity], partition_name="shared"))
+    assert [name for name, _ in index.search(STREAM, axis(3), 9)].count("v3") == 2 or (
+        index.search(STREAM, axis(2), 1)[0][0] != "v3"
+    )
+
+
+def test_what_does_not_fit_is_refused_before_it_is_sent() -> None:
+    index = MilvusIndex.open("milvus://host", {})
+    with pytest.raises(UsageError):
+        index.upsert([VectorRow(STREAM, "x" * 2000, 1, axis(0))])
+
+
+@pytest.mark.parametrize(
+    ("url", "options"),
+    [
+        ("milvus://", {}),
+        ("milvus://user:secret@host/x", {}),
+        ("milvus://host/two/parts", {}),
+        ("milvus://host/x?token=secret", {}),
+        ("milvus://host/x", {"username": "kim"}),
+    ],
+)
+def test_a_url_that_cannot_be_meant_is_refused(url: str, options: dict[str, str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        MilvusIndex.open(url, options)
+    assert "secret" not in str(caught.value)

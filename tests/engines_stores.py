@@ -1,0 +1,176 @@
+"""Real servers of the durable stores, vector indexes and directories; `engines.py` says how a server is run."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import urllib.error
+import urllib.request
+import uuid
+from pathlib import Path
+
+from engines import Server, UnavailableError, descendants, free_port, program
+from milvus_alone import relay
+
+POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
+SERVERS = Path(__file__).parents[1] / ".servers"
+
+
+def as_user(user: str) -> list[str]:
+    """The words before a command that may not run as root."""
+    if os.geteuid() != 0:
+        return []
+    return ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups", "--pdeathsig", "KILL"]
+
+
+class Postgres(Server):
+    """PostgreSQL with a user `antsmem` that needs no password; `words` are settings such as `fsync=on`."""
+
+    name = "postgres"
+
+    def prepare(self) -> None:
+        self._bin("postgres")
+        if os.geteuid() == 0:
+            shutil.chown(self.dir, "postgres", "postgres")
+        words = ["-U", "antsmem", "--auth=trust", "--no-sync", "-E", "UTF8", "--locale=C"]
+        init = [*as_user("postgres"), self._bin("initdb"), "-D", str(self.dir / "data"), *words]
+        subprocess.run(init, check=True, capture_output=True, cwd="/")
+
+    def command(self) -> list[str]:
+        settings = ["listen_addresses=127.0.0.1", f"unix_socket_directories={self.dir}", "fsync=off"]
+        settings += ["shared_buffers=16MB", "max_connections=60", *self.words]
+        words = [word for setting in settings for word in ("-c", setting)]
+        data = ["-D", str(self.dir / "data"), "-p", str(self.port)]
+        return [*as_user("postgres"), self._bin("postgres"), *data, *words]
+
+    def ready(self) -> bool:
+        return super().ready() and self._asks("postgres")
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to it and to those who serve its connections, each in a process group of its own."""
+        assert self._process is not None
+        for each in [self._process.pid, *descendants(self._process.pid)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(each, number)
+
+    def restart(self) -> None:
+        """Start again; what was killed may hold its memory for a moment yet."""
+        for _ in range(20):
+            if self._start_once():
+                return
+            time.sleep(0.1)
+        raise RuntimeError(f"{self.name} did not come back:\n{self.log()[-2000:]}")
+
+    def database(self) -> str:
+        """A new database; its name."""
+        import psycopg
+
+        name = f"t{uuid.uuid4().hex[:10]}"
+        with psycopg.connect(self.conninfo("postgres"), autocommit=True) as connection:
+            connection.execute(f"create database {name}")
+        return name
+
+    def conninfo(self, database: str) -> str:
+        """What psycopg connects with, past every proxy."""
+        return f"host=127.0.0.1 port={self.port} user=antsmem dbname={database}"
+
+    def _asks(self, database: str) -> bool:
+        import psycopg
+
+        try:
+            psycopg.connect(self.conninfo(database), connect_timeout=2).close()
+        except psycopg.OperationalError:
+            return False
+        return True
+
+    @staticmethod
+    def _bin(name: str) -> str:
+        for folder in reversed(POSTGRES_BIN):
+            if (folder / name).exists():
+                return str(folder / name)
+        return program(name, "apt-get install postgresql-15")
+
+
+class Etcd(Server):
+    """One member of an etcd cluster; alone unless `cluster` names the peers' addresses by member name."""
+
+    name = "etcd"
+
+    def __init__(self, member: str = "n0", peer_port: int = 0, cluster: str = "") -> None:
+        super().__init__()
+        self.member = member
+        self.peer_port = peer_port or free_port()
+        self.cluster = cluster or f"{member}=http://127.0.0.1:{self.peer_port}"
+
+    def command(self) -> list[str]:
+        etcd = program("etcd", "apt-get install etcd-server")
+        client, peer = f"http://127.0.0.1:{self.port}", f"http://127.0.0.1:{self.peer_port}"
+        words = ["--name", self.member, "--data-dir", str(self.dir / "data"), "--unsafe-no-fsync"]
+        words += ["--listen-client-urls", client, "--advertise-client-urls", client]
+        words += ["--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer]
+        words += ["--initial-cluster", self.cluster, "--heartbeat-interval", "50", "--election-timeout", "500"]
+        return [etcd, *words]
+
+    def ready(self) -> bool:
+        if self.cluster.count("=") > 1:  # alone it cannot be healthy: the others are still to come
+            return super().ready()
+        with contextlib.suppress(urllib.error.HTTPError):
+            return b"true" in urllib.request.urlopen(f"http://127.0.0.1:{self.port}/health", timeout=2).read()
+        return False
+
+
+def etcd_cluster() -> list[Etcd]:
+    """Three members, not started yet."""
+    ports = [free_port() for _ in range(3)]
+    cluster = ",".join(f"n{place}=http://127.0.0.1:{port}" for place, port in enumerate(ports))
+    return [Etcd(f"n{place}", port, cluster) for place, port in enumerate(ports)]
+
+
+class Milvus(Server):
+    """Milvus standalone, by itself in a network of its own (see `milvus_alone.py`), reached on `port`. `words` is
+    the seconds after which a killed one may come back."""
+
+    name = "milvus"
+    ready_seconds = 120.0
+
+    def prepare(self) -> None:
+        self.package, self.programs = SERVERS / "milvus", SERVERS / "milvus-bin"
+        if not (self.programs / "bin" / "milvus").exists():
+            raise UnavailableError("`.servers/milvus` is not installed: make servers")
+        program("unshare", "apt-get install util-linux")
+        program("setpriv", "apt-get install util-linux")
+
+    def command(self) -> list[str]:
+        if self._listener is None:
+            self._listener = socket.create_server(("127.0.0.1", self.port), backlog=64)
+            threading.Thread(target=relay, args=(self._listener, self._inside), daemon=True).start()
+        (self.dir / "socket").unlink(missing_ok=True)
+        apart = ["unshare", "--net"] if os.geteuid() == 0 else ["unshare", "--net", "--map-root-user"]
+        script = [sys.executable, str(Path(__file__).parent / "milvus_alone.py")]
+        return [*apart, *script, str(self.package), str(self.programs / "bin"), *(self.words or ["5"])]
+
+    _listener: socket.socket | None = None
+
+    def ready(self) -> bool:
+        return (self.dir / "socket").exists()
+
+    def close(self) -> None:
+        super().close()
+        if self._listener is not None:
+            self._listener.close()
+
+    def _inside(self) -> socket.socket:
+        made = socket.socket(socket.AF_UNIX)
+        try:
+            made.connect(str(self.dir / "socket"))
+        except OSError:
+            made.close()
+            raise
+        return made

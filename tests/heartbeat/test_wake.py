@@ -1,0 +1,432 @@
+"""Goal: a wake does what is due, once; finishes what was cut off; tells a person what needs one, and nothing else.
+
+Method: wakes in a workspace with a clock that is set, by real processes: shell commands of `run:` lines, and an
+agent that reads its context on standard input and does well, forgets, lies, hangs or dies.
+"""
+
+from __future__ import annotations
+
+import os
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from wake_worlds import DAY, HOUR, MINUTE, WakeWorld
+
+from antsmem.core.errors import BackendError, BusyError, NotFoundError, RetiredError
+from antsmem.core.record import replace
+from antsmem.core.wakeconfig import Budget, WakeConfig
+from antsmem.heartbeat.hand import pause_task, resume_task
+from antsmem.heartbeat.locks import run_lock
+from antsmem.heartbeat.settle import resolve_effect
+from antsmem.heartbeat.sweep import sweep_runs
+from antsmem.heartbeat.wake import schedule_lock
+
+WORK = "- Post {id=post every=1h}\n"
+RUN = '- run: sh -c "echo $ANTSMEM_KEY >> $WORLD" {id=post every=1h}\n'
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> WakeWorld:
+    return WakeWorld(tmp_path)
+
+
+def test_what_is_due_is_done_once_and_the_next_time_again(world: WakeWorld) -> None:
+    world.write(WORK)
+    first = world.wake()
+    assert (first.code, first.notices) == (0, ())
+    assert world.did == ["post@2026-11-20T15:30:00Z"]
+    assert world.wake().done == () and world.wake(HOUR - 1).done == ()
+    assert [done.state for done in world.wake(1).done] == ["DONE"]
+    assert world.did == ["post@2026-11-20T15:30:00Z", "post@2026-11-20T16:30:00Z"]
+
+
+def test_an_idle_wake_writes_nothing(world: WakeWorld) -> None:
+    world.write(WORK)
+    world.wake()
+    before = world.journal.number
+    for _ in range(5):
+        result = world.wake(5 * MINUTE)
+        assert (
+            result.code == 0
+            and not result.again
+            and result.next_at == (world.now // HOUR * HOUR) + 5400 - HOUR * (world.now % HOUR < 1800)
+        )
+    assert world.journal.number == before
+
+
+def test_no_file_and_an_empty_one_are_fine(world: WakeWorld) -> None:
+    assert world.wake().code == 0
+    world.write("# Heartbeat\n\n<!-- nothing -->\n")
+    result = world.wake()
+    assert (result.code, result.done, result.next_at) == (0, (), None)
+
+
+def test_the_file_is_never_written_to(world: WakeWorld) -> None:
+    world.write(WORK + "- [ ] Once {id=o once}\r\n- [x] done\n")
+    before = world.file.read_bytes()
+    world.wake()
+    world.wake(HOUR)
+    assert world.file.read_bytes() == before
+
+
+def test_an_agent_that_forgets_to_report_is_not_believed_and_a_person_is_asked_once(world: WakeWorld) -> None:
+    world.write(WORK)
+    world.moods("forgets")
+    result = world.wake()
+    assert result.code == 3 and [done.why for done in result.done] == ["no-report"]
+    assert "post@2026-11-20T15:30:00Z" in result.notices[0] and "resolve" in result.notices[0]
+    again = world.wake(5 * MINUTE)
+    assert again.code == 3 and again.notices == ()
+    assert world.wake(DAY).notices != ()
+    resolve_effect(world.journal, "post@2026-11-20T15:30:00Z", "done", world.now * 10**9)
+    assert world.did.count("post@2026-11-20T15:30:00Z") == 1
+
+
+@pytest.mark.parametrize(("mood", "state"), [("lies", "HELD"), ("dies", "HELD"), ("later", "FAILED")])
+def test_a_turn_that_goes_wrong_is_never_done_and_never_repeated_blindly(
+    world: WakeWorld, mood: str, state: str
+) -> None:
+    world.write(WORK)
+    world.moods(mood)
+    (done,) = world.wake().done
+    assert done.state == state
+    count = len(world.did)
+    for _ in range(5):
+        world.wake(5 * MINUTE)
+    assert len(world.did) == count + (state == "FAILED")
+
+
+def test_an_agent_that_hangs_is_ended_and_asked_about(world: WakeWorld) -> None:
+    world.write("- Post {id=post every=1h timeout=1s}\n")
+    world.moods("hangs")
+    (done,) = world.wake().done
+    assert (done.state, done.why) == ("HELD", "timeout")
+
+
+def test_a_failure_is_tried_again_later_and_told_once_and_so_is_its_end(world: WakeWorld) -> None:
+    world.write("- Look {id=look every=6h effect=pure}\n")
+    world.moods("fails", "fails")
+    first = world.wake()
+    assert first.code == 5 and len(first.notices) == 1
+    assert world.wake().done == (), "back-off"
+    second = world.wake(HOUR)
+    assert [done.state for done in second.done] == ["FAILED"] and second.notices == ()
+    third = world.wake(HOUR)
+    assert [done.state for done in third.done] == ["DONE"]
+    assert third.code == 0 and third.notices == ("`look`: recovered",)
+    assert world.wake(MINUTE).notices == ()
+
+
+def test_a_run_line_runs_only_where_the_operator_allows_it(world: WakeWorld) -> None:
+    world.write(RUN)
+    world.config = WakeConfig(allow=(("sh", "-c", "true"),))
+    result = world.wake()
+    assert result.code == 2 and world.did == [] and "not allowed" in result.notices[0]
+    world.config = WakeConfig(allow=(("sh", "*"),))
+    assert world.wake().code == 0 and world.did == ["post@2026-11-20T15:30:00Z"]
+
+
+def test_without_an_agent_what_wants_one_waits_and_is_told(world: WakeWorld) -> None:
+    world.write(WORK)
+    agent, world.agent = world.agent, None
+    result = world.wake()
+    assert result.code == 2 and "none is configured" in result.notices[0]
+    world.agent = agent
+    assert world.wake().done[0].state == "DONE"
+
+
+def test_a_file_that_was_not_approved_starts_nothing_where_trust_is_pin(world: WakeWorld) -> None:
+    world.write(WORK)
+    world.config = WakeConfig(trust="pin")
+    result = world.wake()
+    assert result.code == 3 and world.did == [] and "approve" in result.notices[0]
+    assert world.wake().notices == ()
+    assert world.wake(approved=result.sha256).done[0].state == "DONE"
+    world.write(WORK + "- And this {id=new every=1h}\n")
+    assert world.wake(HOUR, approved=result.sha256).done == () and len(world.did) == 1
+
+
+def test_what_was_told_is_not_told_again_because_the_file_was_not_approved(world: WakeWorld) -> None:
+    world.write(WORK)
+    world.moods("forgets")
+    sha256 = world.wake().sha256
+    world.config = replace(world.config, trust="pin")
+    assert len(world.wake().notices) == 1
+    assert world.wake(approved=sha256).notices == ()
+
+
+def test_three_tasks_a_wake_oldest_first(world: WakeWorld) -> None:
+    world.write("".join(f"- Task {n} {{id=t{n} every=1h}}\n" for n in range(5)))
+    assert [done.task for done in world.wake().done] == ["t0", "t1", "t2"]
+    assert [done.task for done in world.wake().done] == ["t3", "t4"]
+
+
+def test_what_was_cut_off_before_it_started_is_finished_first(world: WakeWorld) -> None:
+    world.write(WORK + "- Other {id=other every=1h}\n")
+    world.wake()
+    with world.journal.deciding(world.now * 10**9) as _:
+        pass
+    journal = world.journal
+    with journal.deciding(world.now * 10**9):
+        journal.append(
+            world.now * 10**9,
+            {
+                "kind": "state",
+                "key": "other@x",
+                "state": "PLANNED",
+                "task": "other",
+                "slot": "2026-11-20T15:30:01Z",
+            },
+        )
+    assert [done.key for done in world.wake(60).done] == ["other@x"]
+
+
+@pytest.mark.parametrize(
+    ("effect", "state"), [("hold", "HELD"), ("retry", "DONE"), ("idempotent", "DONE"), ("pure", "DONE")]
+)
+def test_what_died_in_the_middle_is_held_or_done_again_by_its_kind(
+    world: WakeWorld, effect: str, state: str
+) -> None:
+    world.write(f"- Post {{id=post every=6h effect={effect}}}\n")
+    started(world, "post@2026-11-20T15:30:00Z", "post", effect)
+    (done,) = world.wake(60).done
+    assert done.state == state and len(world.did) == (state == "DONE")
+
+
+def test_what_died_in_the_middle_is_asked_about_where_somebody_can_be_asked(world: WakeWorld) -> None:
+    for happened in (True, False):
+        key = f"post@2026-11-20T15:3{int(happened)}:00Z"
+        world.write('- Post {id=post every=6h verify="grep -qxF ' + key + f' {world.root}/world"' + "}\n")
+        if happened:
+            (world.root / "world").write_text(f"{key}\n")
+        started(world, key, "post", "verify")
+        world.wake(1)
+        assert world.journal.last(key).state == "DONE"  # type: ignore[union-attr]
+        assert world.did.count(key) == 1
+
+
+def started(world: WakeWorld, key: str, task: str, effect: str) -> None:
+    """A start whose process is gone."""
+    journal, now = world.journal, world.now * 10**9
+    slot = key.partition("@")[2]
+    whose = {"kind": "state", "key": key, "task": task, "slot": slot}
+    with journal.deciding(now):
+        fact = {"anchor": slot, "path": [], "title": "Post", "when": "every 6h"}
+        journal.append(
+            now,
+            {"kind": "fact", "fact": f"task:{task}", "value": fact},
+            {**whose, "state": "PLANNED"},
+            {**whose, "state": "STARTED", "attempt": 1, "effect": effect, "run": "0" * 24, "pid": 1},
+        )
+
+
+def test_a_task_that_is_gone_is_not_started_again(world: WakeWorld) -> None:
+    world.write("- Look {id=look every=1h effect=pure}\n")
+    world.moods("fails")
+    world.wake()
+    world.write("- Else {id=else every=1d}\n")
+    result = world.wake(MINUTE)
+    assert [(skip.task, skip.why) for skip in result.skipped] == [("look", "superseded")]
+    assert world.journal.open == {}
+
+
+def test_a_newer_slot_takes_the_place_of_one_that_waits(world: WakeWorld) -> None:
+    world.write("- Look {id=look every=1h effect=pure}\n")
+    world.moods("fails", "fails", "fails")
+    for _ in range(3):
+        world.wake(5 * MINUTE)
+    result = world.wake(HOUR)
+    assert "superseded" in {skip.why for skip in result.skipped}
+    assert [done.state for done in result.done] == ["DONE"]
+
+
+def test_missed_slots_are_recorded_and_never_come_back(world: WakeWorld) -> None:
+    world.write(WORK)
+    world.wake()
+    result = world.wake(5 * HOUR)
+    assert [(skip.why, skip.count) for skip in result.skipped] == [("missed", 4)]
+    assert len(world.did) == 2
+    world.now -= 3 * HOUR
+    assert world.wake().done == () and world.wake(3 * HOUR).done == ()
+
+
+def test_quiet_hours_hold_what_is_not_urgent_and_its_retries(world: WakeWorld) -> None:
+    matter = "---\nheartbeat: 1\ntz: UTC\nquiet: 15:00-17:00\n---\n"
+    world.write(matter + "- a {id=a every=1h effect=pure}\n- b {id=b every=1h urgent}\n")
+    result = world.wake()
+    assert [done.task for done in result.done] == ["b"] and result.quiet == ("a@2026-11-20T15:30:00Z",)
+    world.moods("good", "fails")
+    assert {done.task for done in world.wake(90 * MINUTE).done} == {"a", "b"}
+
+
+def test_after_five_failures_a_task_is_tried_every_six_hours_and_after_ten_it_is_off(world: WakeWorld) -> None:
+    world.write("- Look {id=look every=10m effect=pure}\n")
+    world.moods(*["fails"] * 40)
+    said: list[str] = []
+    tried: list[int] = []
+    for _ in range(6 * 60):
+        result = world.wake(10 * MINUTE)
+        said += result.notices
+        tried += [world.now] * sum(done.ran for done in result.done)
+    assert world.journal.mark("look").failures == 10
+    later = [after - before for before, after in pairwise(tried[5:])]
+    assert later and min(later) >= 6 * HOUR
+    off = [line for line in said if "it is off" in line]
+    assert len(off) == 1 and "heartbeat resume look" in off[0]
+    assert "breaker" in {entry.text("why") for entry in world.journal.entries()}
+    world.moods()
+    resume_task(world.journal, "look", world.now * 10**9)
+    assert [done.state for done in world.wake(10 * MINUTE).done] == ["DONE"]
+
+
+def test_a_budget_that_is_used_up_skips_until_the_next_day(world: WakeWorld) -> None:
+    world.write("- a {id=a every=1h}\n- b {id=b every=1h}\n")
+    world.config = WakeConfig(task=Budget(turns=2), day=Budget(turns=3))
+    why: list[str] = []
+    for _ in range(4):
+        why += [skip.why for skip in world.wake(HOUR).skipped]
+    assert len(world.did) == 3 and set(why) == {"budget"}
+    world.wake(DAY)
+    assert len(world.did) == 5
+
+
+def test_a_paused_task_waits_until_it_is_resumed(world: WakeWorld) -> None:
+    world.write(WORK)
+    pause_task(world.journal, "post", world.now * 10**9)
+    assert world.wake().done == () and world.wake(HOUR).done == ()
+    resume_task(world.journal, "post", world.now * 10**9)
+    assert [done.state for done in world.wake().done] == ["DONE"]
+
+
+def test_a_person_can_order_a_task_now(world: WakeWorld) -> None:
+    world.write("- a {id=a every=6h}\n- b {id=b every=1h}\n")
+    assert [done.task for done in world.wake(now="b").done] == ["b"]
+    assert [done.key for done in world.wake(MINUTE, now="b").done] == ["b@run-2026-11-20T15:31:00Z"]
+    assert [done.task for done in world.wake(only="b").done] == []
+    assert [done.task for done in world.wake().done] == ["a"]
+    with pytest.raises(NotFoundError):
+        world.wake(now="nobody")
+
+
+def test_the_exit_code_of_an_ordered_task_is_about_that_task(world: WakeWorld) -> None:
+    world.write("- a {id=a every=6h}\n- b {id=b every=6h}\n")
+    world.moods("forgets")
+    assert world.wake(now="a").code == 3
+    assert world.wake(now="b").code == 0 and world.wake().code == 3
+
+
+def test_a_dry_run_changes_nothing(world: WakeWorld) -> None:
+    world.write(WORK)
+    assert [done.key for done in world.wake(dry_run=True).done] == ["post@2026-11-20T15:30:00Z"]
+    assert world.journal.number == 0 and not world.places.locks.exists()
+
+
+def test_a_second_wake_at_the_same_time_is_busy_and_one_beside_a_long_task_is_not(world: WakeWorld) -> None:
+    world.write(WORK + "- Other {id=other every=1h}\n")
+    with schedule_lock(world.journal), pytest.raises(BusyError):
+        world.wake()
+    with run_lock(world.places.locks, "post@2026-11-20T15:30:00Z"):
+        result = world.wake()
+    assert [(done.task, done.state) for done in result.done] == [("post", "BUSY"), ("other", "DONE")]
+    started(world, "post@2026-11-20T16:00:00Z", "post", "hold")
+    with run_lock(world.places.locks, "post@2026-11-20T16:00:00Z"):
+        result = world.wake(2 * HOUR)
+    assert result.busy == ("post@2026-11-20T16:00:00Z",)
+    assert [done.task for done in result.done] == ["other"], "one slot of a task at a time"
+
+
+def test_an_edited_task_goes_on_under_its_name(world: WakeWorld) -> None:
+    world.write("- Read the forum and answer {every=6h}\n")
+    (done,) = world.wake().done
+    world.write("- Read the forum and answer! {every=6h}\n")
+    assert world.wake(MINUTE).done == ()
+    (after,) = world.wake(6 * HOUR).done
+    assert after.task == done.task
+
+
+def test_a_task_that_may_be_an_edited_one_and_happens_once_is_held(world: WakeWorld) -> None:
+    world.write("- Tell the whole team about part 1 {once}\n- Tell the whole team about part 2 {once}\n")
+    world.wake()
+    assert len(world.did) == 2
+    world.write("- Tell the whole team about part 3 {once}\n")
+    result = world.wake(MINUTE)
+    assert len(world.did) == 2 and result.code == 3
+    assert [question.why for question in result.questions] == ["renamed"]
+    resolve_effect(world.journal, result.questions[0].key, "redo", world.now * 10**9)
+    assert [done.state for done in world.wake(MINUTE).done] == ["DONE"]
+
+
+def test_once_happens_once_whatever_the_clock_does(world: WakeWorld) -> None:
+    world.write('- Post {id=o once at="2026-11-20 15:40"}\n')
+    assert world.wake().done == ()
+    assert [done.key for done in world.wake(10 * MINUTE).done] == ["o@#once"]
+    for jump in (-DAY, DAY, 40 * DAY, -60 * DAY):
+        assert world.wake(jump).done == ()
+
+
+def test_a_retired_host_starts_nothing(world: WakeWorld) -> None:
+    world.write(WORK)
+
+    def retired() -> int:
+        raise RetiredError("retired")
+
+    with pytest.raises(RetiredError):
+        world.wake(require=retired)
+    assert world.did == [] and world.journal.number == 0
+
+
+def test_where_no_witness_answers_only_pure_work_goes_on(world: WakeWorld) -> None:
+    world.write("- a {id=a every=1h}\n- b {id=b every=1h effect=pure}\n")
+
+    def silent() -> None:
+        raise BackendError("the witness does not answer")
+
+    result = world.wake(witness=silent)
+    assert [done.task for done in result.done] == ["b"] and result.code == 5
+    assert [done.task for done in world.wake().done] == ["a"]
+
+
+def test_the_daily_log_has_one_line_a_key(world: WakeWorld) -> None:
+    world.write(WORK)
+    for _ in range(3):
+        world.wake(HOUR, layout=world.layout)
+    text = "".join(path.read_text() for path in world.layout.memory.iterdir())
+    assert text.count("<!-- hb:post@") == 3
+
+
+def test_a_plan_with_an_error_is_told_and_the_rest_runs(world: WakeWorld) -> None:
+    world.write("- a {evry=1h}\n- b {id=b every=1h}\n")
+    result = world.wake()
+    assert result.code == 2 and "did you mean `every`" in result.notices[0]
+    assert [done.task for done in result.done] == ["b"]
+
+
+def test_old_runs_are_swept_but_not_those_that_somebody_needs(world: WakeWorld) -> None:
+    world.write(WORK)
+    world.moods("forgets")
+    world.wake()
+    held = world.journal.last("post@2026-11-20T15:30:00Z")
+    assert held is not None
+    for number in range(60):
+        (world.places.runs / f"{number:024x}").mkdir()
+    for folder in world.places.runs.iterdir():
+        os.utime(folder, (world.now, world.now))
+    assert sweep_runs(world.journal, (world.now + 29 * DAY) * 10**9) == 0
+    assert sweep_runs(world.journal, (world.now + 31 * DAY) * 10**9) == 60
+    assert [folder.name for folder in world.places.runs.iterdir()] == [held.text("run")]
+
+
+def test_a_damaged_journal_makes_no_slot_happen_again(world: WakeWorld) -> None:
+    """Control included: without the record of the start, and without damage, it would run."""
+    world.write(WORK)
+    world.wake()
+    (month,) = world.places.months.iterdir()
+    lines = month.read_bytes().splitlines(keepends=True)
+    month.write_bytes(b"".join(line[:-9] + b"XXXXXXXX\n" if b'"key":"post' in line else line for line in lines))
+    (world.root / "index").unlink(missing_ok=True)
+    result = world.wake(MINUTE)
+    assert len(world.did) == 1 and [done.state for done in result.done] == ["HELD"]
+    month.write_bytes(b"".join(line for line in lines[:2]))
+    world.wake(MINUTE)
+    assert len(world.did) == 2, "the control: what nobody recorded happens"
