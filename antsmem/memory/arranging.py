@@ -18,6 +18,8 @@ from antsmem.memory.local import LocalMemory
 from antsmem.memory.outcome import Outcome, Wanted, outcome
 from antsmem.workspace.classes import Classifier
 
+_PASSES = 3  # a name that is taken is free after the next one
+
 
 @mutable_record
 class Arranged:
@@ -44,17 +46,26 @@ def arrange(
     """Write, replace and remove the files of all paths of which there are news. A file that was changed since it
     was last looked at is left alone, and has its turn after the next look."""
     arranged = Arranged()
+    for _ in range(_PASSES):
+        arranged.left.clear()
+        _pass(_Place(memory, root, classifier, now_ns, fetch), arranged)
+        if not arranged.left:
+            break
+    return arranged
+
+
+def _pass(place: _Place, arranged: Arranged) -> None:
+    memory = place.memory
     for path in memory.index.dirty():
         try:
-            found = outcome(memory, path, fetch)
+            found = outcome(memory, path, place.fetch)
             if found is not None:
-                _Place(memory, root, classifier, now_ns, fetch).settle(found, arranged)
+                place.settle(found, arranged)
             memory.index.clean(path)
         except _BusyError:
             arranged.left[path] = "is being changed"
         except AntsmemError as error:
             arranged.left[path] = str(error)
-    return arranged
 
 
 class _Place:
@@ -98,7 +109,8 @@ class _Place:
         index, place = self.memory.index, self.root / wanted.path
         known = index.known_at(wanted.path)
         if known is not None and bool(known.origin) is not bool(origin) and known.sha256 != wanted.sha256:
-            raise _BusyError  # another file has this name
+            index.touch(known.origin or wanted.path)  # another file has this name: the copy gets another one
+            raise _BusyError
         if known is not None and (known.sha256, known.executable) == (wanted.sha256, wanted.executable):
             if not os.path.lexists(place):
                 raise _BusyError

@@ -69,10 +69,12 @@ class Event:
 
     @property
     def id(self) -> str:
+        """Its ULID."""
         return self.attributes["id"]
 
     @property
     def type(self) -> str:
+        """What happened, `dev.antsmem.…`."""
         return self.attributes["type"]
 
     @property
@@ -92,10 +94,12 @@ class Event:
 
     @property
     def clock(self) -> str:
+        """Its hybrid logical clock."""
         return self.attributes["hlc"]
 
     @property
     def epoch(self) -> str:
+        """The epoch whose key wraps its own; `NO_EPOCH`: nothing is sealed."""
         return self.attributes["keyepoch"]
 
     @property

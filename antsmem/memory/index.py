@@ -123,6 +123,7 @@ class Index:
                 raise
 
     def close(self) -> None:
+        """Close the database."""
         self._db.close()
 
     def meta(self, name: str) -> str:
@@ -131,6 +132,7 @@ class Index:
         return str(found[0]) if found else ""
 
     def remember(self, name: str, value: str) -> None:
+        """Remember a text under `name`."""
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def forget_device(self, device: str) -> None:
@@ -164,6 +166,7 @@ class Index:
         return str(row[0] or START)
 
     def add_event(self, event: Event, digest: str, signer: bytes, spot: Spot) -> None:
+        """Enter an event that counts, its hash, who signed it, and where it is."""
         self._db.execute(
             "INSERT INTO events VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -209,17 +212,21 @@ class Index:
     # held
 
     def hold(self, device: str, sequence: int, line: bytes) -> None:
+        """Keep the line of an event that came early."""
         self._db.execute("INSERT OR IGNORE INTO held VALUES (?, ?, ?)", (device, sequence, line))
 
     def held(self) -> list[tuple[str, int, bytes]]:
+        """Device, number and line of every event that is held."""
         return self._db.execute("SELECT device, sequence, line FROM held ORDER BY device, sequence").fetchall()
 
     def release(self, device: str, sequence: int) -> None:
+        """Hold an event no longer."""
         self._db.execute("DELETE FROM held WHERE device = ? AND sequence = ?", (device, sequence))
 
     # revisions
 
     def add_revision(self, past: Past) -> None:
+        """Enter a revision; its path has news."""
         self._db.execute(
             "INSERT OR REPLACE INTO revisions VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -240,6 +247,7 @@ class Index:
         return {row[0]: _past(row) for row in rows}
 
     def revision(self, event_id: str) -> Past | None:
+        """The revision that the event `event_id` made, or None."""
         row = self._db.execute("SELECT * FROM revisions WHERE id = ?", (event_id,)).fetchone()
         return _past(row) if row else None
 
@@ -269,12 +277,15 @@ class Index:
     # the workspace
 
     def dirty(self) -> list[str]:
+        """The paths of which there are news, in order."""
         return [row[0] for row in self._db.execute("SELECT path FROM dirty ORDER BY path")]
 
     def touch(self, path: str) -> None:
+        """There are news of `path`."""
         self._db.execute("INSERT OR IGNORE INTO dirty VALUES (?)", (path,))
 
     def clean(self, path: str) -> None:
+        """The workspace has the news of `path`."""
         self._db.execute("DELETE FROM dirty WHERE path = ?", (path,))
 
     def known(self) -> dict[str, Known]:
@@ -282,6 +293,7 @@ class Index:
         return {row[0]: _known(row) for row in self._db.execute("SELECT * FROM known")}
 
     def known_at(self, path: str) -> Known | None:
+        """How the file at `path` was last seen, or None."""
         row = self._db.execute("SELECT * FROM known WHERE path = ?", (path,)).fetchone()
         return _known(row) if row else None
 
@@ -295,6 +307,7 @@ class Index:
         return [_known(row) for row in rows]
 
     def know(self, items: Iterable[Known]) -> None:
+        """Remember how files were seen."""
         self._db.executemany(
             "INSERT OR REPLACE INTO known VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             [
@@ -307,6 +320,7 @@ class Index:
         )
 
     def unknow(self, paths: Sequence[str]) -> None:
+        """Forget files that are not there any more."""
         self._db.executemany("DELETE FROM known WHERE path = ?", [(path,) for path in paths])
 
 

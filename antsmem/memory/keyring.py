@@ -67,7 +67,7 @@ def united(one: Keyring, other: Keyring) -> Keyring:
 
 def own_identity(op_key: SigningKey) -> X25519Identity:
     """What opens a keyring on the host with this op key: X25519 from HMAC-SHA-256 of its seed."""
-    return X25519Identity(hmac.digest(op_key.seed(), b"antsmem memory v1 keyring", "sha256"))
+    return X25519Identity(hmac.digest(op_key.seed(), b"antsmem/memory/1/keyring", "sha256"))
 
 
 def seal_keyring(keyring: Keyring, stream: str, signer: Signer, others: Sequence[str]) -> bytes:

@@ -71,4 +71,5 @@ class LocalMemory:
         return unseal(self.key_of(event), data, event.context + b" blob")
 
     def close(self) -> None:
+        """Close the index."""
         self.index.close()

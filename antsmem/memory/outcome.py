@@ -91,7 +91,10 @@ def _beside(merge: _Merge, path: str, heads: Heads, stays: Past) -> Outcome:
         if past is not stays:
             same = tuple(each for each in heads.all if _holds(merge.history[each], past))
             taken.update(same)
-            name = beside(path, clash.partition(" ")[0].replace("copy", "conflict"), past.device, past.id)
+            word = clash.partition(" ")[0].replace("copy", "conflict")
+            name = beside(path, word, past.device, past.id)
+            if is_live(merge.memory, name):  # somebody made a file of its own of it
+                name = beside(path, f"{word}-again", past.device, past.id)
             files.append(_as_it_is(name, past, same))
     own = tuple(each for each in heads.all if each not in taken)
     return Outcome(path, (_as_it_is(path, stays, own), *files), clash)

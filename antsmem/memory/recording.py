@@ -1,4 +1,4 @@
-"""Verb: write what changed in the workspace into the device log, as events of this device. Needs no network."""
+"""Verb: write what changed in the workspace into the device log, as events of this device; needs no network."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ class Recorder:
                 before = known[found.path]
                 again = known_of(found.path, before.sha256, found.status, before.heads, now_ns)
                 self._known.append(replace(again, origin=before.origin))
-            elif (before := known.get(found.path)) is not None and before.origin:
-                edited.append((found, before))
-            elif self._changed(found, before):
+            elif (stands := known.get(found.path)) is not None and stands.origin:
+                edited.append((found, stands))
+            elif self._changed(found, stands):
                 recorded.changed.append(found.path)
             self._flush(full_only=True)
         if len(known) >= _MANY and not scan.files:
@@ -84,10 +84,10 @@ class Recorder:
             )
         self._flush()
         absent = {gone.path for gone in scan.gone}
-        for found, before in edited:
-            if self._changed(found, None):
-                recorded.changed.append(found.path)
-                self._dismiss(before, absent)
+        for copy, stood in edited:
+            if self._changed(copy, None):
+                recorded.changed.append(copy.path)
+                self._dismiss(stood, absent)
             self._flush()
         for gone in scan.gone:
             self._unknown.append(gone.path)

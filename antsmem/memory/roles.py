@@ -61,7 +61,9 @@ class EventLog(Protocol):
         """As `read`, but waits up to `timeout_seconds` for the first record."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of connections and files."""
+        ...
 
 
 @record
@@ -89,7 +91,9 @@ class DurableStore(Protocol):
         """Make the tables if they are missing."""
         ...
 
-    def get(self, stream: str, key: str) -> Row | None: ...
+    def get(self, stream: str, key: str) -> Row | None:
+        """The row under `key`, or None."""
+        ...
 
     def rows(self, stream: str, after_key: str, limit: int) -> list[tuple[str, Row]]:
         """Up to `limit` rows of `stream` with keys behind `after_key` (UTF-8 order; "": from the first)."""
@@ -116,22 +120,30 @@ class DurableStore(Protocol):
         """Forget the records of the outbox up to sequence `through`: they are in the event log."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of connections and files."""
+        ...
 
 
 class Cache(Protocol):
     """Rows that may vanish at any time."""
 
-    def get(self, key: str) -> Row | None: ...
+    def get(self, key: str) -> Row | None:
+        """The row under `key`, or None."""
+        ...
 
     def set_if_newer(self, key: str, row: Row) -> bool:
         """Put `row` unless the row there has the same or a higher version, as one atomic step on the server;
         whether it was put."""
         ...
 
-    def delete(self, key: str) -> None: ...
+    def delete(self, key: str) -> None:
+        """Forget what is there; no error if nothing is."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of connections and files."""
+        ...
 
 
 @record
@@ -161,15 +173,21 @@ class VectorIndex(Protocol):
         """The `count` nearest of `stream`, best first, with their cosines; what was written before is seen."""
         ...
 
-    def delete(self, stream: str, ids: Sequence[str]) -> None: ...
+    def delete(self, stream: str, ids: Sequence[str]) -> None:
+        """Forget what is there; no error if nothing is."""
+        ...
 
-    def count(self, stream: str) -> int: ...
+    def count(self, stream: str) -> int:
+        """How many vectors `stream` has."""
+        ...
 
     def drop(self, stream: str) -> None:
         """Delete all vectors of `stream`."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of connections and files."""
+        ...
 
 
 class Blob(Protocol):
@@ -183,13 +201,17 @@ class Blob(Protocol):
         """The bytes. `NotFoundError`: not there; `IntegrityError`: not those any more."""
         ...
 
-    def has(self, sha256: str) -> bool: ...
+    def has(self, sha256: str) -> bool:
+        """Whether it is there."""
+        ...
 
     def delete(self, sha256: str) -> None:
         """Forget it; no error if it is not there."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of connections and files."""
+        ...
 
 
 @record
@@ -221,4 +243,6 @@ class Directory(Protocol):
         """Who owns `name` now; None: nobody."""
         ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Let go of connections and files."""
+        ...

@@ -38,7 +38,7 @@ class MemoryKeys:
     def subject(self, path: str, epoch: str) -> str:
         """The blind name of `path` in `epoch`: HMAC-SHA-256 under a key that follows from the epoch's, base64url
         without padding."""
-        index = hmac.digest(self._epoch(epoch), b"antsmem memory v1 subject", "sha256")
+        index = hmac.digest(self._epoch(epoch), b"antsmem/memory/1/subject", "sha256")
         return base64url(hmac.digest(index, path.encode(), "sha256"))
 
     def wrap(self, key: bytes, epoch: str, context: bytes) -> bytes:

@@ -1,4 +1,4 @@
-"""What is run of the shared memory: the workspace has canaries, and the embedded backend beside it may show none."""
+"""What is run of the shared memory: the workspace has canaries, the embedded backend beside it may show none."""
 
 from __future__ import annotations
 

@@ -1,18 +1,18 @@
 """Backends are copies: what they hold is sealed, and either side can be made again from the other.
 
 Method: every byte of the embedded backends is searched for canaries; backends and devices are deleted in turn, and
-the digest of the state has to be the same afterwards. `seen_in_the_clear` is for other backends too.
+the digest of the state has to be the same afterwards.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
 from devices import Agent, DeviceAt, backends_at, settle
+from sealed import seen_in_the_clear
 
 from antsmem.core.errors import NotFoundError, RollbackError, UsageError
 from antsmem.memory.digest import state_digest
@@ -21,20 +21,6 @@ from antsmem.memory.rebuilding import rebuild
 from antsmem.memory.redacting import redact
 from antsmem.memory.replaying import replay
 from antsmem.memory.verifying import verify_events
-
-
-def seen_in_the_clear(held: Iterable[bytes], canaries: Iterable[bytes]) -> set[bytes]:
-    """The canaries that stand in what a backend holds, as they are, in hex or in base64."""
-    import base64
-
-    everything = b"\0".join(held)
-    found = set()
-    for canary in canaries:
-        forms = [canary, canary.hex().encode(), canary.hex().upper().encode()]
-        forms += [base64.b64encode(bytes(shift) + canary)[4:-4] for shift in range(3)]
-        if any(form in everything for form in forms):
-            found.add(canary)
-    return found
 
 
 def bytes_below(root: Path) -> list[bytes]:

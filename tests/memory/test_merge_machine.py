@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 from devices import START_NS, Agent, DeviceAt
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 
@@ -228,6 +228,7 @@ def run(runs: int) -> None:
         deadline=None,
         suppress_health_check=list(HealthCheck),
         database=None,
+        phases=[Phase.generate],  # shrinking a run of files takes minutes; the blob repeats it
         print_blob=True,
     )
     run_state_machine_as_test(machine, settings=profile)

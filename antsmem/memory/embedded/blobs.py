@@ -29,6 +29,7 @@ class FileBlobs:
         return cls(folder_of(url, options))
 
     def put(self, sha256: str, data: bytes) -> None:
+        """Keep `data`, see `Blob.put`."""
         path = self._path(sha256)
         if hashlib.sha256(data).hexdigest() != sha256:
             raise IntegrityError(f"a blob does not have the digest `{sha256[:12]}…` it is put under")
@@ -37,6 +38,7 @@ class FileBlobs:
             write_file(path, [data])
 
     def get(self, sha256: str) -> bytes:
+        """The bytes, see `Blob.get`."""
         try:
             data = read_file(self._path(sha256))
         except NotFoundError:
@@ -46,9 +48,11 @@ class FileBlobs:
         return data
 
     def has(self, sha256: str) -> bool:
+        """Whether it is there."""
         return self._path(sha256).is_file()
 
     def delete(self, sha256: str) -> None:
+        """Forget it."""
         path = self._path(sha256)
         try:
             with suppress(FileNotFoundError):

@@ -31,12 +31,14 @@ class MemoryCache:
         return cls(int(text))
 
     def get(self, key: str) -> Row | None:
+        """The row, or None."""
         with self._lock:
             if (row := self._rows.get(key)) is not None:
                 self._rows.move_to_end(key)
             return row
 
     def set_if_newer(self, key: str, row: Row) -> bool:
+        """Put `row` if it is newer, see `Cache.set_if_newer`."""
         with self._lock:
             before = self._rows.get(key)
             if before is not None and before.version >= row.version:
@@ -49,10 +51,12 @@ class MemoryCache:
             return True
 
     def delete(self, key: str) -> None:
+        """Forget the row."""
         with self._lock:
             if (row := self._rows.pop(key, None)) is not None:
                 self._size -= len(row.value)
 
     def close(self) -> None:
+        """Forget everything."""
         self._rows.clear()
         self._size = 0

@@ -31,6 +31,7 @@ class FileDirectory:
         return cls(folder_of(url, options))
 
     def acquire(self, name: str, owner: str, lease_seconds: float) -> Lease | None:
+        """The lease, see `Directory.acquire`."""
         with transaction(self._db, self._path):
             before, now = self._lease(name), self._clock()
             live = before is not None and before.expires_ns > now
@@ -40,6 +41,7 @@ class FileDirectory:
             return self._keep(Lease(name, owner, fence, now + int(lease_seconds * _SECOND_NS)), now)
 
     def renew(self, lease: Lease) -> Lease | None:
+        """The lease with a new end, see `Directory.renew`."""
         with transaction(self._db, self._path):
             before, now = self._lease(lease.name), self._clock()
             if before is None or before.fence != lease.fence or before.expires_ns <= now:
@@ -48,6 +50,7 @@ class FileDirectory:
             return self._keep(Lease(lease.name, lease.owner, lease.fence, now + length), now)
 
     def release(self, lease: Lease) -> None:
+        """Give it back."""
         with transaction(self._db, self._path) as db:
             db.execute(
                 "UPDATE leases SET expires_ns = 0 WHERE name = ? AND fence = ? AND owner = ?",
@@ -55,11 +58,13 @@ class FileDirectory:
             )
 
     def owner(self, name: str) -> Lease | None:
+        """Who owns `name` now."""
         with our_errors(self._path):
             lease = self._lease(name)
         return lease if lease is not None and lease.expires_ns > self._clock() else None
 
     def close(self) -> None:
+        """Close the database."""
         self._db.close()
 
     def _lease(self, name: str) -> Lease | None:

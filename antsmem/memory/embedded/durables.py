@@ -36,6 +36,7 @@ class FileDurable:
         """Nothing to do: opening makes it."""
 
     def get(self, stream: str, key: str) -> Row | None:
+        """The row, or None."""
         with our_errors(self._path):
             found = self._db.execute(
                 "SELECT version, value FROM rows WHERE stream = ? AND key = ?", (stream, key)
@@ -43,6 +44,7 @@ class FileDurable:
         return Row(*found) if found else None
 
     def rows(self, stream: str, after_key: str, limit: int) -> list[tuple[str, Row]]:
+        """Rows by key, see `DurableStore.rows`."""
         with our_errors(self._path):
             found = self._db.execute(
                 "SELECT key, version, value FROM rows WHERE stream = ? AND key > ? ORDER BY key LIMIT ?",
@@ -51,6 +53,7 @@ class FileDurable:
         return [(key, Row(version, value)) for key, version, value in found]
 
     def commit(self, stream: str, changes: Sequence[Change], outbox: Sequence[LogRecord]) -> int:
+        """One transaction, see `DurableStore.commit`."""
         if not outbox:
             raise UsageError("a commit without a record would have no version of its own")
         with transaction(self._db, self._path) as db:
@@ -79,11 +82,13 @@ class FileDurable:
             )
 
     def sequence(self, stream: str) -> int:
+        """The sequence of the newest commit."""
         with our_errors(self._path):
             found = self._db.execute("SELECT sequence FROM counters WHERE stream = ?", (stream,)).fetchone()
         return int(found[0]) if found else 0
 
     def pending(self, stream: str, limit: int) -> list[tuple[int, LogRecord]]:
+        """What waits for the relay, see `DurableStore.pending`."""
         with our_errors(self._path):
             found = self._db.execute(
                 "SELECT sequence, record FROM outbox WHERE stream = ? ORDER BY sequence LIMIT ?", (stream, limit)
@@ -91,8 +96,10 @@ class FileDurable:
         return [(sequence, record_from_bytes(stream, data)) for sequence, data in found]
 
     def relayed(self, stream: str, through: int) -> None:
+        """Forget what was relayed."""
         with transaction(self._db, self._path) as db:
             db.execute("DELETE FROM outbox WHERE stream = ? AND sequence <= ?", (stream, through))
 
     def close(self) -> None:
+        """Close the database."""
         self._db.close()

@@ -44,6 +44,7 @@ class FileLog:
         """Nothing to do: opening makes it."""
 
     def append(self, records: Sequence[LogRecord]) -> None:
+        """Append `records`, see `EventLog.append`."""
         if not records:
             return
         with transaction(self._db, self._path) as db:
@@ -78,6 +79,7 @@ class FileLog:
         return found[0] or 0
 
     def read(self, stream: str, after: str | None, limit: int) -> list[tuple[str, LogRecord]]:
+        """Records behind a position, see `EventLog.read`."""
         with our_errors(self._path):
             rows = self._db.execute(
                 "SELECT number, segment, start, size FROM records WHERE stream = ? AND number > ? "
@@ -101,12 +103,14 @@ class FileLog:
         return found
 
     def tail(self, stream: str, after: str | None, timeout_seconds: float) -> list[tuple[str, LogRecord]]:
+        """Records, waited for, see `EventLog.tail`."""
         deadline = time.monotonic() + timeout_seconds
         while not (found := self.read(stream, after, 1000)) and time.monotonic() < deadline:
             time.sleep(_POLL_SECONDS)
         return found
 
     def close(self) -> None:
+        """Close the catalogue."""
         self._db.close()
 
     def _segment(self, number: int) -> Path:
