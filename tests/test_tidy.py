@@ -216,7 +216,11 @@ def module_name(path: Path) -> str:
 
 def test_no_module_is_dead() -> None:
     paths = {module_name(path): path for path in CODE}
-    roots = {"antsmem.__main__", *(f"antsmem.cli.commands.{module}" for module in COMMANDS.values())}
+    roots = {
+        "antsmem.__main__",
+        "antsmem.drill.holder",
+        *(f"antsmem.cli.commands.{module}" for module in COMMANDS.values()),
+    }
     roots |= {f"antsmem.drivers.{scheme}" for scheme in (*OWN_DRIVERS, *OWN_PROVIDERS)}
     points = SETTINGS["project"]["entry-points"].values()
     roots |= {place.partition(":")[0] for group in points for place in group.values()}

@@ -16,6 +16,8 @@ from antsmem.drill.machine import Machine, here, surroundings
 
 HOST_NAME: Final = "antsmem-drill"
 _KINDS: Final = ("--user", "--map-root-user", "--mount", "--uts", "--ipc", "--pid", "--fork", "--mount-proc")
+_INSIDE: Final = ("--user", "--mount", "--uts", "--ipc", "--pid", "--preserve-credentials")
+_HOLDER: Final = "antsmem.drill.holder"
 _PATIENCE_SECONDS: Final = 20.0
 
 
@@ -49,15 +51,7 @@ def new_namespace(
     ours, theirs = socket.socketpair()
     places = [str(each) for each in hidden if _can_hide(each, root, keep)]
     port = relay[0] if relay else 0
-    words = [
-        *_KINDS,
-        *(["--net"] if relay else []),
-        "--kill-child",
-        *program[:1],
-        "-P",
-        "-m",
-        "antsmem.drill.holder",
-    ]
+    words = [*_KINDS, *_net(relay), "--kill-child", *program[:1], "-P", "-m", _HOLDER]
     with theirs:
         process = subprocess.Popen(
             ["unshare", *words, str(theirs.fileno()), str(port), HOST_NAME, *places],
@@ -81,18 +75,7 @@ def new_namespace(
             "the namespaces could not be set up: not tested", hint="antsmem migrate-test --target process"
         ) from None
     machine = here("new", root, program, surroundings(str(root), "successor", "Pacific/Chatham", "C"), keep)
-    enter = [
-        "nsenter",
-        "--target",
-        inner,
-        "--user",
-        "--mount",
-        "--uts",
-        "--ipc",
-        "--pid",
-        "--preserve-credentials",
-    ]
-    enter += ["--net"] if relay else []
+    enter = ["nsenter", "--target", inner, *_INSIDE, *_net(relay)]
 
     def wrap(line: Sequence[str]) -> list[str]:
         return [*enter, "--", *line]
@@ -100,6 +83,10 @@ def new_namespace(
     machine.wrap = wrap
     machine.end = lambda: _end(ours, process)
     return machine
+
+
+def _net(relay: object) -> list[str]:
+    return ["--net"] if relay else []
 
 
 def _can_hide(place: Path, *needed: Path) -> bool:

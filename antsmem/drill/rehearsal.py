@@ -1,4 +1,4 @@
-"""Verb: the migration test. Back up, destroy, new infrastructure, restore, start: on a copy, and proven."""
+"""Verb: the migration test (back up, destroy, new infrastructure, restore, start), on a copy, and proven."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,3 +84,9 @@ class Terminal:
         found = json.loads(done.stdout or done.stderr)
         assert isinstance(found, dict)
         return found
+
+
+def sections(text: str, level: str) -> dict[str, str]:
+    """Title → text of the sections of a level, each up to the next heading of that or a higher level."""
+    end = f"^#{{1,{len(level)}}} |\\Z"
+    return dict(re.findall(rf"^{level} (.+?)\n(.*?)(?={end})", text, re.MULTILINE | re.DOTALL))
