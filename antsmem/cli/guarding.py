@@ -92,7 +92,11 @@ def _scanner(ctx: Context) -> Scanner:
 def look(ctx: Context, reason: str) -> None:
     """Look over the memory on the way, where a history is kept, and warn of losses. Nothing of it stops the
     command that looks."""
-    if not (_folder(ctx) / "HEAD").exists():
+    try:
+        kept = (_folder(ctx) / "HEAD").exists()
+    except NotFoundError:  # no identity here
+        return
+    if not kept:
         return
     from antsmem.workspace.alarms import guard_workspace
 

@@ -49,8 +49,10 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
 
     code = 1
     try:
-        result = woken(ctx, only=only, dry_run=dry_run, working=pings.working)
+        result = woken(ctx, only=only, dry_run=dry_run, working=lambda: _begin(ctx, pings))
         code = result.code
+        if any(done.ran for done in result.done):
+            _look(ctx)
     except AntsmemError as error:
         code = error.exit_code
         if not dry_run:
@@ -68,6 +70,19 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
         pings.ended(code)
     show(ctx, result, dry_run=dry_run)
     return code
+
+
+def _begin(ctx: Context, pings: WakePings) -> None:
+    """Before the first thing is done."""
+    pings.working()
+    _look(ctx)
+
+
+def _look(ctx: Context) -> None:
+    """Keep what the memory is, and warn of what was lost: before and after others write to it."""
+    from antsmem.cli.guarding import look
+
+    look(ctx, "heartbeat")
 
 
 def woken(

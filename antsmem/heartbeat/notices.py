@@ -74,7 +74,7 @@ def troubles(journal: Journal, plan: Plan, choice: Choice, asked: Sequence[Quest
         found.append(
             Trouble(
                 name, f"{last.state} {last.why}", f"`{last.key}` is {last.state} ({last.why}){said}{more}", HUMAN,
-                f"find out whether it happened, then: antsmem heartbeat resolve {last.key} done|redo|drop",
+                _answer(last),
             )
         )  # fmt: skip
     for task in plan.tasks:
@@ -84,6 +84,13 @@ def troubles(journal: Journal, plan: Plan, choice: Choice, asked: Sequence[Quest
                 Trouble(f"{task.id} off", "off", text, HUMAN, f"antsmem heartbeat resume {task.id}", True)
             )
     return found
+
+
+def _answer(question: Question) -> str:
+    """What a person types."""
+    if question.state == "BLOCKED":
+        return f"answer it: antsmem heartbeat resolve {question.key} redo --note ANSWER"
+    return f"find out whether it happened, then: antsmem heartbeat resolve {question.key} done|redo|drop"
 
 
 def tell(
