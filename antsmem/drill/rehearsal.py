@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final, Protocol
@@ -27,6 +27,7 @@ UNPROVEN: Final = (
     "the copy has an identity, a kit and secrets made for this test: that your own kit opens your own backups is "
     "what `antsmem recovery drill` shows",
     "the copy is backed up to a repository made for this test: `antsmem check --read-data` reads your own",
+    "hard links and holes become ordinary files in the copy, and are not compared",
     "the agent's own HEARTBEAT.md is carried over but not run: its effects are real ones",
 )
 
@@ -51,7 +52,8 @@ class RelayHost(Protocol):
 class Wanted:
     """What to test: the agent in `workspace`, judged by `classifier`; everything happens below `place`. `program`
     starts antsmem on this machine, `ssh` reaches others. A new machine in namespaces does not see the directories
-    `hidden`. `watch` is told of processes that must not outlive this one."""
+    `hidden`. `watch` is told of processes that must not outlive this one. `waived` gives the places in the copy
+    (`PATH:LINE`) whose secrets may stay in a backup."""
 
     workspace: Path
     name: str
@@ -64,6 +66,7 @@ class Wanted:
     hidden: tuple[Path, ...] = ()
     ssh: tuple[str, ...] = ("ssh",)
     watch: Callable[[int], None] = lambda _process: None
+    waived: Callable[[Path], Sequence[str]] = lambda _copy: ()
 
 
 @mutable_record
@@ -114,10 +117,12 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
     scratch.mkdir(mode=0o700)
     progress("backing up a copy")
     at.files = copy_agent(wanted.workspace, Path(old.machine.agent), wanted.classifier)
-    old.settle(wanted.name)
+    waived = wanted.waived(Path(old.machine.agent))
+    old.settle(wanted.name, waived)
     accepted = old.work()
     snapshot_ns = old.back_up()
-    at.step(f"{at.files} files and the keys' escrow, while two effects are under way")
+    permitted = f"; lines with a waived secret: {len(waived)}" if waived else ""
+    at.step(f"{at.files} files and the keys' escrow, while two effects are under way{permitted}")
     at.facts = (old.machine.facts(), {})
     lost = at.lost = old.lose(aside, accepted, snapshot_ns)
     gone = time.monotonic()

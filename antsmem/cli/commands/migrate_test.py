@@ -86,6 +86,7 @@ def _tested(ctx: Context, target: Target, relay: str, sabotage: str, ssh: Sequen
                 hidden=(ctx.config_dir, ctx.state_dir, ctx.data_dir),
                 sabotage=sabotage,
                 watch=guard.watch,
+                waived=lambda copy: _waived(ctx, copy),
             )
             return run_migration_test(wanted, ctx.output.note if sys.stderr.isatty() else lambda _what: None)
 
@@ -101,6 +102,18 @@ def _agent(ctx: Context) -> tuple[Path, str, Mapping[PathClass, tuple[str, ...]]
             raise
         root = Layout(Path(named).absolute()).root
         return root, name_from(root.name), {}
+
+
+def _waived(ctx: Context, copy: Path) -> list[str]:
+    """The places in the copy whose secrets the agent's ledger permits; none without an identity, or a key."""
+    from antsmem.cli.guarding import tree_of
+    from antsmem.drill.waived import waived_places
+
+    try:
+        tree = tree_of(ctx)
+    except NotFoundError:
+        return []
+    return waived_places(copy, tree.waivers(), tree.scanner)
 
 
 def _remember(ctx: Context, result: MigrationTest) -> None:
