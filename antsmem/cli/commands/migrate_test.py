@@ -68,6 +68,10 @@ def _tested(ctx: Context, target: Target, relay: str, sabotage: str, ssh: Sequen
     require_target(target, ssh)
     if sabotage and sabotage not in SABOTAGES:
         raise UsageError(f"`{sabotage}` is no sabotage", hint=f"there are {', '.join(SABOTAGES)}")
+    if relay:
+        from antsmem.cli.relays import public_relay
+
+        public_relay(ctx, relay).info()  # where none answers, nothing would be tested
     workspace, name, classifier = _agent(ctx)
     base = Path(ctx.environment.get("TMPDIR") or "/tmp")  # noqa: S108 - a private directory is made in it
     with guarded((), files=False) as guard, drill_place(base) as place:

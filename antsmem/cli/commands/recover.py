@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -70,7 +71,8 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     escrow: Annotated[Path | None, typer.Option(help="The newest keystore-escrow.age, if it is at hand.")] = None,
     host: Annotated[str, typer.Option(help="What this machine is called in the identity log.")] = "",
     retire: Annotated[
-        list[str] | None, typer.Option(help="A lost host of another name, whose key is revoked; several times.")
+        list[str] | None,
+        typer.Option(metavar="HOST", help="A lost host of another name, whose key is revoked; several times."),
     ] = None,
     secrets: Annotated[
         Path | None, typer.Option(help="The newest secrets-escrow.age. Default: what this machine keeps.")
@@ -83,9 +85,6 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = False,
 ) -> None:
     """Restore an agent on a new machine with its recovery kit, and make this machine its host."""
-    from antsmem.identity.log import parse_log
-    from antsmem.identity.recovery import require_hosts
-
     ctx: Context = context.obj
     layout = Layout(directory.absolute())
     refuse_target(layout.root)
@@ -97,31 +96,49 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     tier, chosen = choose(opened, read_state(opened, None), snapshot, None, ctx.now_ns)
     given = GateOptions(secrets, anchor or (), accept_stale)
     log = newest_log(ctx, opened.store.get(IDENTITY_LOG))
-    require_hosts(parse_log(log), retire or ())
+    _require_hosts(log, retire or ())
     gated = pass_gate(ctx, opened, config, (own, log), given)
     restored = _restore(ctx, opened, tier, chosen, layout.root)
     ctx = Context(replace(ctx.options, workspace=str(layout.root)), ctx.environment)
-    hosts = name_from(host or ctx.host), tuple(retire or ())
-    identity, escrow_path = _become_host(ctx, opened, config, layout, (own, log, escrow, hosts, given), gated)
+    new_host = (own, log, escrow, (name_from(host or ctx.host), *(retire or ())), given)
+    identity, escrow_path = _become_host(ctx, opened, config, layout, new_host, gated)
     published = ctx.repository(config, host_keyring(ctx, "hot", "cold"))
     ctx.keep_pin(published, publish_keys(published))
     unpublished = _publish_ledger(ctx, config, given)
-    report = RecoverReport(
-        restored,
-        identity.log.did,
-        identity.log.version,
-        identity.keystore.host,
-        config.url,
-        str(escrow_path),
-        gated.verdicts,
-        identity.ledger.seq if identity.ledger else 0,
-        gated.witnesses,
-        dict(gated.silent),
-        hosts[1],
-    )
+    report = _report(restored, identity, gated, config.url, escrow_path, retire or ())
     ctx.output.result("recover", report, lambda: _text(ctx, report))
     if not restored.complete or unpublished:
         raise typer.Exit(3)
+
+
+def _require_hosts(log: bytes, hosts: Sequence[str]) -> None:
+    from antsmem.identity.log import parse_log
+    from antsmem.identity.recovery import require_hosts
+
+    require_hosts(parse_log(log), hosts)
+
+
+def _report(
+    restored: RestoreResult,
+    identity: RecoveredIdentity,
+    gated: Gated,
+    repository: str,
+    escrow: Path,
+    retired: Sequence[str],
+) -> RecoverReport:
+    return RecoverReport(
+        restored=restored,
+        did=identity.log.did,
+        identity_version=identity.log.version,
+        host=identity.keystore.host,
+        repository=repository,
+        escrow=str(escrow),
+        secrets=gated.verdicts,
+        ledger=identity.ledger.seq if identity.ledger else 0,
+        witnesses=gated.witnesses,
+        silent=dict(gated.silent),
+        retired=tuple(retired),
+    )
 
 
 def _publish_ledger(ctx: Context, config: RepositoryConfig, given: GateOptions) -> bool:
@@ -150,7 +167,7 @@ def _become_host(
     opened: Repository,
     config: RepositoryConfig,
     layout: Layout,
-    given: tuple[RecoveryKit, bytes, Path | None, tuple[str, tuple[str, ...]], GateOptions],
+    given: tuple[RecoveryKit, bytes, Path | None, tuple[str, ...], GateOptions],
     gated: Gated,
 ) -> tuple[RecoveredIdentity, Path]:
     """New host and op keys, one more entry in the identity log, and this host's configuration. `given` names the
@@ -161,7 +178,7 @@ def _become_host(
     from antsmem.identity.keyfiles import DESTROYED_LIST
     from antsmem.identity.recover import SavedIdentity, recover_identity
 
-    kit, log, escrow, (host, retire), options = given
+    kit, log, escrow, (host, *retire), options = given
     store = opened.store
     epochs, others = key_files(store)
     stones = others.get(DESTROYED_LIST, b"")
