@@ -6,7 +6,7 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -95,13 +95,12 @@ def _copied(entry: os.DirEntry[bytes], target: bytes) -> bool:
 class OldMachine:
     """The copy's machine, step by step. `relay` is the URL of the relay where the agent is found."""
 
-    def __init__(self, machine: Machine, keep: Path, relay: str, watch: Callable[[int], None]) -> None:
+    def __init__(self, machine: Machine, keep: Path, relay: str) -> None:
         self.machine = machine
         self.keep = keep
         self.world = World(keep / "world")
         self._agent = Path(machine.agent)
         self._relay = relay
-        self._watch = watch
         self._running: list[subprocess.Popen[bytes]] = []
         self._values: list[tuple[str, bytes]] = []
 
@@ -166,7 +165,6 @@ class OldMachine:
         self.must(*once(HELD, ""), code=3)
         for key, words in ((HAPPENED, ["heartbeat"]), (PENDING, once(PENDING, "wait-before"))):
             self._running.append(self.machine.start(self.machine.call(*words)))
-            self._watch(-self._running[-1].pid)
             self.world.wait_for(key, _PATIENCE_SECONDS)
         return accepted.code == 0
 

@@ -13,10 +13,10 @@ from typing import Final, Protocol
 from antsmem import __version__
 from antsmem.core.clock import now_ns, utc_text
 from antsmem.core.errors import AntsmemError
-from antsmem.core.record import mutable_record, record, replace
+from antsmem.core.record import mutable_record, record
 from antsmem.drill import proofs
 from antsmem.drill.canaries import Canaries, Searched
-from antsmem.drill.machine import Machine, here, surroundings
+from antsmem.drill.machine import Machine, Watch, here, surroundings
 from antsmem.drill.new import bring_back, come_back, recover, sabotage, seen_there, start
 from antsmem.drill.old import Lost, LostError, OldMachine, copy_agent, private_values
 from antsmem.drill.result import STEPS, MigrationTest, Proof, Step
@@ -52,7 +52,7 @@ class RelayHost(Protocol):
 class Wanted:
     """What to test: the agent in `workspace`, judged by `classifier`; everything happens below `place`. `program`
     starts antsmem on this machine, `ssh` reaches others. A new machine in namespaces does not see the directories
-    `hidden`. `watch` is told of processes that must not outlive this one. `waived` gives the places in the copy
+    `hidden`. `watch` is that of the machines. `waived` gives the places in the copy
     (`PATH:LINE`) whose secrets may stay in a backup."""
 
     workspace: Path
@@ -65,7 +65,7 @@ class Wanted:
     sabotage: str = ""
     hidden: tuple[Path, ...] = ()
     ssh: tuple[str, ...] = ("ssh",)
-    watch: Callable[[int], None] = lambda _process: None
+    watch: Watch = lambda _group, _lives: None
     waived: Callable[[Path], Sequence[str]] = lambda _copy: ()
 
 
@@ -99,7 +99,8 @@ def run_migration_test(wanted: Wanted, progress: Callable[[str], None] = lambda 
     at = _Progress([], [], time.monotonic())
     root = wanted.place / "machine"
     machine = here("old", root, wanted.program, surroundings(str(root), "agent", "UTC", "C.UTF-8"), keep)
-    old = OldMachine(machine, keep, wanted.relay.url, wanted.watch)
+    machine.watch = wanted.watch
+    old = OldMachine(machine, keep, wanted.relay.url)
     try:
         _run(wanted, at, old, progress)
     except (LostError, AntsmemError) as error:
@@ -129,12 +130,13 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
     at.step("SIGKILL; workspace, home, state and keys are gone")
     progress("bringing it back")
     new = at.new = _new_machine(wanted)
+    new.watch = wanted.watch
     at.facts = (at.facts[0], new.facts())
     at.step(f"target {wanted.target}: nothing of the old machine is there")
     recovered = recover(new, lost)
     sabotage(new, wanted.sabotage, _victim(lost))
-    recovered = replace(recovered, after=seen_there(new, scratch))
-    at.step(f"identity version {recovered.version}, {len(recovered.after)} paths verified")
+    after = seen_there(new, scratch)
+    at.step(f"identity version {recovered.version}, {len(after)} paths verified")
     progress("starting it")
     started = start(new, lost, wanted.relay.url)
     at.rto_seconds = round(time.monotonic() - gone, 2)
@@ -145,7 +147,7 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
     at.proofs += [
         proofs.same_identity(lost, recovered, started),
         proofs.old_key_refused(returned),
-        proofs.same_memory(lost, recovered),
+        proofs.same_memory(lost, after, recovered.left_out),
         proofs.remembers(started),
         proofs.resumes(started),
         proofs.effects(old.world.counts()),

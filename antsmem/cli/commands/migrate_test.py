@@ -89,7 +89,7 @@ def _tested(ctx: Context, target: Target, relay: str, sabotage: str, ssh: Sequen
                 ssh=tuple(ssh),
                 hidden=(ctx.config_dir, ctx.state_dir, ctx.data_dir),
                 sabotage=sabotage,
-                watch=guard.watch,
+                watch=lambda group, lives: (guard.watch if lives else guard.forget)(group),
                 waived=lambda copy: _waived(ctx, copy),
             )
             return run_migration_test(wanted, ctx.output.note if sys.stderr.isatty() else lambda _what: None)
