@@ -13,6 +13,7 @@ from antsmem.core import clock
 from antsmem.core.errors import AntsmemError, CannotUnlockError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from antsmem.identity.fingerprints import Fingerprints
     from antsmem.identity.scanner import Scanner
     from antsmem.identity.waivers import Waivers
     from antsmem.workspace.alarms import Alarm
@@ -72,21 +73,28 @@ def _waivers(ctx: Context) -> Waivers:
     try:
         return ctx.waivers()
     except (CannotUnlockError, NotFoundError):
-        return NONE
+        kept = _fingerprints(ctx)
+        return kept.waivers if kept else NONE
 
 
 def _scanner(ctx: Context) -> Scanner:
-    from antsmem.identity.fingerprints import read_fingerprints
     from antsmem.identity.scanner import KEY_BYTES, Scanner
 
     try:
         return ctx.scanner()
     except (CannotUnlockError, NotFoundError):
-        try:
-            prints = read_fingerprints(ctx.agent_state / "fingerprints.json", ctx.now_ns)
-        except NotFoundError:
-            return Scanner(fingerprint_key=os.urandom(KEY_BYTES))
-        return Scanner(fingerprint_key=prints.key, prints=prints)
+        kept = _fingerprints(ctx)
+        return Scanner(fingerprint_key=kept.key if kept else os.urandom(KEY_BYTES), prints=kept)
+
+
+def _fingerprints(ctx: Context) -> Fingerprints | None:
+    """What `scan --remember` kept for when the keystore is locked."""
+    from antsmem.identity.fingerprints import read_fingerprints
+
+    try:
+        return read_fingerprints(ctx.agent_state / "fingerprints.json", ctx.now_ns)
+    except NotFoundError:
+        return None
 
 
 def look(ctx: Context, reason: str) -> None:

@@ -7,8 +7,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from antsmem.cli.backends import exchange_backends
+from antsmem.core import clock
 from antsmem.core.disk import locked, read_file
 from antsmem.core.errors import IntegrityError
+from antsmem.core.record import replace
 from antsmem.memory.agreeing import KeyringFile, Member
 from antsmem.memory.author import Speaker
 from antsmem.memory.eventfiles import EventFiles
@@ -90,6 +92,15 @@ def run_sync(ctx: Context, *, give: bool = True, take: bool = True) -> SyncResul
         rows = agree(ctx, between) if between is not None else []
         with memory(ctx) as opened:
             return sync(opened, job(ctx), between, rows, give=give, take=take)
+
+
+def record_here(ctx: Context) -> None:
+    """Record what changed here as events of this device, and leave it to the next `sync` to give them. Where this
+    device did not meet the others yet, nothing is recorded: it has not got their keys."""
+    work = replace(job(ctx), now_ns=clock.now_ns())
+    if ctx.agent.backends and work.state.exists():
+        with memory(ctx) as opened:
+            sync(opened, work, None, give=False, take=False)
 
 
 def agree(ctx: Context, between: Backends) -> list[Change]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-from antsmem.backup.repository import IDENTITY_LOG, Keyring, Repository, open_repository, read_state
+from antsmem.backup.repository import IDENTITY_LOG, Keyring, open_repository, read_state
 from antsmem.backup.restore import RestoreResult
 from antsmem.cli.context import Context
+from antsmem.core import canonical
 from antsmem.core.config import AgentConfig, RepositoryConfig, agent_path, write_agent
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import AntsmemError, CannotUnlockError, NotFoundError, UsageError
@@ -67,6 +68,12 @@ def new_pending(ctx: Context, host: str) -> Pending:
 
 def _places(ctx: Context, name: str) -> tuple[Path, Path]:
     return ctx.config_dir / "keys" / f"{name}.key", ctx.config_dir / "moves" / f"{name}.age"
+
+
+def _note(ctx: Context, name: str) -> Path:
+    """What is being restored for the offer `name`, and where to: written before, so that a run that was cut off
+    is gone on with."""
+    return ctx.config_dir / "moves" / f"{name}.json"
 
 
 def depart(ctx: Context, offer: Offer, kit: RecoveryKit) -> None:
@@ -133,17 +140,17 @@ def _ledger(ctx: Context, keystore: Keystore) -> Ledger | None:
 
 
 def arrive(ctx: Context, root: Path, data: bytes, url: str, options: Mapping[str, str]) -> Arrived:
-    """Restore the newest snapshot, become the host that the parcel names, tell everybody, take the work over."""
+    """Restore the newest snapshot, become the host that the parcel names, tell everybody, take the work over.
+    After a failure the same call goes on where it stopped."""
     from antsmem.backup.publish import publish_keys
-    from antsmem.backup.restore import refuse_target
     from antsmem.cli.keys import host_keyring
-    from antsmem.identity.take_in import readable, take_in
+    from antsmem.identity.take_in import take_in
 
-    refuse_target(root)
     parcel, pending, name = _opened(ctx, data)
     configs = _repositories(parcel, url, options)
-    opened = open_repository(ctx.store(configs[0]), _reading(ctx, configs[0], parcel, readable(parcel, pending)))
-    restored = _restored(ctx, opened, root)
+    restored = _restored_before(ctx, name, root, parcel) or _restored(
+        ctx, (parcel, pending, name), configs[0], root
+    )
     layout, scid = Layout(root), parcel.log.scid
     files = IdentityFiles(
         log=layout.identity_log,
@@ -152,14 +159,17 @@ def arrive(ctx: Context, root: Path, data: bytes, url: str, options: Mapping[str
         host_key=_places(ctx, name)[0],
         backed_up=(root,),
     )
-    taken = take_in(parcel, pending, files, ctx.now_ns)
-    escrow = ctx.data_dir / scid / "escrow"
-    anchors = dict(parcel.place.get("anchors", {}))
-    write_agent(
-        agent_path(ctx.config_dir, scid),
-        AgentConfig(str(root), str(files.host_key), str(escrow), configs, anchors),
+    if not os.path.lexists(files.keystore):
+        take_in(parcel, pending, files, ctx.now_ns)
+    agent = AgentConfig(
+        str(root),
+        str(files.host_key),
+        str(ctx.data_dir / scid / "escrow"),
+        configs,
+        dict(parcel.place.get("anchors", {})),
     )
-    _places(ctx, name)[1].unlink(missing_ok=True)
+    write_agent(agent_path(ctx.config_dir, scid), agent)
+    used_up = _places(ctx, name)[1], _note(ctx, name)
     ctx = Context(replace(ctx.options, workspace=str(root)), ctx.environment)
     problems = []
     for config in configs:
@@ -170,8 +180,10 @@ def arrive(ctx: Context, root: Path, data: bytes, url: str, options: Mapping[str
             problems.append(f"repository `{config.name}` was not told: {error}")
     problems += _told(ctx)
     epoch = _taken_over(ctx)
+    for path in used_up:
+        path.unlink(missing_ok=True)
     return Arrived(
-        restored, parcel.log.did, parcel.log.version, taken.keystore.host, epoch,
+        restored, parcel.log.did, parcel.log.version, pending.host, epoch,
         tuple(each.url for each in configs), tuple(problems),
     )  # fmt: skip
 
@@ -224,15 +236,38 @@ def _reading(ctx: Context, config: RepositoryConfig, parcel: Parcel, epochs: Map
     )  # fmt: skip
 
 
-def _restored(ctx: Context, opened: Repository, root: Path) -> RestoreResult:
+def _restored(
+    ctx: Context, given: tuple[Parcel, Pending, str], config: RepositoryConfig, root: Path
+) -> RestoreResult:
     from antsmem.backup.reader import open_snapshot
-    from antsmem.backup.restore import plan_restore, restore_to
+    from antsmem.backup.restore import left_out_of, plan_restore, refuse_target, restore_to
     from antsmem.cli.commands.open import choose
+    from antsmem.identity.take_in import readable
 
+    refuse_target(root)
+    parcel, pending, name = given
+    opened = open_repository(ctx.store(config), _reading(ctx, config, parcel, readable(parcel, pending)))
     _, chosen = choose(opened, read_state(opened, None), "hot", None, ctx.now_ns)
     held = open_snapshot(opened, chosen)
-    progress = ctx.output.progress("restoring")
-    return restore_to(held, root, plan_restore(held, held.entries), salvage=False, progress=progress)
+    plan = plan_restore(held, held.entries)
+    said = {"snapshot": held.head.id, "target": str(root), "files": plan.files, "size_bytes": plan.size_bytes}
+    said |= {"left_out": [list(each) for each in left_out_of(plan.entries)]}
+    write_file(_note(ctx, name), [canonical.dumps(said)])
+    return restore_to(held, root, plan, salvage=False, progress=ctx.output.progress("restoring"))
+
+
+def _restored_before(ctx: Context, name: str, root: Path, parcel: Parcel) -> RestoreResult | None:
+    """What an earlier run restored to `root` for the same offer: a restore is there as a whole or not at all."""
+    try:
+        said: Any = canonical.loads(read_file(_note(ctx, name), _LIMIT), _LIMIT)
+        log = parse_log(read_file(Layout(root).identity_log, _KEY_LIMIT))
+    except NotFoundError:
+        return None
+    if said["target"] != str(root) or log.scid != parcel.log.scid:
+        return None
+    left_out = tuple((str(path), str(why)) for path, why in said["left_out"])
+    files = int(said["files"])
+    return RestoreResult(str(said["snapshot"]), str(root), files, int(said["size_bytes"]), files, left_out, (), ())
 
 
 def _told(ctx: Context) -> list[str]:

@@ -9,10 +9,12 @@ import tarfile
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, TypeAlias
 
 from antsmem.core.errors import BackendError
 from antsmem.core.record import field, mutable_record, record
+
+Watch: TypeAlias = Callable[[int, bool], None]
 
 PATIENCE_SECONDS: Final = 120.0
 _LIMIT: Final = 64 << 20
@@ -52,7 +54,8 @@ class Machine:
 
     `wrap` turns a command line for the machine into one for here. `near` says that `root` is on this disk too.
     `program` starts antsmem there; `environment` is all that a program there is given. `keep` is the path there of
-    what outlives machines: repository, kit, escrow, the world.
+    what outlives machines: repository, kit, escrow, the world. `watch` is told of each process group that is
+    started (as a negative number) and whether it is to end with this process, or has ended.
     """
 
     name: str
@@ -62,6 +65,7 @@ class Machine:
     keep: str
     wrap: Callable[[Sequence[str]], list[str]] = list
     near: bool = True
+    watch: Watch = lambda _group, _lives: None
     end: Callable[[], None] = lambda: None
     history: list[Ran] = field(default_factory=list)
 
@@ -83,12 +87,17 @@ class Machine:
     def run(self, words: Sequence[str], stdin: bytes = b"") -> Ran:
         """Run a command there and wait for its end; `BackendError` if the machine cannot be reached, or hangs."""
         try:
-            done = subprocess.run(
-                self.line(words), input=stdin, capture_output=True, timeout=PATIENCE_SECONDS, check=False, cwd="/"
-            )
+            process = self._begin(words, subprocess.PIPE)
+            try:
+                out, err = process.communicate(stdin, PATIENCE_SECONDS)
+            except BaseException:
+                kill_group(process)
+                raise
+            finally:
+                self.watch(-process.pid, False)
         except (OSError, subprocess.TimeoutExpired):
             raise BackendError(f"the machine `{self.name}` does not answer", hint="is it there?") from None
-        ran = Ran(tuple(words), done.returncode, done.stdout, done.stderr)
+        ran = Ran(tuple(words), process.returncode, out, err)
         self.history.append(ran)
         return ran
 
@@ -125,14 +134,14 @@ class Machine:
 
     def start(self, words: Sequence[str]) -> subprocess.Popen[bytes]:
         """Start a command there and do not wait. It leads a process group of its own."""
-        return subprocess.Popen(
-            self.line(words),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            start_new_session=True,
-            cwd="/",
+        return self._begin(words, subprocess.DEVNULL)
+
+    def _begin(self, words: Sequence[str], streams: int) -> subprocess.Popen[bytes]:
+        process = subprocess.Popen(
+            self.line(words), stdin=streams, stdout=streams, stderr=streams, start_new_session=True, cwd="/"
         )
+        self.watch(-process.pid, True)
+        return process
 
     def put(self, source: Path, to: str) -> None:
         """Bring the tree `source` there, as `to` below the root."""

@@ -18,11 +18,10 @@ from antsmem.drill.work import DONE, HAPPENED, HELD, PENDING, once
 
 @record
 class Recovered:
-    """What a recovery said and left: the workspace as it was before anything else happened there."""
+    """What a recovery said. `left_out`: paths that the backup never held."""
 
     did: str
     version: int
-    after: Tree = field(repr=False)
     left_out: tuple[str, ...]
 
 
@@ -69,7 +68,6 @@ def recover(machine: Machine, lost: Lost) -> Recovered:
     return Recovered(
         did=str(told.get("did", "")),
         version=int(told.get("identity_version", 0)),
-        after={},
         left_out=tuple(left_out),
     )
 

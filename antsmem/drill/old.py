@@ -6,13 +6,14 @@ import os
 import shutil
 import stat
 import subprocess
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
 from antsmem.core.clock import now_ns, utc_text
 from antsmem.core.disk import disk_error, write_file
+from antsmem.core.errors import NotFoundError
 from antsmem.core.record import field, record
 from antsmem.drill.machine import Machine, Ran, kill_group
 from antsmem.drill.tree import Tree, look
@@ -94,13 +95,12 @@ def _copied(entry: os.DirEntry[bytes], target: bytes) -> bool:
 class OldMachine:
     """The copy's machine, step by step. `relay` is the URL of the relay where the agent is found."""
 
-    def __init__(self, machine: Machine, keep: Path, relay: str, watch: Callable[[int], None]) -> None:
+    def __init__(self, machine: Machine, keep: Path, relay: str) -> None:
         self.machine = machine
         self.keep = keep
         self.world = World(keep / "world")
         self._agent = Path(machine.agent)
         self._relay = relay
-        self._watch = watch
         self._running: list[subprocess.Popen[bytes]] = []
         self._values: list[tuple[str, bytes]] = []
 
@@ -111,9 +111,9 @@ class OldMachine:
             raise LostError(f"`antsmem {' '.join(words[:2])}` exited with {ran.code}: {reason(ran)}")
         return ran
 
-    def settle(self, name: str) -> None:
+    def settle(self, name: str, waived: Sequence[str]) -> None:
         """Give the copy an identity, a repository, a relay, secrets and work of its own: stand-ins, so that no key
-        of the living agent is needed, and none can be lost."""
+        of the living agent is needed, and none can be lost. What stands at the places `waived` may stay there."""
         self.world.make()
         self._swap_heartbeat()
         write_scripts(self._agent)
@@ -123,6 +123,10 @@ class OldMachine:
         self.must("identity", "move", "--relay", self._relay, "--kit", str(kit))
         configure(self.machine, self._relay)
         self.must("heartbeat", "take-over", "--old-host-off")
+        for place in waived:
+            ran = self.machine.antsmem("waive", place, "--reason", "the agent's own ledger permits it")
+            if ran.code not in {0, NotFoundError.exit_code}:  # a secret of the agent's own is none of the copy's
+                raise LostError(f"`antsmem waive` exited with {ran.code}: {reason(ran)}")
         self._secrets()
 
     def _swap_heartbeat(self) -> None:
@@ -161,7 +165,6 @@ class OldMachine:
         self.must(*once(HELD, ""), code=3)
         for key, words in ((HAPPENED, ["heartbeat"]), (PENDING, once(PENDING, "wait-before"))):
             self._running.append(self.machine.start(self.machine.call(*words)))
-            self._watch(-self._running[-1].pid)
             self.world.wait_for(key, _PATIENCE_SECONDS)
         return accepted.code == 0
 

@@ -29,7 +29,7 @@ body { margin: 0; background: var(--paper); color: var(--ink); font: 16px/1.55 s
 main { max-width: 60rem; margin: 0 auto; padding: 3rem 1.25rem 4rem; }
 h1 { margin: 0; font-size: 2rem; line-height: 1.2; letter-spacing: -.02em; overflow-wrap: anywhere; }
 h2 { margin: 3rem 0 .75rem; font-size: 1.1rem; }
-.lead { margin: .5rem 0 0; font-size: 1.15rem; color: var(--soft); max-width: 44rem; }
+.lead { margin: .5rem 0 0; font-size: 1.15rem; color: var(--soft); max-width: 48rem; text-wrap: balance; }
 .badge, .mark { display: inline-block; border-radius: 99px; font-weight: 600; }
 .badge { padding: .2rem .8rem; margin-bottom: 1rem; letter-spacing: .02em; }
 .good .mark, .badge.good { color: var(--good); background: var(--good-tint); }
@@ -37,7 +37,8 @@ h2 { margin: 3rem 0 .75rem; font-size: 1.1rem; }
 .unseen .mark { color: var(--unseen); background: var(--unseen-tint); }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(10rem, 1fr)); gap: .75rem;
   margin: 2rem 0 0; }
-.figures div { background: var(--card); border: 1px solid var(--line); border-radius: .6rem; padding: .9rem 1rem; }
+.figures div { display: flex; flex-direction: column; justify-content: space-between; padding: .9rem 1rem;
+  background: var(--card); border: 1px solid var(--line); border-radius: .6rem; }
 .figures dt { color: var(--soft); font-size: .85rem; }
 .figures dd { margin: 0; font-size: 1.5rem; font-weight: 600; font-variant-numeric: tabular-nums; }
 ol { list-style: none; margin: 0; padding: 0; }

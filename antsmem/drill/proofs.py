@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Iterable, Mapping
 
 from antsmem.drill.canaries import Searched
 from antsmem.drill.machine import Ran
 from antsmem.drill.new import Recovered, Returned, Started
 from antsmem.drill.old import DECISION, LIVING, OBJECTIVE, REVOKED, Lost, reason
 from antsmem.drill.result import Proof
-from antsmem.drill.tree import Tree, differences
+from antsmem.drill.tree import Tree, differences, is_below
 from antsmem.drill.work import HAPPENED, HELD, PENDING, WANTED
 
 _CHANGED = (b".antsmem/identity", b".antsmem/keystore", b".antsmem/cache", b".antsmem/heartbeat/locks")
@@ -37,27 +38,16 @@ def old_key_refused(returned: Returned) -> Proof:
     return _proof("old-key", "the old key is refused", problems, f"the old host's message: {_said(returned.sent)}")
 
 
-def same_memory(lost: Lost, recovered: Recovered) -> Proof:
-    """Every portable byte, mode, time and link is as it was."""
-    passed_over = {*_CHANGED, *(os.fsencode(path) for path in recovered.left_out)}
-    before = _without(lost.before, passed_over)
-    wrong = differences(lost.before, recovered.after, passed_over)
-    kinds: dict[str, int] = {}
-    for seen in before.values():
-        kinds[seen.kind] = kinds.get(seen.kind, 0) + 1
+def same_memory(lost: Lost, after: Tree, left_out: Iterable[str]) -> Proof:
+    """Every portable byte, mode, time and link is as it was; the backup never held the paths `left_out`."""
+    passed_over = {*_CHANGED, *map(os.fsencode, left_out)}
+    wrong = differences(lost.before, after, passed_over)
+    kinds = Counter(seen.kind for path, seen in lost.before.items() if not is_below(path, passed_over))
     counted = ", ".join(f"{count} {_PLURALS[kind]}" for kind, count in sorted(kinds.items()))
     return _proof("memory", "same memory", wrong, f"{counted}: every byte, mode, time and link as it was")
 
 
 _PLURALS = {"directory": "directories", "file": "files", "link": "links", "other": "special files"}
-
-
-def _without(tree: Tree, passed_over: set[bytes]) -> Tree:
-    return {path: seen for path, seen in tree.items() if not any(_under(path, top) for top in passed_over)}
-
-
-def _under(path: bytes, top: bytes) -> bool:
-    return path == top or path.startswith(top + b"/")
 
 
 def remembers(started: Started) -> Proof:

@@ -101,7 +101,7 @@ def differences(before: Tree, after: Tree, passed_over: Collection[bytes] = ()) 
     wrong = []
     holders = {each.rpartition(b"/")[0] for each in passed_over}
     for path in sorted(before.keys() | after.keys()):
-        if _is_below(path, passed_over):
+        if is_below(path, passed_over):
             continue
         old, new = before.get(path), after.get(path)
         shown = path.decode(errors="backslashreplace")
@@ -117,6 +117,7 @@ def differences(before: Tree, after: Tree, passed_over: Collection[bytes] = ()) 
     return wrong
 
 
-def _is_below(path: bytes, tops: Collection[bytes]) -> bool:
+def is_below(path: bytes, tops: Collection[bytes]) -> bool:
+    """Whether `path` is one of `tops`, or below one."""
     parts = path.split(b"/")
     return any(b"/".join(parts[:count]) in tops for count in range(1, len(parts) + 1))

@@ -117,15 +117,19 @@ def recover_host(
     kit is not of this identity or a host to retire is not in the document.
     """
     generation = kit.generation(log)
+    require_hosts(log, retire)
     op_keys = op_keys_of(log.document)
-    unknown = set(retire) - set(op_keys)
-    if unknown:
-        raise UsageError(f"host `{min(unknown)}` has no op key in identity `{log.scid}`")
     kept = {name: public for name, public in op_keys.items() if name not in retire}
     commitment = commit(kit.control_hash(generation + 1))
     document = with_op_keys(log.document, {**kept, host: op_public})
     longer = extend_log(log, kit.control_key(generation), commitment, document, now_ns)
     return RecoveredHost(longer, commitment)
+
+
+def require_hosts(log: IdentityLog, hosts: Collection[str]) -> None:
+    """`UsageError` unless each of `hosts` has an op key in the document of `log`."""
+    if unknown := set(hosts) - set(op_keys_of(log.document)):
+        raise UsageError(f"host `{min(unknown)}` has no op key in identity `{log.scid}`")
 
 
 def check_agent_name(agent: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -34,11 +35,13 @@ def readable(parcel: Parcel, pending: Pending) -> dict[str, X25519Identity]:
 def take_in(parcel: Parcel, pending: Pending, files: IdentityFiles, now_ns: int) -> TakenIn:
     """Write this host's keystore, epochs, log and ledger to `files`; its host key is there already.
 
-    `files` must hold no keystore (`WouldOverwriteError`). If anything fails, all that was written is taken back.
+    `files` must hold no keystore (`WouldOverwriteError`); the keystore is written last. If anything
+    fails, all that was written is taken back.
     """
     refuse_existing(replace(files, host_key=files.keystore))
     recipient, recovery = str(pending.host_key.recipient), parcel.recovery_recipients
-    taken = {name.removesuffix(".age") for name in (*parcel.epochs, *parcel.carried)}
+    there = os.listdir(files.epochs) if files.epochs.is_dir() else ()  # what a run that was killed left
+    taken = {name.removesuffix(".age") for name in (*parcel.epochs, *parcel.carried, *there)}
     number = first_number(parcel.log.hosts, pending.host)
     made = [new_epoch(tier, taken, recipient, recovery, now_ns, number) for tier in ("hot", "cold")]
     keystore = Keystore(

@@ -16,9 +16,6 @@ HOME: Final = ".antsmem"
 
 SETTINGS: Final = "agent.yaml"
 
-CORE_FILES: Final = ("SOUL.md", "USER.md", "TOOLS.md", "MEMORY.md", "HEARTBEAT.md", "NOW.md", "AGENTS.md")
-"""The agent's own files at the top of the workspace; none is required."""
-
 
 @record
 class Layout:

@@ -229,6 +229,21 @@ def test_host_compromised_the_kit_takes_its_place_under_the_same_name(home: Home
     back.must("backup", code=30)
 
 
+def test_host_compromised_the_kit_retires_it_from_a_host_of_another_name(home: Home, keys: list[Path]) -> None:
+    name, thief = host_name(home), Thief(home)
+    words = ("--kit", kit(home), "--host", "other", "--retire")
+    new = Home(home.root / "back")
+    wrong = new.run("recover", str(new.workspace), "--repository", str(home.repository), *words, "nobody")
+    assert wrong.code == 2 and "`nobody`" in wrong.err and not new.workspace.exists()
+    back = elsewhere(home, "back", *words, name)
+    back.must("backup")
+    hosts = back.must("identity", "show", "--json").document["hosts"]
+    assert [row["host"] for row in hosts if not row["until"]] == ["other"]
+    assert "was revoked by version 2" in home.must("backup", code=4).err
+    thief.adds_a_snapshot(home.repository)
+    back.must("backup", code=30)
+
+
 def test_host_compromised_and_kit_renewed_what_that_host_backed_up_stays_ours(
     home: Home, keys: list[Path]
 ) -> None:

@@ -47,9 +47,9 @@ def _row(item: Any) -> str:
     written = item.opts[0]
     if not written.startswith("--"):
         written = written.upper() + ("…" if item.nargs != 1 else "")
-        written = written if item.required else f"[{written}]"
+        written = item.metavar or (written if item.required else f"[{written}]")
     elif not item.is_flag:
-        written += f" {_value(item)}"
+        written += f" {item.metavar or _value(item)}"
     default = "" if item.default in (None, "", False) else f"`{item.default}`"
     return f"| `{written}` | {item.help} | {'required' if item.required else default} |"
 

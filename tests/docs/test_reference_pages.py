@@ -233,9 +233,9 @@ def turns(at: Terminal) -> list[dict[str, Any]]:
     before = operator.read_text() if operator.exists() else ""
     operator.write_text(f"agent:\n  preset: shell\n  command: [{program}]\n")
     (workspace / "HEARTBEAT.md").write_text("- look {id=look every=1h}\n")
-    soul = (workspace / "SOUL.md").read_text()
+    soul = (workspace / "SOUL.md").read_bytes()
     (workspace / "SOUL.md").write_text(corpora.secret("gh", "p_", "Zk7Qw2Lx9Rt4Vb8Nm1Hs6Jd3Fg5Pc0Ya2Ue7\n"))
-    (workspace / "NOW.md").unlink()
+    (workspace / "NOW.md").unlink(missing_ok=True)
     (workspace / "NOW.md").mkdir()
     printed = [at.json("-C", "kevin", "wake", "--tokens", "1000")]
     at.run("-C", "kevin", "heartbeat", code=3)
@@ -243,7 +243,7 @@ def turns(at: Terminal) -> list[dict[str, Any]]:
     printed += [at.json("-C", "kevin", "heartbeat", "log"), at.json("-C", "kevin", "heartbeat", "doctor", code=3)]
     operator.write_text(before)
     (workspace / "NOW.md").rmdir()
-    (workspace / "SOUL.md").write_text(soul)
+    (workspace / "SOUL.md").write_bytes(soul)
     return printed
 
 

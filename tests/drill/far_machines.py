@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -21,9 +22,11 @@ class SshShell(engines.Sshd):
         become = ""
         if os.geteuid() == 0:
             os.chown(self.there, NOBODY, NOBODY)
-            # Who root keeps the interpreter from may read it all the same: a user of its own is what matters here.
-            reach = "--inh-caps +dac_override --ambient-caps +dac_override"
-            become = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups {reach} "
+            become = f"setpriv --reuid {NOBODY} --regid {NOBODY} --clear-groups "
+            program = [*become.split(), "sh", "-c", 'exec "$0" -c "import antsmem"', sys.executable]
+            if subprocess.run(program, cwd="/", capture_output=True, check=False).returncode:
+                # Root keeps the interpreter to itself: the other user reads it all the same, and writes nothing.
+                become += "--inh-caps +dac_override --ambient-caps +dac_override "
         script, path = self.dir / "session", f"{program_folder(self.dir)}:/usr/bin:/bin"
         script.write_text(
             f"#!/bin/sh\ncd {self.there}\n"
@@ -46,7 +49,7 @@ def program_folder(folder: Path) -> Path:
     """A directory in `folder` with the program, for everybody."""
     found = folder / "bin"
     found.mkdir(mode=0o755, exist_ok=True)
-    (found / "antsmem").write_text(f'#!/bin/sh\nexec {sys.executable} -P -m antsmem "$@"\n')
+    (found / "antsmem").write_text(f'#!/bin/sh\nexec {sys.executable} -BP -m antsmem "$@"\n')
     (found / "antsmem").chmod(0o755)
     return found
 

@@ -97,6 +97,19 @@ def test_an_agent_that_cannot_be_backed_up_fails_and_says_why(home: Home) -> Non
     assert token not in ran.out + ran.err and TRACE not in ran.err
 
 
+def test_a_secret_that_the_agent_may_keep_is_carried_through_and_one_that_it_may_not_fails(home: Home) -> None:
+    kept, other = ("gh" + f"p_{letter}7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi" for letter in "qz")
+    memory = home.workspace / "MEMORY.md"
+    memory.write_text(f"# Memory\n\nThe example in the manual: {kept}\n")
+    home.must("waive", "MEMORY.md:3", "--reason", "an example, long revoked")
+    ran = home.must("migrate-test", "--json")
+    assert "waived secret: 1" in ran.document["steps"][0]["what"]
+    memory.write_text(f"# Memory\n\nThe example in the manual: {kept} {other}\n")
+    ran = home.must("migrate-test", "--json", code=50)
+    assert ran.document["proofs"][0]["name"] == "back-up", "what is beside it is not permitted with it"
+    assert kept not in ran.out + ran.err and other not in ran.out + ran.err
+
+
 @pytest.mark.parametrize(
     ("words", "code"),
     [

@@ -21,7 +21,7 @@ from far_machines import NOBODY
 from made_homes import KIT, TRACE, Home
 
 import antsmem
-from antsmem.core.errors import AntsmemError
+from antsmem.core.errors import AntsmemError, DiskError
 from antsmem.drill.namespace import require_namespaces
 from antsmem.identity.handover import code_of, is_handed_over, read_offer
 
@@ -113,6 +113,48 @@ def test_a_move_that_was_cut_off_is_finished_by_the_same_command(home: Home, new
     home.must("migrate", "finish", str(offer), *words, "parcel")
     assert home.must("identity", "show", "--json").document["version"] == log["version"]
     assert new.run("migrate", "accept", "agent", str(home.root / "parcel")).code == 0
+
+
+@pytest.mark.parametrize(
+    "cut",
+    [
+        "antsmem.backup.restore.restore_to",
+        "antsmem.identity.take_in.take_in",
+        "antsmem.identity.take_in.save_keystore",
+        "antsmem.cli.moves.write_agent",
+        "antsmem.cli.moves._told",
+        "antsmem.cli.moves._taken_over",
+    ],
+)
+def test_an_arrival_that_fails_is_gone_on_with_by_the_same_command(
+    home: Home, new: Home, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.must("secret", "set", "token", stdin=b"a value that moves")
+    finished(home, new)
+    words = ("migrate", "accept", str(new.workspace), str(home.root / "parcel"), "--json")
+
+    def fail(*_given: object, **_named: object) -> object:
+        raise DiskError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cut, fail)
+        ran = new.run(*words)
+        assert ran.code == DiskError.exit_code and TRACE not in ran.err
+    ran = new.run(*words)
+    assert ran.code == 0, ran
+    assert ran.document["epoch"] == 1 and ran.document["restored"]["files"] > 0
+    assert new.must("secret", "get", "token").out == "a value that moves"
+    new.must("once", "other", "--", "true")
+    new.must("backup")
+    assert not list((new.home / ".config/antsmem/moves").iterdir()), "the offer is used up"
+
+
+def test_an_arrival_takes_no_directory_that_holds_something_else(home: Home, new: Home) -> None:
+    finished(home, new)
+    new.workspace.mkdir()
+    (new.workspace / "own").write_text("mine")
+    assert new.run("migrate", "accept", str(new.workspace), str(home.root / "parcel")).code == 11
+    assert [each.name for each in new.workspace.iterdir()] == ["own"]
 
 
 def test_whoever_has_the_kit_of_another_agent_moves_nothing(home: Home, new: Home) -> None:

@@ -16,6 +16,7 @@ import engines
 import pytest
 from far_machines import NOBODY, SshShell, fake_docker
 from made_homes import Home, Ran
+from relays import RelayServer
 
 from antsmem.core.errors import AntsmemError
 from antsmem.drill.far import require_engine
@@ -56,17 +57,40 @@ def ssh_shell() -> Iterator[SshShell]:
 
 @pytest.mark.server
 def test_over_ssh_it_comes_back_as_another_user_in_another_home(home: Home, ssh_shell: SshShell) -> None:
-    before = set(Path("/tmp").glob("antsmem-drill-*"))
     test = passed(home, "--target", "ssh:127.0.0.1", "--ssh", ssh_shell.ssh).document
     if os.geteuid() == 0:
         assert test["new"]["user"] == f"successor (uid {NOBODY})"
     assert test["new"]["home"].startswith("/tmp/antsmem-drill-")
-    assert set(Path("/tmp").glob("antsmem-drill-*")) == before, "nothing is left there"
+    assert not Path(test["new"]["home"]).parent.exists(), "nothing is left there"
 
 
 def test_a_host_that_does_not_answer_is_no_failure_of_the_agent(home: Home) -> None:
     ran = home.must("migrate-test", "--target", "ssh:127.0.0.1", "--ssh", "ssh -F none -p 1", "--json", code=40)
     assert ran.error["error"] == "backend-unreachable"
+
+
+@pytest.fixture(scope="module")
+def relay() -> Iterator[RelayServer]:
+    server = RelayServer()
+    engines.started(server)
+    yield server
+    server.close()
+
+
+def test_a_relay_of_somebodys_knows_the_copy_alone(home: Home, relay: RelayServer) -> None:
+    test = passed(home, "--relay", relay.url).document
+    identity, leaks = (
+        next(row for row in test["proofs"] if row["name"] == name) for name in ("identity", "leaks")
+    )
+    assert "traffic to the relay not seen" in leaks["evidence"]
+    held = b"".join(each.read_bytes() for each in relay.folder.rglob("*") if each.is_file())
+    assert identity["evidence"].split("…")[0].encode() in held
+    assert home.must("identity", "show", "--json").document["scid"].encode() not in held
+
+
+def test_a_relay_that_does_not_answer_is_no_failure_of_the_agent(home: Home) -> None:
+    ran = home.must("migrate-test", "--relay", "http://127.0.0.1:1", "--json", code=40)
+    assert ran.error["error"] == "backend-unreachable" and list((home.root / "scratch").iterdir()) == []
 
 
 def test_a_container_is_started_driven_and_removed(home: Home) -> None:

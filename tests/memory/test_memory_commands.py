@@ -31,3 +31,14 @@ def test_two_hosts_of_one_agent_end_byte_identical(pair: tuple[Home, Home]) -> N
     assert len(digests) == 1
     assert one.must("sync").out == "nothing new\n"
     assert "good" in one.must("events", "verify").out
+
+
+def test_a_watch_writes_events_for_devices_that_meet(tmp_path: Path) -> None:
+    home = first_home(tmp_path)
+    home.must("watch", "--once", "--no-backup")
+    assert not (home.workspace / ".antsmem/events").exists(), "this device did not meet the others yet"
+    home.must("sync")
+    (home.workspace / "MEMORY.md").write_text("- the locker has a new lock\n")
+    home.must("watch", "--once", "--no-backup")
+    synced = home.must("sync", "--json").document
+    assert synced["recorded"] == [] and synced["pushed"] == 1

@@ -16,8 +16,8 @@ from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.workspace import create
 from antsmem.workspace.classes import Classifier
 from antsmem.workspace.create import TEMPLATES, create_files, templates_dir
-from antsmem.workspace.layout import CORE_FILES
 
+CORE_FILES = {"SOUL.md", "USER.md", "TOOLS.md", "MEMORY.md", "HEARTBEAT.md", "NOW.md", "AGENTS.md"}
 VALUES = {"name": "kevin", "time_zone": "Europe/Lisbon"}
 
 
@@ -82,7 +82,7 @@ def test_a_heartbeat_as_laid_down_asks_for_nothing() -> None:
 
 
 def test_the_default_template_has_every_file_of_the_agent_and_all_are_portable() -> None:
-    assert {path.name for path in (templates_dir() / "default").iterdir()} == set(CORE_FILES)
+    assert {path.name for path in (templates_dir() / "default").iterdir()} == CORE_FILES
     for path in templates_dir().rglob("*"):
         name = path.name.encode()
         assert path.is_dir() or Classifier().classify_file(name, name) is None

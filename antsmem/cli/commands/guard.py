@@ -42,7 +42,10 @@ def guard(
     context: typer.Context,
     words: Annotated[
         list[str] | None,
-        typer.Argument(help="`accept PATH…` takes the change of a file for good, and closes its alarm."),
+        typer.Argument(
+            metavar="[accept PATH...]",
+            help="`accept PATH…` takes the change of a file for good, and closes its alarm.",
+        ),
     ] = None,
 ) -> None:
     """Look over the files of memory, keep what they say, and tell which lost much: exit 3 until it is answered."""

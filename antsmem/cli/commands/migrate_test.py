@@ -68,6 +68,10 @@ def _tested(ctx: Context, target: Target, relay: str, sabotage: str, ssh: Sequen
     require_target(target, ssh)
     if sabotage and sabotage not in SABOTAGES:
         raise UsageError(f"`{sabotage}` is no sabotage", hint=f"there are {', '.join(SABOTAGES)}")
+    if relay:
+        from antsmem.cli.relays import public_relay
+
+        public_relay(ctx, relay).info()  # where none answers, nothing would be tested
     workspace, name, classifier = _agent(ctx)
     base = Path(ctx.environment.get("TMPDIR") or "/tmp")  # noqa: S108 - a private directory is made in it
     with guarded((), files=False) as guard, drill_place(base) as place:
@@ -85,7 +89,8 @@ def _tested(ctx: Context, target: Target, relay: str, sabotage: str, ssh: Sequen
                 ssh=tuple(ssh),
                 hidden=(ctx.config_dir, ctx.state_dir, ctx.data_dir),
                 sabotage=sabotage,
-                watch=guard.watch,
+                watch=lambda group, lives: (guard.watch if lives else guard.forget)(group),
+                waived=lambda copy: _waived(ctx, copy),
             )
             return run_migration_test(wanted, ctx.output.note if sys.stderr.isatty() else lambda _what: None)
 
@@ -101,6 +106,18 @@ def _agent(ctx: Context) -> tuple[Path, str, Mapping[PathClass, tuple[str, ...]]
             raise
         root = Layout(Path(named).absolute()).root
         return root, name_from(root.name), {}
+
+
+def _waived(ctx: Context, copy: Path) -> list[str]:
+    """The places in the copy whose secrets the agent's ledger permits; none without an identity, or a key."""
+    from antsmem.cli.guarding import tree_of
+    from antsmem.drill.waived import waived_places
+
+    try:
+        tree = tree_of(ctx)
+    except NotFoundError:
+        return []
+    return waived_places(copy, tree.waivers(), tree.scanner)
 
 
 def _remember(ctx: Context, result: MigrationTest) -> None:

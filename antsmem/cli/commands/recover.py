@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -40,7 +41,7 @@ _LIMIT = 1 << 20
 class RecoverReport:
     """An agent brought back: what was restored, the identity's version that names this host, and what became of
     each secret. `ledger` is the number of rows of its ledger, `witnesses` who vouched for it, `silent` who did
-    not answer."""
+    not answer, `retired` which other hosts were revoked."""
 
     restored: RestoreResult
     did: str
@@ -52,6 +53,7 @@ class RecoverReport:
     ledger: int
     witnesses: tuple[str, ...]
     silent: dict[str, str]
+    retired: tuple[str, ...]
 
 
 def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
@@ -68,6 +70,10 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     snapshot: Annotated[str, typer.Option(help="An id, `latest`, `hot` or `cold`.")] = "latest",
     escrow: Annotated[Path | None, typer.Option(help="The newest keystore-escrow.age, if it is at hand.")] = None,
     host: Annotated[str, typer.Option(help="What this machine is called in the identity log.")] = "",
+    retire: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="A lost host of another name, whose key is revoked; several times."),
+    ] = None,
     secrets: Annotated[
         Path | None, typer.Option(help="The newest secrets-escrow.age. Default: what this machine keeps.")
     ] = None,
@@ -90,29 +96,49 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     tier, chosen = choose(opened, read_state(opened, None), snapshot, None, ctx.now_ns)
     given = GateOptions(secrets, anchor or (), accept_stale)
     log = newest_log(ctx, opened.store.get(IDENTITY_LOG))
+    _require_hosts(log, retire or ())
     gated = pass_gate(ctx, opened, config, (own, log), given)
     restored = _restore(ctx, opened, tier, chosen, layout.root)
     ctx = Context(replace(ctx.options, workspace=str(layout.root)), ctx.environment)
-    new_host = (own, log, escrow, name_from(host or ctx.host), given)
+    new_host = (own, log, escrow, (name_from(host or ctx.host), *(retire or ())), given)
     identity, escrow_path = _become_host(ctx, opened, config, layout, new_host, gated)
     published = ctx.repository(config, host_keyring(ctx, "hot", "cold"))
     ctx.keep_pin(published, publish_keys(published))
     unpublished = _publish_ledger(ctx, config, given)
-    report = RecoverReport(
-        restored,
-        identity.log.did,
-        identity.log.version,
-        identity.keystore.host,
-        config.url,
-        str(escrow_path),
-        gated.verdicts,
-        identity.ledger.seq if identity.ledger else 0,
-        gated.witnesses,
-        dict(gated.silent),
-    )
+    report = _report(restored, identity, gated, config.url, escrow_path, retire or ())
     ctx.output.result("recover", report, lambda: _text(ctx, report))
     if not restored.complete or unpublished:
         raise typer.Exit(3)
+
+
+def _require_hosts(log: bytes, hosts: Sequence[str]) -> None:
+    from antsmem.identity.log import parse_log
+    from antsmem.identity.recovery import require_hosts
+
+    require_hosts(parse_log(log), hosts)
+
+
+def _report(
+    restored: RestoreResult,
+    identity: RecoveredIdentity,
+    gated: Gated,
+    repository: str,
+    escrow: Path,
+    retired: Sequence[str],
+) -> RecoverReport:
+    return RecoverReport(
+        restored=restored,
+        did=identity.log.did,
+        identity_version=identity.log.version,
+        host=identity.keystore.host,
+        repository=repository,
+        escrow=str(escrow),
+        secrets=gated.verdicts,
+        ledger=identity.ledger.seq if identity.ledger else 0,
+        witnesses=gated.witnesses,
+        silent=dict(gated.silent),
+        retired=tuple(retired),
+    )
 
 
 def _publish_ledger(ctx: Context, config: RepositoryConfig, given: GateOptions) -> bool:
@@ -141,17 +167,18 @@ def _become_host(
     opened: Repository,
     config: RepositoryConfig,
     layout: Layout,
-    given: tuple[RecoveryKit, bytes, Path | None, str, GateOptions],
+    given: tuple[RecoveryKit, bytes, Path | None, tuple[str, ...], GateOptions],
     gated: Gated,
 ) -> tuple[RecoveredIdentity, Path]:
-    """New host and op keys, one more entry in the identity log, and this host's configuration."""
+    """New host and op keys, one more entry in the identity log, and this host's configuration. `given` names the
+    host, and those to retire."""
     from antsmem.identity.escrow import keep_escrow
     from antsmem.identity.files import IdentityFiles
     from antsmem.identity.guardians import bring_guardians
     from antsmem.identity.keyfiles import DESTROYED_LIST
     from antsmem.identity.recover import SavedIdentity, recover_identity
 
-    kit, log, escrow, host, options = given
+    kit, log, escrow, (host, *retire), options = given
     store = opened.store
     epochs, others = key_files(store)
     stones = others.get(DESTROYED_LIST, b"")
@@ -170,7 +197,7 @@ def _become_host(
         host_key=host_key,
         backed_up=(layout.root,),
     )
-    recovered = recover_identity(kit, saved, host, files, ctx.now_ns)
+    recovered = recover_identity(kit, saved, host, files, ctx.now_ns, retire=retire)
     bring_guardians(files.guardians, others, kit, recovered.keystore)
     if stones:
         write_file(files.destroyed, [merged(b"", stones, opened.keys)])
@@ -186,7 +213,7 @@ def _text(ctx: Context, report: RecoverReport) -> str:
         [
             text(ctx, report.restored),
             f"this machine is now host `{report.host}` of {report.did} (version {report.identity_version}); "
-            f"an old host of the same name is revoked",
+            "an old host of the same name is revoked" + "".join(f", so is `{name}`" for name in report.retired),
             f"backups go on to {report.repository}; the sealed keys' escrow is {report.escrow}",
             *_of_secrets(ctx, report),
         ]

@@ -17,7 +17,7 @@ from antsmem.cli.guarding import alarm_text, shown, tree_of
 from antsmem.cli.pins import read_pin
 from antsmem.core import clock
 from antsmem.core.clock import utc_text
-from antsmem.core.errors import IntegrityError
+from antsmem.core.errors import AntsmemError, IntegrityError, LockedError
 from antsmem.workspace.alarms import Guarded
 from antsmem.workspace.watch import DEBOUNCE_SECONDS, SETTLE_SECONDS, Pace, Voice
 from antsmem.workspace.watch import watch as keep_watch
@@ -40,20 +40,54 @@ def watch(
     ctx: Context = context.obj
     gc.enable()  # this one runs for long
     ctx.finish_restore()
-    told = Backups(ctx) if not no_backup and ctx.agent.repositories else None
-    voice = Voice(
-        found=lambda found: _found(ctx, found, once),
-        trouble=ctx.output.error,
-        remark=ctx.output.note,
-        idle=told.turn if told else _nothing,
-    )
+    backups = Backups(ctx) if not no_backup and ctx.agent.repositories else None
+    events = Events(ctx, 0.0 if once else settle)
+
+    def found(guarded: Guarded) -> None:
+        if guarded.recorded.revision and ctx.agent.backends:
+            events.changed()
+        _found(ctx, guarded, once)
+
+    def idle() -> None:
+        events.turn()
+        if backups is not None:
+            backups.turn()
+
+    voice = Voice(found=found, trouble=ctx.output.error, remark=ctx.output.note, idle=idle)
     if not once:
         ctx.output.note(f"watching `{ctx.layout.root}`; end with Ctrl-C")
     keep_watch(tree_of(ctx), ctx.agent_state, voice, Pace(debounce, settle), once=once)
-    if told is not None:
-        code = told.end()
+    if backups is not None:
+        code = backups.end()
         if code:
             raise typer.Exit(code)
+
+
+class Events:
+    """Events of this device for what changed, written when nothing has changed for `settle` seconds."""
+
+    def __init__(self, ctx: Context, settle: float) -> None:
+        self.ctx = ctx
+        self.settle = settle
+        self.since: float | None = None
+
+    def changed(self) -> None:
+        """Something did, now."""
+        self.since = time.monotonic()
+
+    def turn(self) -> None:
+        """Write them, if it is time to."""
+        if self.since is None or time.monotonic() - self.since < self.settle:
+            return
+        from antsmem.cli.memories import record_here
+
+        self.since = None
+        try:
+            record_here(self.ctx)
+        except LockedError:
+            pass  # a sync is under way, and records the same
+        except AntsmemError as error:
+            self.ctx.output.warn(f"what changed is in no event yet: {error}")
 
 
 class Backups:
@@ -92,10 +126,6 @@ class Backups:
     def end(self) -> int:
         """Wait for the backup that runs; its exit code."""
         return self.running.wait() if self.running is not None else 0
-
-
-def _nothing() -> None:
-    pass
 
 
 def _found(ctx: Context, found: Guarded, once: bool) -> None:
