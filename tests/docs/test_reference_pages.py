@@ -234,6 +234,7 @@ def turns(at: Terminal) -> list[dict[str, Any]]:
     operator.write_text(f"agent:\n  preset: shell\n  command: [{program}]\n")
     (workspace / "HEARTBEAT.md").write_text("- look {id=look every=1h}\n")
     (workspace / "SOUL.md").write_text(corpora.secret("gh", "p_", "Zk7Qw2Lx9Rt4Vb8Nm1Hs6Jd3Fg5Pc0Ya2Ue7\n"))
+    (workspace / "NOW.md").unlink(missing_ok=True)
     (workspace / "NOW.md").mkdir()
     printed = [at.json("-C", "kevin", "wake", "--tokens", "1000")]
     at.run("-C", "kevin", "heartbeat", code=3)
