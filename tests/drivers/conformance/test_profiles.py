@@ -33,8 +33,10 @@ from antsmem.drivers.postgres import PostgresStore
 from antsmem.drivers.pulsar import PulsarLog
 from antsmem.memory.digest import state_digest
 from antsmem.memory.embedded.blobs import FileBlobs
+from antsmem.memory.embedded.durables import FileDurable
+from antsmem.memory.embedded.logs import FileLog
 from antsmem.memory.exchange import Backends
-from antsmem.memory.roles import Change, EventLog, LogRecord
+from antsmem.memory.roles import Change, DurableStore, EventLog, LogRecord
 from antsmem.memory.sync import SyncResult
 
 STEPS, FILES = 14, 200
@@ -273,32 +275,28 @@ class Deadly:
 
 @pytest.mark.server
 @pytest.mark.parametrize(
-    ("log", "method", "turn"), [("kafka", "append", 1), ("kafka", "commit", 2), ("pulsar", "append", 1)]
+    ("dies", "method", "turn"), [("kafka", "append", 1), ("pulsar", "append", 1), ("postgres", "commit", 2)]
 )
 def test_a_server_killed_within_a_sync_loses_nothing_and_nothing_is_applied_twice(
-    log: str, method: str, turn: int, request: pytest.FixtureRequest, tmp_path: Path
+    dies: str, method: str, turn: int, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    names, name = ("postgres", log), f"t{uuid.uuid4().hex[:8]}"
-    postgres, broker = (request.getfixturevalue(each) for each in names)
-    rows = PostgresStore.open(
-        f"postgres://antsmem@127.0.0.1:{postgres.port}/{postgres.database()}?tls=no&timeout_seconds=3", {}
-    )
-    where, query = f"127.0.0.1:{broker.port}", "tls=no&partitions=2&timeout_seconds=3"
-    records: EventLog = (
-        KafkaLog.open(f"kafka://{where}/{name}?{query}&replication=1", {})
-        if log == "kafka"
-        else PulsarLog.open(
-            f"pulsar://{where}/public/default/{name}?{query}&admin_url=http://127.0.0.1:{broker.web}", {}
-        )
-    )
-    for each in (rows, records):
-        each.create()
-    deadly = Deadly(
-        rows if method == "commit" else records, method, turn, postgres if method == "commit" else broker
-    )
+    server, name = request.getfixturevalue(dies), f"t{uuid.uuid4().hex[:8]}"
+    where, query = f"127.0.0.1:{server.port}", "tls=no&timeout_seconds=3"
+    log: EventLog = FileLog(tmp_path / "others")
+    durable: DurableStore = FileDurable(tmp_path / "others")
+    if dies == "kafka":
+        log = KafkaLog.open(f"kafka://{where}/{name}?{query}&partitions=2&replication=1", {})
+    elif dies == "pulsar":
+        more = f"partitions=2&admin_url=http://127.0.0.1:{server.web}"
+        log = PulsarLog.open(f"pulsar://{where}/public/default/{name}?{query}&{more}", {})
+    else:
+        durable = PostgresStore.open(f"postgres://antsmem@{where}/{server.database()}?{query}", {})
+    log.create()
+    durable.create()
+    deadly = Deadly(durable if method == "commit" else log, method, turn, server)
     between = Backends(
-        deadly if method == "append" else records,
-        deadly if method == "commit" else rows,
+        deadly if method == "append" else log,
+        deadly if method == "commit" else durable,
         FileBlobs(tmp_path / "blobs"),
     )
     agent = Agent("laptop", "desktop")
