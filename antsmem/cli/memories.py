@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from antsmem.cli.backends import exchange_backends
 from antsmem.core import clock
 from antsmem.core.disk import locked, read_file
-from antsmem.core.errors import IntegrityError
+from antsmem.core.errors import BackendError, IntegrityError
 from antsmem.core.record import replace
 from antsmem.memory.agreeing import KeyringFile, Member
 from antsmem.memory.author import Speaker
@@ -36,7 +36,8 @@ def keyring(ctx: Context) -> KeyringFile:
     def member() -> Member:
         hot = sorted(epoch.name for epoch in ctx.keystore.epochs if epoch.tier == "hot")
         newest = [epoch.recipient for epoch in ctx.keystore.epochs if hot and epoch.name == hot[-1]]
-        return Member(ctx.keystore.op_key, (*ctx.keystore.recovery_recipients, *newest), lambda: _epochs(ctx))
+        others = (*ctx.keystore.recovery_recipients, *newest)
+        return Member(ctx.keystore.op_key, ctx.unlocked, others, lambda: _epochs(ctx))
 
     path = ctx.layout.events / "keyring.json"
     return KeyringFile(path, stream_of(ctx), ctx.log, member, ctx.now_ns)
@@ -87,9 +88,15 @@ def job(ctx: Context) -> SyncJob:
 
 
 def run_sync(ctx: Context, *, give: bool = True, take: bool = True) -> SyncResult:
-    """Sync this workspace: the identity log first, as it says whose events count, then the keys."""
+    """Sync this workspace: the identity log first, as it says whose events count, then the keys. `BackendError`
+    where nobody answers: what changed here waits in the device log then."""
     with backends(ctx) as between:
-        rows = agree(ctx, between) if between is not None else []
+        try:
+            rows = agree(ctx, between) if between is not None else []
+        except BackendError:
+            with memory(ctx) as opened:
+                sync(opened, job(ctx), None)  # nobody answers: what changed is recorded all the same
+            raise
         with memory(ctx) as opened:
             return sync(opened, job(ctx), between, rows, give=give, take=take)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from antsmem.core.age import X25519Identity
+from antsmem.core.age import X25519Identity, X25519Recipient
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
 from antsmem.core.record import field, record, replace
@@ -19,7 +19,6 @@ from antsmem.memory.keyring import (
     asking_row,
     new_keyring,
     open_keyring,
-    own_identity,
     read_asking,
     read_grants,
     seal_keyring,
@@ -37,12 +36,19 @@ _PAGE = 200
 
 @record
 class Member:
-    """This host as one that may open the keyring: its op key, to whom besides devices it seals, and the identities
-    that may open what another one sealed (backup epochs), asked for only where its own does not."""
+    """This host as one that may open the keyring: its op key, its own identity, to whom besides devices it seals,
+    and the identities that may open what another one sealed (backup epochs), asked for only where its own does
+    not. Op keys are rotated; the identity stays."""
 
     op_key: SigningKey
+    identity: X25519Identity = field(repr=False)
     others: tuple[str, ...]
     more: Callable[[], Sequence[X25519Identity]] = field(repr=False)
+
+    @property
+    def recipient(self) -> X25519Recipient:
+        """To whom others seal for this host."""
+        return self.identity.recipient
 
 
 class KeyringFile:
@@ -77,9 +83,7 @@ class KeyringFile:
             try:
                 theirs = self._open(row.value)
             except CannotUnlockError:
-                op_key = self._member().op_key
-                name, asking = asking_row(op_key.public), durable.get(self._stream, asking_row(op_key.public))
-                return ([] if asking else [Change(name, ask(self._stream, op_key), 0)]), False
+                return self._ask(durable), False
             found = united(theirs, found) if found else theirs
             if set(found.epochs) == set(theirs.epochs) and self._is_granted(theirs):
                 write_file(self._path, [row.value])
@@ -88,11 +92,20 @@ class KeyringFile:
         found = self._write(found or new_keyring(self._now_ns), self._who_asks(durable))
         return [Change(KEYRING, self._read(), row.version if row else 0)], True
 
+    def _ask(self, durable: DurableStore) -> list[Change]:
+        """The row that asks to be let in, where it is not there."""
+        member = self._member()
+        name, asking = asking_row(member.op_key.public), ask(self._stream, member.op_key, str(member.recipient))
+        row = durable.get(self._stream, name)
+        if row is not None and row.value == asking:
+            return []
+        return [Change(name, asking, row.version if row else 0)]
+
     def _has_to_seal(self, durable: DurableStore, data: bytes) -> bool:
         """Whether a device asks that is not granted, or one is granted that was revoked."""
         grants = read_grants(data, self._stream, self._log)
         current = {multikey(public) for public, key in self._log.operational_keys.items() if not key.revoked}
-        return not set(grants) <= current or bool(set(self._who_asks(durable)) - set(grants))
+        return not set(grants) <= current or bool(self._who_asks(durable).items() - grants.items())
 
     def _who_asks(self, durable: DurableStore) -> dict[str, str]:
         found = {}
@@ -121,14 +134,14 @@ class KeyringFile:
     def _open(self, data: bytes) -> Keyring:
         member = self._member()
         try:
-            return open_keyring(data, self._stream, self._log, [own_identity(member.op_key)])
+            return open_keyring(data, self._stream, self._log, [member.identity])
         except CannotUnlockError:
             return open_keyring(data, self._stream, self._log, member.more())
 
     def _write(self, keyring: Keyring, asking: dict[str, str] | None = None) -> Keyring:
         """Seal the keyring anew, for this host and for those that ask too."""
         member = self._member()
-        own = {multikey(member.op_key.public): str(own_identity(member.op_key).recipient)}
+        own = {multikey(member.op_key.public): str(member.recipient)}
         keyring = replace(keyring, grants={**keyring.grants, **(asking or {}), **own})
         keyring = without_revoked(keyring, self._log, self._now_ns)
         make_private_dir(self._path.parent)

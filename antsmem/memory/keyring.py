@@ -11,7 +11,6 @@ docs/spec/event-v1.md.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
 from collections.abc import Mapping, Sequence
 from typing import Final
@@ -23,7 +22,6 @@ from antsmem.core.record import field, record, replace
 from antsmem.identity.fields import Fields, to_base64
 from antsmem.identity.log import IdentityLog
 from antsmem.identity.multikey import multikey, parse_multikey
-from antsmem.identity.signing import SigningKey
 from antsmem.identity.statement import Signer, open_statement, sign_statement
 from antsmem.memory.sealing import KEY_BYTES, MemoryKeys
 
@@ -63,11 +61,6 @@ def with_new_epoch(keyring: Keyring, now_ns: int) -> Keyring:
 def united(one: Keyring, other: Keyring) -> Keyring:
     """A keyring with the keys and the devices of both."""
     return Keyring({**one.epochs, **other.epochs}, {**one.grants, **other.grants})
-
-
-def own_identity(op_key: SigningKey) -> X25519Identity:
-    """What opens a keyring on the host with this op key: X25519 from HMAC-SHA-256 of its seed."""
-    return X25519Identity(hmac.digest(op_key.seed(), b"antsmem/memory/1/keyring", "sha256"))
 
 
 def seal_keyring(keyring: Keyring, stream: str, signer: Signer, others: Sequence[str]) -> bytes:
@@ -116,9 +109,9 @@ def signer_of(data: bytes) -> bytes:
     return parse_multikey(value.get("key") if isinstance(value, dict) else None)
 
 
-def ask(stream: str, op_key: SigningKey) -> bytes:
-    """A signed line that asks for the keyring to be sealed to the host with `op_key`."""
-    body = {"schema": ASKING, "stream": stream, "recipient": str(own_identity(op_key).recipient)}
+def ask(stream: str, op_key: Signer, recipient: str) -> bytes:
+    """A signed line that asks for the keyring to be sealed to `recipient`, the host with `op_key`."""
+    body = {"schema": ASKING, "stream": stream, "recipient": recipient}
     return sign_statement(body, op_key)
 
 

@@ -30,8 +30,12 @@ from years import history
 
 _PROJECT = Path(__file__).parents[2]
 _OWN = _PROJECT / ".bench"
-_QUICK = {"S": 3, "M": 3, "L": 1, "H": 3, "files": 1, "leaks": 1}
-_ROUNDS = {"S": 7, "M": 5, "L": 3, "H": 7, "files": 3, "leaks": 5}
+_QUICK = {"S": 3, "M": 3, "L": 1, "H": 3, "files": 1, "leaks": 1, "sync": 3, "streams": 3, "stores": 3}
+_ROUNDS = {"S": 7, "M": 5, "L": 3, "H": 7, "files": 3, "leaks": 5, "sync": 3, "streams": 3, "stores": 3}
+_SCRIPTS = {"sync": "events.py", "streams": "streams.py", "stores": "stores.py"}
+"""Sections that have a script of their own, which prints the table."""
+_ALONE = {"H", "leaks", *_SCRIPTS}
+"""Sections without peers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,8 @@ class Bench:
 
     def section(self, name: str) -> tuple[str, dict[str, Taken]]:
         """Measure a section; its table and what it was made of."""
+        if name in _SCRIPTS:
+            return scripted(_SCRIPTS[name]), {}
         if name == "H":
             hours = 240 if self.quick else 8760
             taken = history(self.ours, _OWN, hours, self.rounds[name], _say)
@@ -74,7 +80,7 @@ class Bench:
 
     def caption(self, section: str) -> str:
         """With what the table was made."""
-        others = () if section in {"H", "leaks"} else self.others
+        others = () if section in _ALONE else self.others
         told = [f"{tool.name} {tool.version} ({tool.settings})" for tool in (self.ours, *others)]
         absent = f" Not here: {', '.join(self.missing)}." if self.missing else ""
         when = time.strftime("%Y-%m-%d %H:%M")
@@ -106,10 +112,24 @@ def main() -> None:
     shutil.rmtree(_OWN / "work")
 
 
+def scripted(name: str) -> str:
+    """The table that a script of this directory prints; in a process of its own, so that this one stays small."""
+    tests = Path(__file__).parents[1]
+    command = [sys.executable, str(tests / "bench" / name)]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(tests)}, text=True, stdout=subprocess.PIPE, check=False
+    )
+    if done.returncode:
+        raise BenchError(f"`{name}` ended with {done.returncode}")
+    return done.stdout.strip()
+
+
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument(
-        "--only", default=",".join(_ROUNDS), help="S, M, L, H (a year), files (cost a file), leaks"
+        "--only",
+        default=",".join(_ROUNDS),
+        help="S, M, L, H (a year), files (cost a file), leaks, sync, streams and stores (need `make servers`)",
     )
     parser.add_argument("--runs", type=int, help="rounds of every step")
     parser.add_argument("--quick", action="store_true", help="few rounds, ten days for H, up to 10,000 files")

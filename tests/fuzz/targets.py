@@ -9,8 +9,9 @@ from __future__ import annotations
 from of_backup import BACKUP
 from of_files import FILES
 from of_identity import IDENTITY
+from of_memory import MEMORY
 from of_relay import RELAY
 from of_trust import TRUST
 from reading import Making
 
-TARGETS: dict[str, Making] = FILES | IDENTITY | BACKUP | TRUST | RELAY
+TARGETS: dict[str, Making] = FILES | IDENTITY | BACKUP | TRUST | RELAY | MEMORY

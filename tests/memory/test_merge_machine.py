@@ -4,11 +4,13 @@ Method: a hypothesis state machine. A step is one of: somebody edits or deletes 
 records its changes; a device is given some events of all there are (lost, doubled, out of order); a device
 arranges its workspace; a device dies at a random write and starts again, perhaps without its index. At the end of
 each run all events reach everybody, in another order each: the workspaces must be byte-identical, and every word
-that nobody took away on purpose stands somewhere. A control takes the copies out.
+that nobody took away on purpose stands somewhere. Controls: without the copies beside, with the newest
+version alone, with the one that arrived last, and with deliveries that count twice, a run has to fail.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 import re
 import shutil
@@ -23,12 +25,15 @@ from devices import START_NS, Agent, DeviceAt
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
+from tallies import tally
 
-from antsmem.memory import arranging, author, eventfiles, outcome
+from antsmem.core.record import replace
+from antsmem.memory import arranging, author, eventfiles, intake, outcome
 from antsmem.memory.arranging import arrange
 from antsmem.memory.author import this_device
 from antsmem.memory.digest import state_digest
-from antsmem.memory.event import event_from_line, event_to_line
+from antsmem.memory.event import Event, event_from_line, event_to_line
+from antsmem.memory.index import NOTHING, Index, Past
 from antsmem.memory.intake import catch_up, take_in
 from antsmem.memory.recording import Recorder
 
@@ -237,12 +242,58 @@ def run(runs: int) -> None:
 def test_three_devices_on_a_bad_network_end_identical_and_lose_nothing() -> None:
     run(RUNS)
     assert Machine.steps >= STEPS
+    tally("merge")["steps"] += Machine.steps
 
 
-def test_without_copies_something_is_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    def newest_wins(merge: Any, path: str, heads: Any) -> Any:
+def without_copies(monkeypatch: pytest.MonkeyPatch) -> None:
+    def alone(_merge: Any, path: str, heads: Any, stays: Any) -> Any:
+        return outcome.Outcome(path, (outcome._as_it_is(path, stays, heads.all),))
+
+    monkeypatch.setattr(outcome, "_beside", alone)
+
+
+def newest_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    def newest(_merge: Any, path: str, heads: Any) -> Any:
         return outcome.Outcome(path, (outcome._as_it_is(path, heads.distinct[0], heads.all),))
 
-    monkeypatch.setattr(outcome, "_merged", newest_wins)
-    with pytest.raises(AssertionError, match="lost"):
+    monkeypatch.setattr(outcome, "_merged", newest)
+
+
+def last_to_arrive_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    entered, turn = Index.add_revision, itertools.count()
+
+    def add(index: Index, past: Past) -> None:
+        entered(index, replace(past, clock=f"{next(turn):018d}"))
+
+    monkeypatch.setattr(Index, "add_revision", add)
+
+
+def twice_is_applied_twice(monkeypatch: pytest.MonkeyPatch) -> None:
+    considered, turn = intake._Intake.consider, itertools.count()
+
+    def consider(self: Any, event: Event, spot: Any) -> None:
+        known = event.sequence <= self.heads.get(event.device, NOTHING).sequence
+        considered(self, event, spot)
+        past, _ = self.read(event)
+        if known and past is not None:
+            self.index.add_revision(replace(past, id=f"{next(turn):026d}"))
+
+    monkeypatch.setattr(intake._Intake, "consider", consider)
+
+
+@pytest.mark.parametrize(
+    ("broken", "seen"),
+    [
+        (without_copies, "lost"),
+        (newest_wins, "lost"),
+        (last_to_arrive_wins, "differ"),
+        (twice_is_applied_twice, "differ|lost"),
+    ],
+)
+def test_control_a_wrong_merge_is_caught(
+    broken: Callable[[pytest.MonkeyPatch], None], seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch)
+    with pytest.raises(AssertionError, match=seen):
         run(RUNS)
+    tally("merge")[f"steps until {broken.__name__} was caught"] += Machine.steps

@@ -22,7 +22,7 @@ from antsmem.core.record import field, record, replace
 from antsmem.memory.inspection import Inspection
 from antsmem.memory.intake import catch_up
 from antsmem.memory.rebuilding import rebuild as rebuild_backends
-from antsmem.memory.roles import Change, LogRecord, Row
+from antsmem.memory.roles import Change, LogRecord, Row, VectorRow
 
 app = group("The backends of the shared memory: add, list, init, test, status, rebuild.")
 _ADD = "antsmem backend add embedded DIR"
@@ -281,7 +281,12 @@ def _probe_directory(directory: Any, timed: Callable[[str, Callable[[], Any]], A
 
 
 def _probe_vectors(index: Any, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
-    timed("count", lambda: index.count(f"probe/{os.urandom(6).hex()}"))
+    stream, vector = f"probe/{os.urandom(6).hex()}", [1.0, 0.0, 0.0, 0.0]
+    timed("create", lambda: index.create("probe", len(vector)))
+    timed("upsert", lambda: index.upsert([VectorRow(stream, "probe", 1, vector)]))
+    if [name for name, _ in timed("search", lambda: index.search(stream, vector, 1))] != ["probe"]:
+        raise NotFoundError("what was put did not come back")
+    timed("drop", lambda: index.drop(stream))
 
 
 _PROBES = {

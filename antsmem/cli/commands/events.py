@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -13,17 +16,21 @@ from antsmem.cli.group import group
 from antsmem.cli.memories import job, memory
 from antsmem.cli.output import table
 from antsmem.core.clock import utc_text
-from antsmem.core.errors import IntegrityError
+from antsmem.core.errors import IntegrityError, LockedError
 from antsmem.core.moment import parse_moment
 from antsmem.core.record import record
 from antsmem.memory.clocks import clock_ns
+from antsmem.memory.event import NO_EPOCH, TYPE_PREFIX
+from antsmem.memory.eventfiles import Spot
 from antsmem.memory.exchange import remote_heads
 from antsmem.memory.intake import catch_up
+from antsmem.memory.local import LocalMemory
 from antsmem.memory.redacting import redact as redact_event
 from antsmem.memory.replaying import replay as replay_events
 from antsmem.memory.verifying import verify_events
 
 app = group("What the agent's devices wrote: tail, replay, verify, redact.")
+_PAUSE_SECONDS = 1.0
 
 
 @record
@@ -44,24 +51,47 @@ class EventRow:
 def tail(
     context: typer.Context,
     number: Annotated[int, typer.Option("--number", "-n", min=1, max=100_000, help="How many.")] = 20,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Go on with what other runs of `sync` bring, until interrupted.")
+    ] = False,
 ) -> None:
     """Show the newest events that this host knows, oldest first."""
     ctx: Context = context.obj
-    rows = []
     with memory(ctx) as opened:
         catch_up(opened)
-        for device, spot in opened.index.by_clock(number):
-            event = opened.files.read(device, spot)
-            past = opened.index.revision(event.id)
-            kind = event.type.removeprefix("dev.antsmem.").removesuffix(".v1")
-            path, size = (past.path, past.size_bytes) if past else ("", 0)
-            time = utc_text(clock_ns(event.clock))
-            rows.append(EventRow(event.id, time, device, event.sequence, kind, path, size, not event.key))
+        rows = _rows(opened, opened.index.by_clock(number))
+        shown = {device: head.sequence for device, head in opened.index.heads().items()}
+    _show(ctx, rows, "" if follow else "no events yet: antsmem sync")
+    while follow:
+        time.sleep(_PAUSE_SECONDS)
+        with suppress(LockedError), memory(ctx) as opened:
+            catch_up(opened)
+            for device, head in sorted(opened.index.heads().items()):
+                spots = opened.index.spots(device, shown.get(device, 0), head.sequence)
+                shown[device] = head.sequence
+                if spots:
+                    _show(ctx, _rows(opened, [(device, spot) for _, spot in spots]), "")
+
+
+def _rows(opened: LocalMemory, found: Iterable[tuple[str, Spot]]) -> list[EventRow]:
+    rows = []
+    for device, spot in found:
+        event = opened.files.read(device, spot)
+        past = opened.index.revision(event.id)
+        kind = event.type.removeprefix(TYPE_PREFIX).removesuffix(".v1")
+        path, size = (past.path, past.size_bytes) if past else ("", 0)
+        instant = utc_text(clock_ns(event.clock))
+        redacted = not event.key and event.epoch != NO_EPOCH
+        rows.append(EventRow(event.id, instant, device, event.sequence, kind, path, size, redacted))
+    return rows
+
+
+def _show(ctx: Context, rows: list[EventRow], nothing: str) -> None:
     lines = [
         (row.time, row.device, row.type + (" (redacted)" if row.redacted else ""), row.path, row.id)
         for row in rows
     ]
-    ctx.output.result("events-tail", {"events": rows}, lambda: table(lines) or "no events yet: antsmem sync")
+    ctx.output.result("events-tail", {"events": rows}, lambda: table(lines) or nothing)
 
 
 @app.command()
