@@ -80,7 +80,7 @@ def bare_kafka(port: int, topic: str) -> Bare:
     def append(messages: list[tuple[bytes, list[tuple[str, str]]]]) -> None:
         for at in range(0, len(messages), BATCH):
             for data, headers in messages[at : at + BATCH]:
-                producer.produce(topic, data, STREAM, headers=headers, on_delivery=done)
+                producer.produce(topic, data, STREAM, headers=list(headers), on_delivery=done)
             assert producer.flush(60) == 0 and not failed
 
     def read(count: int, as_text: bool) -> None:
