@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # The tests of a file stay in one process; there are as many as there are cores, and they share what is left to do.
-TESTS := $(BIN)/python -m pytest -n auto --dist loadfile
+TESTS := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 # uv installs the same packages sooner, where it is there.
 INSTALL := $(shell command -v uv >/dev/null 2>&1 && echo "uv pip install -q --python $(BIN)/python" \
              || echo "$(BIN)/python -m pip install -q --disable-pip-version-check") -c constraints.txt

@@ -24,9 +24,21 @@ os.environ.setdefault(
     "ANTSMEM_FAULT_SEED", str(random.SystemRandom().randrange(1_000_000))
 )  # one for all processes
 
+LONGEST = {
+    "test_canaries.py", "test_disk_errors.py", "test_fuzz.py", "test_kevin.py", "test_kills.py",
+    "test_log_faults.py", "test_merge_machine.py", "test_migration_test.py", "test_random_kills.py",
+    "test_sessions.py", "test_simulation.py", "test_targets.py",
+}  # fmt: skip
+"""Files of tests that take more than half a minute."""
 EXAMPLES = 3000 if os.environ.get("ANTSMEM_SOAK") == "1" else 100
 settings.register_profile("antsmem", deadline=None, max_examples=EXAMPLES)  # no property fails for being slow
 settings.load_profile("antsmem")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest begins first, so that no process is left alone with it at the end."""
+    items.sort(key=lambda item: item.path.name not in LONGEST)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

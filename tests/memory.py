@@ -1,4 +1,4 @@
-"""Directories in memory for tests of what waits for the disk after every file: here that would only cost time.
+"""Directories of tests: in memory where what is tested waits for the disk after every file, to no purpose here.
 
 What the waiting is good for is shown by tests/faults. Where there is no tmpfs, or one that does not have all that
 a workspace may hold, pytest's own directories do.
@@ -41,6 +41,14 @@ def scratch(root: Path) -> Iterator[Path]:
         yield path
     finally:
         remove(path)
+
+
+def open_to_all(path: Path) -> None:
+    """Let every user reach `path`, one of pytest's own directories."""
+    path.chmod(0o755)
+    for parent in path.parents:
+        if parent.name.startswith(("pytest-", "popen-")):
+            parent.chmod(0o755)
 
 
 def remove(path: Path) -> None:

@@ -28,7 +28,7 @@ LETTERS = base64.b64encode(os.urandom(60)).decode().translate(str.maketrans("+/"
 TEXTS = {
     "memory": f"in the blue tin, {LETTERS[:8]}{ODD} behind the third brick{ODD}",
     "daily log": f"met the locksmith, {LETTERS[8:16]}{ODD} at the old mill{ODD}",
-    "keystore value": f"wvH{LETTERS[16:28]}{ODD}{LETTERS[20:30]}",
+    "keystore value": f"w4v9H{LETTERS[16:28]}{ODD}{LETTERS[20:30]}",
     "environment": f"Ev{LETTERS[30:42]}{ODD}{LETTERS[34:44]}",
     "passphrase": f"nine words{ODD} {LETTERS[44:56]}{ODD}",
     "message": f"meet me at the lighthouse, {LETTERS[12:24]}{ODD} and bring the maps{ODD}",

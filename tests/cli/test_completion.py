@@ -25,7 +25,7 @@ printf '%s\\n' "${COMPREPLY[@]}"
     ("words", "offered"),
     [
         (["rec"], {"recover", "recovery"}),
-        (["re"], {"restore", "recover", "recovery", "repository", "relay"}),
+        (["re"], {"restore", "recover", "recovery", "repository", "relay", "report"}),
         (["backup", "--t"], {"--tier"}),
         (["repository", "a"], {"add"}),
     ],

@@ -178,6 +178,8 @@ def test_every_error_of_the_tree_is_met_here_or_elsewhere() -> None:
     met = {slug for _, slug, _, _ in CASES}
     others = {"error", "conflict", "disk"}  # the root; races (tests/backup); full disks (tests/faults)
     others |= {"busy"}  # tests/cli/test_effect_commands.py
+    others |= {"migration-test"}  # tests/drill
+    others |= {"version-conflict"}  # tests/drivers/conformance/test_durables.py
     others |= {"retired"}  # tests/cli/test_relay_commands.py
     classes = [errors.AntsmemError]
     for each in classes:

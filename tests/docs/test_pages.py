@@ -20,7 +20,8 @@ _LINK = re.compile(r"(?<!!)\[[^\]\[]*\]\(([^)\s]+)\)")
 _FENCED = re.compile(r"^( *)```.*?^\1```$", re.MULTILINE | re.DOTALL)
 _CODE = re.compile(r"`([^`\n]+)`")
 _CALL = re.compile(
-    r"(?<!# )\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+(?:-[a-z]+)*)(?: ([a-z-]+)\b)?([^|;&\n]*)"
+    r"(?<!# )(?<!role )(?<!owner )(?<!add )"  # comments; users of that name
+    r"\bantsmem(?: -C \S+| -q| -v| --json)* ([a-z]+(?:-[a-z]+)*)(?: ([a-z-]+)\b)?([^|;&\n]*)"
 )
 
 

@@ -233,7 +233,9 @@ def turns(at: Terminal) -> list[dict[str, Any]]:
     before = operator.read_text() if operator.exists() else ""
     operator.write_text(f"agent:\n  preset: shell\n  command: [{program}]\n")
     (workspace / "HEARTBEAT.md").write_text("- look {id=look every=1h}\n")
+    soul = (workspace / "SOUL.md").read_text()
     (workspace / "SOUL.md").write_text(corpora.secret("gh", "p_", "Zk7Qw2Lx9Rt4Vb8Nm1Hs6Jd3Fg5Pc0Ya2Ue7\n"))
+    (workspace / "NOW.md").unlink()
     (workspace / "NOW.md").mkdir()
     printed = [at.json("-C", "kevin", "wake", "--tokens", "1000")]
     at.run("-C", "kevin", "heartbeat", code=3)
@@ -241,6 +243,7 @@ def turns(at: Terminal) -> list[dict[str, Any]]:
     printed += [at.json("-C", "kevin", "heartbeat", "log"), at.json("-C", "kevin", "heartbeat", "doctor", code=3)]
     operator.write_text(before)
     (workspace / "NOW.md").rmdir()
+    (workspace / "SOUL.md").write_text(soul)
     return printed
 
 
@@ -251,10 +254,13 @@ def wakes(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
         "- run: false {id=a every=1h}\n- run: false {id=b every=1h effect=pure}\n"
     )
     first = at.json("-C", "kevin", "heartbeat", code=3)
+    for _ in range(5):
+        at.run("-C", "kevin", "heartbeat", "run", "b", code=5)
+    broken = at.json("-C", "kevin", "heartbeat", "status", code=3)
     (workspace / "HEARTBEAT.md").write_text("- run: true {id=c every=1h}\n")
     calls = ["heartbeat pause c", "heartbeat resume c", "heartbeat approve"]
     second = at.json("-C", "kevin", "heartbeat", code=3)
-    return [first, second, *(at.json("-C", "kevin", *words.split()) for words in calls)]
+    return [first, broken, second, *(at.json("-C", "kevin", *words.split()) for words in calls)]
 
 
 def moved(at: Terminal) -> list[dict[str, Any]]:
@@ -262,10 +268,9 @@ def moved(at: Terminal) -> list[dict[str, Any]]:
     offer = at.json("migrate", "prepare", "--host", "desktop", "--out", "offer")
     words = ("-C", "moving", "migrate", "finish", "offer", "--code", offer["code"], "--kit", "moving-kit")
     at.run("init", "moving", "--recovery-out", "moving-kit")
+    tested = at.json("-C", "moving", "migrate-test")
     finished = at.json(*words, "--out", "parcel")
-    return [
-        at.json("-C", "kevin", "migrate-test"), offer, finished, at.json("migrate", "accept", "moved", "parcel")
-    ]  # fmt: skip
+    return [tested, offer, finished, at.json("migrate", "accept", "moved", "parcel")]
 
 
 def synced(at: Terminal, workspace: Path) -> list[dict[str, Any]]:

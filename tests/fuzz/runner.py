@@ -83,6 +83,7 @@ def prepared(name: str, place: Path) -> Target:
         give(target, seed)
         if target.good:
             target.read(seed)
+    sys.dont_write_bytecode = True  # of what a mutant is the first to load
     sys.addaudithook(WATCH.hook)
     signal.signal(signal.SIGVTALRM, WATCH.late)
     pages = int(Path("/proc/self/statm").read_text().split()[0])

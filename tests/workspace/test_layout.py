@@ -9,6 +9,7 @@ import os
 from pathlib import Path
 
 import pytest
+from memory import open_to_all
 
 from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.workspace.layout import Layout, find_workspace
@@ -46,9 +47,7 @@ def test_no_workspace_names_the_command_that_makes_one(tmp_path: Path) -> None:
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can make files of another user")
 def test_a_workspace_of_another_user_above_is_refused_and_used_when_named(tmp_path: Path) -> None:
-    tmp_path.chmod(0o755)
-    for parent in (tmp_path.parent, tmp_path.parent.parent):
-        parent.chmod(0o755)
+    open_to_all(tmp_path)
     root = workspace(tmp_path / "planted")
     below = root / "victim"
     below.mkdir()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import corpora
 import pytest
+from memory import open_to_all
 from trees import fingerprint
 
 from antsmem.core.errors import NotFoundError
@@ -118,8 +119,7 @@ def stranger(tmp_path: Path) -> object:
     """Becomes a user who may not read everything, where the tests' own user may."""
     if os.geteuid() != 0:
         return id
-    for place in (tmp_path, tmp_path.parent, tmp_path.parent.parent):
-        place.chmod(0o755)
+    open_to_all(tmp_path)
     return os.seteuid
 
 

@@ -55,12 +55,20 @@ class X25519Recipient(Opaque):
 class X25519Identity(Opaque):
     """The secret that opens what was sealed for its `recipient`: 32 bytes."""
 
-    __slots__ = ()
+    __slots__ = ("_point",)
+    _point: bytes
 
     def __init__(self, content: bytes) -> None:
         if len(content) != _KEY_BYTES:
             raise UsageError("an X25519 identity is 32 bytes")
         super().__init__(content)
+        object.__setattr__(self, "_point", b"")
+
+    def _public(self) -> bytes:
+        """Its public half, computed once: a prune opens hundreds of files."""
+        if not self._point:
+            object.__setattr__(self, "_point", crypto_scalarmult_base(self._content))
+        return self._point
 
     @classmethod
     def generate(cls) -> Self:
@@ -70,7 +78,7 @@ class X25519Identity(Opaque):
     @property
     def recipient(self) -> X25519Recipient:
         """Who to seal for, so that this identity opens it."""
-        return X25519Recipient(crypto_scalarmult_base(self._content))
+        return X25519Recipient(self._public())
 
     def secret(self) -> str:
         """The identity itself, as identity files hold it."""
@@ -89,7 +97,7 @@ class X25519Identity(Opaque):
             shared = crypto_scalarmult(self._content, share)
         except CryptoError:
             raise AgeFileError("header", "an `X25519` stanza with a point of small order") from None
-        salt = share + crypto_scalarmult_base(self._content)
+        salt = share + self._public()
         return open_key(hkdf(shared, salt, _INFO), stanza.body)
 
 
