@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import socket
 import time
+from collections.abc import Iterator
 from typing import Any, Self
+from urllib.parse import unquote_to_bytes
 
 from engines import Server, free_port, program
 
@@ -99,6 +102,15 @@ class Memcached(Server):
         where = ["-l", "127.0.0.1", "-p", str(self.port), "-U", "0", "-m", "32"]
         return [*(user if os.geteuid() == 0 else ()), server, *where, *self.words]
 
+    def held(self) -> Iterator[bytes]:
+        """Every key and value in it."""
+        from pymemcache.client import Client
+
+        with contextlib.closing(Client(("127.0.0.1", self.port), timeout=5)) as client:
+            told = client.raw_command(b"lru_crawler metadump all", b"END\r\n")
+            for key in re.findall(rb"key=(\S+)", told):
+                yield from (unquote_to_bytes(key), client.get(unquote_to_bytes(key)) or b"")
+
 
 @contextlib.contextmanager
 def connected(server: Redis, *, text: bool = True) -> Any:
@@ -110,6 +122,18 @@ def connected(server: Redis, *, text: bool = True) -> Any:
         yield client
     finally:
         client.close()
+
+
+def held_by(*servers: Redis) -> Iterator[bytes]:
+    """Every key and value of `servers`."""
+    import redis
+
+    for server in servers:
+        with connected(server, text=False) as client:
+            for key in client.keys("*"):
+                yield key
+                with contextlib.suppress(redis.ResponseError):  # a replica in a cluster shows its keys alone
+                    yield client.get(key) or b""
 
 
 def _follows(client: Any, primary: str) -> bool:

@@ -16,6 +16,7 @@ import urllib.request
 import uuid
 from pathlib import Path
 
+from certificates import Authority
 from engines import Server, UnavailableError, descendants, free_port, program
 from milvus_alone import relay
 
@@ -97,6 +98,28 @@ class Postgres(Server):
             if (folder / name).exists():
                 return str(folder / name)
         return program(name, "apt-get install postgresql-15")
+
+
+class SecuredPostgres(Postgres):
+    """By TLS alone: `antsmem` shows a certificate of `authority`, `keyed` (who owns nothing) says `password`."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self.authority, self.password = Authority(self.dir), os.urandom(8).hex()
+        rules = ["local all all trust", "hostssl all antsmem 127.0.0.1/32 cert"]
+        rules += ["hostssl all keyed 127.0.0.1/32 scram-sha-256"]
+        (self.dir / "rules").write_text("".join(f"{rule}\n" for rule in rules))
+        certificate, key = self.authority.certify("server")
+        key.chmod(0o600)
+        if os.geteuid() == 0:
+            shutil.chown(key, "postgres", "postgres")
+        files = {"ssl_cert_file": certificate, "ssl_key_file": key, "ssl_ca_file": self.authority.file}
+        files["hba_file"] = self.dir / "rules"
+        self.words = (*self.words, "ssl=on", *(f"{name}={file}" for name, file in files.items()))
+
+    def conninfo(self, database: str) -> str:
+        """By the socket, whose users it believes."""
+        return f"host={self.dir} port={self.port} user=antsmem dbname={database}"
 
 
 class Etcd(Server):

@@ -15,11 +15,20 @@ from antsmem.memory.roles import LogRecord
 _PREFIX: Final = "ce_"
 _CONTENT_TYPE: Final = "content-type"
 _PLAIN_ID: Final = "id"
+_FOREIGN: Final = " "  # no attribute is named so
 
 
 @lru_cache(256)
 def _header(attribute: str) -> str:
     return _CONTENT_TYPE if attribute == "datacontenttype" else _PREFIX + attribute
+
+
+@lru_cache(256)
+def _attribute(header: str) -> str:
+    """The attribute that a header names; "" for the id of an event that is no CloudEvent."""
+    if header.startswith(_PREFIX):
+        return header[len(_PREFIX) :] or _FOREIGN
+    return {_CONTENT_TYPE: "datacontenttype", _PLAIN_ID: ""}.get(header, _FOREIGN)
 
 
 def headers_of(event: LogRecord) -> list[tuple[str, str]]:
@@ -34,18 +43,12 @@ def event_of(stream: str, headers: Iterable[tuple[str, str | bytes]], data: byte
     """The event that a message is; None if it is none: somebody else's, or a value-less tombstone."""
     if data is None:
         return None
-    attributes: dict[str, str] = {}
-    number = ""
     try:
-        for header, value in headers:
-            text = value if isinstance(value, str) else value.decode()
-            if header.startswith(_PREFIX):
-                attributes[header[len(_PREFIX) :]] = text
-            elif header == _CONTENT_TYPE:
-                attributes["datacontenttype"] = text
-            elif header == _PLAIN_ID:
-                number = text
+        told = {
+            _attribute(header): value if isinstance(value, str) else value.decode() for header, value in headers
+        }
     except (UnicodeDecodeError, AttributeError):
         return None
-    number = number or attributes.get("id", "")
-    return LogRecord(stream, number, attributes, data) if number else None
+    told.pop(_FOREIGN, None)
+    name = told.pop("", "") or told.get("id", "")
+    return LogRecord(stream, name, told, data) if name else None

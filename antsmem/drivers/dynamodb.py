@@ -22,6 +22,7 @@ from typing import Any, Final, Self
 
 from antsmem.core.clock import now_ns
 from antsmem.core.errors import BackendError, ConflictError, RefusedError, UsageError
+from antsmem.drivers.commits import check_commit, pause_seconds
 from antsmem.drivers.dynamodb_client import DynamodbClient, Item, batches, key, number, packed, unpacked
 from antsmem.memory.roles import Change, LogRecord, Row, VersionConflict
 
@@ -108,7 +109,7 @@ class DynamodbStore:
     def commit(self, stream: str, changes: Sequence[Change], outbox: Sequence[LogRecord]) -> int:
         """One transaction, see `DurableStore.commit`, of at most 97 rows. Tried again, with jitter, while others
         are in the way, DynamoDB has no capacity or does not answer; `ConflictError` if others were quicker."""
-        _check(stream, changes, outbox)
+        check_commit(stream, changes, outbox)
         token = os.urandom(16).hex()
         give_up = time.monotonic() + self._client.timeout_seconds
         unsure = False  # whether an earlier try may have been applied, its answer lost
@@ -128,8 +129,7 @@ class DynamodbStore:
                 self._seen.pop(stream, None)
                 if time.monotonic() > give_up:
                     raise
-            wait = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(tries, 16))
-            time.sleep(wait * int.from_bytes(os.urandom(4)) / 2**32)
+            time.sleep(pause_seconds(tries, _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS))
             tries += 1
 
     def close(self) -> None:
@@ -193,15 +193,6 @@ class DynamodbStore:
     def _counter(self, stream: str) -> int:
         found = self._client.item(f"seq#{stream}", "-")
         return 0 if found is None else int(found["sequence"]["N"])
-
-
-def _check(stream: str, changes: Sequence[Change], outbox: Sequence[LogRecord]) -> None:
-    if not outbox:
-        raise UsageError("a commit needs at least one record: its sequence is the version of what it writes")
-    if any(each.stream != stream for each in outbox):
-        raise UsageError(f"a commit to `{stream}` takes records of that stream only")
-    if len({change.key for change in changes}) != len(changes):
-        raise UsageError("a commit changes a row once")
 
 
 def _count(stream: str, old: int, new: int) -> Item:

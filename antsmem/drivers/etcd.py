@@ -7,15 +7,12 @@ create revision is the fence: etcd counts revisions for the whole cluster, so ea
 from __future__ import annotations
 
 import math
-import os
-import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import parse_qsl, unquote, urlsplit
+from urllib.parse import unquote
 
-from antsmem.backup.store import check_options, yes_or_no
 from antsmem.core.canonical import loads
 from antsmem.core.clock import now_ns
 from antsmem.core.errors import (
@@ -27,57 +24,48 @@ from antsmem.core.errors import (
     RefusedError,
 )
 from antsmem.core.retry import retried, timeout_seconds
+from antsmem.drivers.servers import TLS_OPTIONS, Servers, Tls, check_secrecy, read_tls, read_url, split_url
 from antsmem.memory.roles import Lease
 
 T = TypeVar("T")
 
-_PLAIN: Final = ("ca_file", "cert_file", "key_file", "timeout_seconds", "tls")
+_OPTIONS: Final = (*TLS_OPTIONS, "password", "timeout_seconds", "username")
 _ANSWER_BYTES: Final = 1 << 20
 _UNAUTHENTICATED: Final = 16  # of the codes of gRPC, which the gateway passes on
 _PASSING: Final = {4, 8, 9, 10, 13, 14}  # deadline, exhausted, precondition, aborted, internal, unavailable
-_match_host = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?").fullmatch
 
 
 class EtcdDirectory:
     """A prefix in an etcd cluster as a directory."""
 
-    def __init__(self, url: str, places: Sequence[str], prefix: str, settings: Mapping[str, str]) -> None:
+    def __init__(self, servers: Servers, prefix: str, tls: Tls | None, options: Mapping[str, str]) -> None:
         try:
             import httpx
         except ImportError:
             raise DriverMissingError(
                 "the library `httpx` is not installed", hint="pip install 'antsmem[etcd]'"
             ) from None
-        self.url = url
+        places = servers.joined().split(",")
+        self.url = f"etcd://{servers.joined()}/{prefix}"
         self._prefix = prefix
-        self._bound = timeout_seconds(settings)
+        self._bound = timeout_seconds(options)
         self._lost = (httpx.TransportError, httpx.DecodingError, httpx.StreamError)
-        scheme = "https" if yes_or_no(settings, "tls", default=True) else "http"
-        self._places = [f"{scheme}://{place}/v3/" for place in places]
-        self._login = {name: settings[name] for name in ("username", "password") if name in settings}
+        self._places = [f"{'http' if tls is None else 'https'}://{place}/v3/" for place in places]
+        self._login = {name: options[name] for name in ("username", "password") if name in options}
         self._token: str | None = None
-        self._http = httpx.Client(timeout=self._bound / (2 * len(places)), verify=_trust(settings))
+        trust = True if tls is None else tls.context()
+        self._http = httpx.Client(timeout=self._bound / (2 * len(places)), verify=trust)
 
     @classmethod
     def open(cls, url: str, options: Mapping[str, str]) -> Self:
         """The directory at `etcd://host[:port][,host…]/prefix`, by TLS unless `tls=no`. Does not connect yet."""
-        check_options("etcd", options, (*_PLAIN, "username", "password"))
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            parts = urlsplit("")
-        hosts = [_match_host(place) for place in parts.netloc.split(",")]
-        if not all(hosts) or parts.fragment:
-            raise ConfigError("an `etcd` URL is `etcd://host:port,host:port/prefix`: it carries no password")
-        asked = dict(parse_qsl(parts.query))
-        check_options("etcd", asked, _PLAIN)
-        settings = {**asked, **options}
-        for one, other in (("username", "password"), ("cert_file", "key_file")):
-            if (one in settings) != (other in settings):
-                raise ConfigError(f"options `{one}` and `{other}` go together")
-        places = [f"{found[1]}:{found[2] or 2379}" for found in hosts if found]
-        prefix = unquote(parts.path).strip("/") or "antsmem"
-        return cls(f"etcd://{','.join(places)}/{prefix}", places, prefix, settings)
+        url, options = split_url("etcd", url, options, _OPTIONS)
+        servers, tls = read_url("etcd", url, 2379), read_tls(options)
+        if ("username" in options) != ("password" in options):
+            raise ConfigError("options `username` and `password` go together")
+        if "password" in options:
+            check_secrecy(servers, tls, "password")
+        return cls(servers, unquote(servers.path).strip("/") or "antsmem", tls, options)
 
     def acquire(self, name: str, owner: str, lease_seconds: float) -> Lease | None:
         """The lease on `name`, see `Directory.acquire`. etcd counts whole seconds, so it is rounded up."""
@@ -209,17 +197,3 @@ def _number(told: Mapping[str, Any], name: str) -> int:
 
 def _text(text: str) -> str:
     return b64encode(text.encode()).decode()
-
-
-def _trust(settings: Mapping[str, str]) -> Any:
-    """The certificates to believe, and our own to show."""
-    import ssl
-
-    try:
-        ca_file = settings.get("ca_file")
-        trust = ssl.create_default_context(cafile=None if ca_file is None else os.path.expanduser(ca_file))
-        if "cert_file" in settings:
-            trust.load_cert_chain(*(os.path.expanduser(settings[name]) for name in ("cert_file", "key_file")))
-    except OSError as error:
-        raise ConfigError("cannot read the certificates in `ca_file`, `cert_file` or `key_file`") from error
-    return trust

@@ -225,6 +225,7 @@ class KafkaLog:
                 enable_auto_commit=False,
                 enable_partition_eof=True,
                 auto_offset_reset="error",
+                fetch_message_max_bytes=4 << 20,
                 queued_max_messages_kbytes=16384,
                 # Filled to that, the library would wait a second before it fetches on.
                 fetch_queue_backoff_ms=20,
@@ -272,21 +273,19 @@ class KafkaLog:
         while len(found) < limit:
             left = give_up - time.monotonic()
             messages = self._next(min(_PAGE, limit - len(found)), max(0.0, min(left, _STEP_SECONDS)))
-            last = None
             for message in messages:
                 if (error := message.error()) is not None:
                     self._ended = error.name() == "_PARTITION_EOF"
                     if not self._ended:
                         self._at, self._checked = None, False
                         raise self._lost(str(error.name()))
-                    continue
-                self._ended, last = False, message
-                if message.key() == key:
+                elif message.key() == key:
                     event = event_of(stream, message.headers() or (), message.value())
                     if event is not None:
                         found.append((str(message.offset()), event))
-            if last is not None:
+            if last := next((each for each in reversed(messages) if each.error() is None), None):
                 self._at = (last.partition(), last.offset() + 1)
+                self._ended = messages[-1] is not last
             if self._ended and (found or wait_seconds is None):
                 return found
             if not messages and left <= 0:

@@ -9,14 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, Self, TypeVar
-from urllib.parse import parse_qsl, urlsplit
 
-from antsmem.backup.store import check_options, yes_or_no
 from antsmem.core.errors import (
     AntsmemError,
     BackendError,
@@ -27,51 +24,46 @@ from antsmem.core.errors import (
     UsageError,
 )
 from antsmem.core.retry import retried, timeout_seconds
+from antsmem.drivers.servers import Servers, Tls, check_secrecy, read_tls, read_url, split_url
 from antsmem.memory.roles import Vector, VectorRow
 
 T = TypeVar("T")
 
-_PLAIN: Final = ("ca_file", "cert_file", "database", "key_file", "timeout_seconds", "tls")
+_OPTIONS: Final = (
+    *("ca_file", "cert_file", "database", "key_file", "password", "timeout_seconds", "tls", "token", "username"),
+)
 _PARTITIONS: Final = ("shared", "local")
 _TOGETHER: Final = 500  # rows of a request
 _TEXT_BYTES: Final = 1024  # of a stream or an id
 _MOST: Final = 16384  # that Milvus finds at once
 _GRAPH: Final = {"M": 16, "efConstruction": 200}
-_match_place = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::(\d{1,5}))?").fullmatch
 _match_collection = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,199}").fullmatch
 
 
 class MilvusIndex:
     """Collections named COLLECTION_MODEL_DIMENSIONS, the model by a digest. `create` comes before all else."""
 
-    def __init__(self, url: str, place: tuple[str, str], settings: Mapping[str, str]) -> None:
-        self.url = url
-        self._uri, self._base = place
-        self._settings = settings
-        self._bound = timeout_seconds(settings)
+    def __init__(self, servers: Servers, base: str, tls: Tls | None, options: Mapping[str, str]) -> None:
+        self.url = f"milvus://{servers.joined()}/{base}"
+        self._uri = f"{'http' if tls is None else 'https'}://{servers.joined()}"
+        self._base, self._tls, self._options = base, tls, options
+        self._bound = timeout_seconds(options)
         self._client: Any = None
         self._collection = ""
 
     @classmethod
     def open(cls, url: str, options: Mapping[str, str]) -> Self:
         """The index at `milvus://host[:port]/collection`, by TLS unless `tls=no`. Does not connect yet."""
-        check_options("milvus", options, (*_PLAIN, "username", "password", "token"))
-        try:
-            parts = urlsplit(url)
-        except ValueError:
-            parts = urlsplit("")
-        place, base = _match_place(parts.netloc), parts.path.strip("/") or "antsmem"
-        if not place or parts.fragment or not _match_collection(base):
-            raise ConfigError("a `milvus` URL is `milvus://host:port/collection`: it carries no password")
-        asked = dict(parse_qsl(parts.query))
-        check_options("milvus", asked, _PLAIN)
-        settings = {**asked, **options}
-        for one, other in (("username", "password"), ("cert_file", "key_file")):
-            if (one in settings) != (other in settings):
-                raise ConfigError(f"options `{one}` and `{other}` go together")
-        scheme = "https" if yes_or_no(settings, "tls", default=True) else "http"
-        address = f"{place[1]}:{place[2] or 19530}"
-        return cls(f"milvus://{address}/{base}", (f"{scheme}://{address}", base), settings)
+        url, options = split_url("milvus", url, options, _OPTIONS)
+        servers, tls = read_url("milvus", url, 19530), read_tls(options)
+        base = servers.path.strip("/") or "antsmem"
+        if len(servers.hosts) > 1 or not _match_collection(base):
+            raise ConfigError("a `milvus` URL is `milvus://host:port/collection`")
+        if ("username" in options) != ("password" in options):
+            raise ConfigError("options `username` and `password` go together")
+        for secret in {"password", "token"} & options.keys():
+            check_secrecy(servers, tls, secret)
+        return cls(servers, base, tls, options)
 
     def create(self, model: str, dimensions: int) -> None:
         """Make the collection for vectors of `model` if it is missing, and have it loaded."""
@@ -202,11 +194,11 @@ class MilvusIndex:
         if self._client is None:
             from pymilvus import MilvusClient
 
-            chosen = self._settings
-            names = {"ca_file": "ca_pem_path", "cert_file": "client_pem_path", "key_file": "client_key_path"}
-            files = {kind: os.path.expanduser(chosen[name]) for name, kind in names.items() if name in chosen}
             login = {"user": "username", "password": "password", "token": "token", "db_name": "database"}
-            named = {kind: chosen[name] for kind, name in login.items() if name in chosen}
+            named = {kind: self._options[name] for kind, name in login.items() if name in self._options}
+            tls = self._tls or Tls()
+            files = {"ca_pem_path": tls.ca_file, "client_pem_path": tls.cert_file, "client_key_path": tls.key_file}
+            files = {kind: file for kind, file in files.items() if file}
             self._client = MilvusClient(self._uri, timeout=self._bound / 2, dedicated=True, **named, **files)
         return self._client
 

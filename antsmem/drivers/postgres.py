@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from antsmem.core.canonical import loads
-from antsmem.core.errors import BackendError, ConflictError, IntegrityError, UsageError
+from antsmem.core.errors import BackendError, ConflictError, IntegrityError
+from antsmem.drivers.commits import check_commit, pause_seconds
 from antsmem.drivers.postgres_link import Address, Link, SerializationError
 from antsmem.memory.roles import Change, LogRecord, Row, VersionConflict
 
@@ -139,7 +140,7 @@ class PostgresStore:
     def commit(self, stream: str, changes: Sequence[Change], outbox: Sequence[LogRecord]) -> int:
         """One transaction, see `DurableStore.commit`. Tried again, with jitter, while the database wants it again
         or does not answer; `ConflictError` if others were always quicker."""
-        _check(stream, changes, outbox)
+        check_commit(stream, changes, outbox)
         token = os.urandom(16)
         give_up = time.monotonic() + self._link.timeout_seconds
         unsure = False  # whether an earlier try may have been applied, its answer lost
@@ -156,8 +157,7 @@ class PostgresStore:
                 unsure = True
                 if time.monotonic() > give_up:
                     raise
-            wait = min(_LONGEST_WAIT_SECONDS, _FIRST_WAIT_SECONDS * 2 ** min(tries, 16))
-            time.sleep(wait * int.from_bytes(os.urandom(4)) / 2**32)
+            time.sleep(pause_seconds(tries, _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS))
             tries += 1
 
     def close(self) -> None:
@@ -166,15 +166,6 @@ class PostgresStore:
 
     def _select(self, query: str, values: tuple[Any, ...]) -> list[Any]:
         return self._link.run(lambda connection: connection.execute(query, values, binary=True).fetchall())
-
-
-def _check(stream: str, changes: Sequence[Change], outbox: Sequence[LogRecord]) -> None:
-    if not outbox:
-        raise UsageError("a commit needs at least one record: its sequence is the version of what it writes")
-    if any(each.stream != stream for each in outbox):
-        raise UsageError(f"a commit to `{stream}` takes records of that stream only")
-    if len({change.key for change in changes}) != len(changes):
-        raise UsageError("a commit changes a row once")
 
 
 def _transact(

@@ -36,7 +36,7 @@ _NO_TABLE: Final = "42P01"
 # A server that will not talk to us says so before there is an SQLSTATE to read: only its words are left.
 _will_not = re.compile(
     r"authentication failed|no pg_hba\.conf entry|does not exist|does not support SSL|certificate|not permitted"
-    r"|no password supplied|permission denied|is not currently accepting"
+    r"|no password supplied|permission denied|is not currently accepting|SSL error: .{0,40}alert"
 ).search
 
 

@@ -158,6 +158,7 @@ def test_a_token_that_ended_is_fetched_again(opened: Opener, http: HttpProxy) ->
         ("etcd://host/x", {"username": "kim"}),
         ("etcd://host/x", {"key_file": "x"}),
         ("etcd://host/x", {"ca_file": "/nowhere/ca"}),
+        ("etcd://host/x?tls=no", {"username": "kim", "password": "secret"}),
     ],
 )
 def test_a_url_that_cannot_be_meant_is_refused(url: str, options: dict[str, str]) -> None:

@@ -76,6 +76,8 @@ def test_what_does_not_fit_is_refused_before_it_is_sent() -> None:
         ("milvus://host/two/parts", {}),
         ("milvus://host/x?token=secret", {}),
         ("milvus://host/x", {"username": "kim"}),
+        ("milvus://host,other/x", {}),
+        ("milvus://host/x?tls=no", {"token": "secret"}),
     ],
 )
 def test_a_url_that_cannot_be_meant_is_refused(url: str, options: dict[str, str]) -> None:

@@ -10,11 +10,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import engines
 import engines_stores
+import psycopg
 import pytest
+from certificates import Authority
 from counting import STREAM, count, count_together, look, record, record_history
 from faultproxy import TcpProxy
 from register import linearizable, together
@@ -268,6 +271,70 @@ def test_an_error_says_what_to_do_and_shows_no_secret(postgres: Any, request: py
         with pytest.raises(kind) as caught:
             store.get(STREAM, "n")
         assert type(caught.value) is kind and secret not in f"{caught.value}{caught.value.hint}{store!r}"
+
+
+@pytest.fixture(scope="module")
+def secured() -> Iterator[engines_stores.SecuredPostgres]:
+    server = engines.started(engines_stores.SecuredPostgres())
+    yield server
+    server.close()
+
+
+def test_certificates_are_checked_by_both_sides(secured: engines_stores.SecuredPostgres, tmp_path: Path) -> None:
+    """A server that asks for a certificate, as its user's name says; a client that asks for the server's."""
+    place = f"postgres://antsmem@127.0.0.1:{secured.port}/{secured.database()}"
+    stranger = Authority(tmp_path)
+    trust = {"ca_file": str(secured.authority.file)}
+    ours, another, forged = (
+        proof(*made)
+        for made in (
+            secured.authority.certify("antsmem"),
+            secured.authority.certify("other"),
+            stranger.certify("antsmem"),
+        )
+    )
+    store = PostgresStore.open(place, {**trust, **ours})
+    store.create()
+    assert count(store, 1) == 1
+    store.close()
+    named = place.replace("127.0.0.1", "localhost")  # its certificate has another name
+    for url, options in [
+        (place, trust),
+        (place, {**trust, **another}),
+        (place, {**trust, **forged}),
+        (place, {**ours, "ca_file": str(stranger.file)}),
+        (place, ours),
+        (named, {**trust, **ours}),
+        (place, {"tls": "no"}),
+    ]:
+        store = PostgresStore.open(url, {**options, "timeout_seconds": "5"})
+        with pytest.raises(RefusedError):
+            store.sequence(STREAM)
+        store.close()
+
+
+def test_a_password_is_asked_for_by_tls_alone(secured: engines_stores.SecuredPostgres) -> None:
+    database = secured.database()
+    with psycopg.connect(secured.conninfo(database), autocommit=True) as connection:
+        connection.execute(f"create role keyed login password '{secured.password}'")
+        connection.execute(f"grant all on database {database} to keyed; grant all on schema public to keyed")
+    place = f"postgres://keyed@127.0.0.1:{secured.port}/{database}"
+    trust = {"ca_file": str(secured.authority.file)}
+    store = PostgresStore.open(place, {**trust, "password": secured.password})
+    store.create()
+    assert count(store, 1) == 1
+    store.close()
+    for options in ({**trust, "password": "not it"}, trust, {"tls": "no", "password": secured.password}):
+        store = PostgresStore.open(place, {**options, "timeout_seconds": "5"})
+        with pytest.raises(RefusedError) as refused:
+            store.sequence(STREAM)
+        assert secured.password not in f"{refused.value}{refused.value.hint}"
+        store.close()
+
+
+def proof(certificate: Path, key: Path) -> dict[str, str]:
+    key.chmod(0o600)
+    return {"cert_file": str(certificate), "key_file": str(key)}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import Any
 
 import engines_stores
 import pytest
-from roles import OPENERS, SERVERS, Backend
+from roles import OPENERS, SERVERS, Backend, bytes_below
 
 from antsmem.drivers.cockroach import CockroachStore
 from antsmem.drivers.dynamodb import DynamodbStore
@@ -98,14 +98,14 @@ def _s3(request: pytest.FixtureRequest) -> Backend:
 def _etcd(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Etcd = request.getfixturevalue("etcd")
     url = f"etcd://127.0.0.1:{server.port}/{uuid.uuid4().hex[:8]}?tls=no"
-    return Backend(_opener(request, lambda: EtcdDirectory.open(url, {})), list)
+    return Backend(_opener(request, lambda: EtcdDirectory.open(url, {})), lambda: bytes_below(server.dir / "data"))
 
 
 def _milvus(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Milvus = request.getfixturevalue("milvus")
     # one collection for the session: making and loading one takes seconds
     url = f"milvus://127.0.0.1:{server.port}/conformance?tls=no"
-    return Backend(_opener(request, lambda: MilvusIndex.open(url, {})), list)
+    return Backend(_opener(request, lambda: MilvusIndex.open(url, {})), lambda: bytes_below(server.dir))
 
 
 OPENERS["durable"] |= {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import brokers
@@ -46,25 +46,19 @@ def _redis(request: pytest.FixtureRequest) -> Backend:
     server: cache_servers.Redis = request.getfixturevalue("redis")
     url = f"redis://127.0.0.1:{server.port}?tls=no&prefix={uuid.uuid4().hex[:8]}:"
 
-    def held() -> Iterator[bytes]:
-        with cache_servers.connected(server, text=False) as client:
-            for key in client.keys("*"):
-                yield key
-                yield client.get(key)
-
-    return Backend(opener(request, lambda: RedisCache.open(url, {})), held)
+    return Backend(opener(request, lambda: RedisCache.open(url, {})), lambda: cache_servers.held_by(server))
 
 
 def _redis_cluster(request: pytest.FixtureRequest) -> Backend:
     server: cache_servers.RedisCluster = request.getfixturevalue("redis_cluster")
     url = f"redis://{server.hosts}?tls=no&cluster=yes&prefix={uuid.uuid4().hex[:8]}:"
-    return Backend(opener(request, lambda: RedisCache.open(url, {})), list)
+    return Backend(opener(request, lambda: RedisCache.open(url, {})), lambda: cache_servers.held_by(*server.nodes))
 
 
 def _memcached(request: pytest.FixtureRequest) -> Backend:
     server: cache_servers.Memcached = request.getfixturevalue("memcached")
     url = f"memcached://127.0.0.1:{server.port}?tls=no&prefix={uuid.uuid4().hex[:8]}:"
-    return Backend(opener(request, lambda: MemcachedCache.open(url, {})), list)
+    return Backend(opener(request, lambda: MemcachedCache.open(url, {})), server.held)
 
 
 OPENERS["log"] |= {"kafka": _kafka, "pulsar": _pulsar}
