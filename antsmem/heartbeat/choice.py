@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from antsmem.core.clock import utc_text
 from antsmem.core.errors import BusyError, UsageError
 from antsmem.core.record import field, mutable_record, record
 from antsmem.heartbeat.backoff import LONGEST_SECONDS, breaker
@@ -156,7 +155,7 @@ class Chooser:
             return
         if (effect := self._effect(task, entry.key, slot)) is None:
             return
-        step = next_step(entry, effect.kind, hidden=hidden, now=utc_text(self.now_ns), patient=True)
+        step = next_step(entry, effect.kind, hidden=hidden, now_ns=self.now_ns, patient=True)
         if step == "wait":
             self.choice.wait(_instant(entry.text("retry_at")))
         elif step != "start":

@@ -183,8 +183,8 @@ class _Work:
         hidden = self.journal.hides(self.effect.key)
         if last is None and self.effect.kind == "verify":  # cheap to ask, and another host may have done it
             hidden = hidden or self.journal.doubt
-        now = utc_text(self.host.now_ns())
-        return next_step(last, self.effect.kind, hidden=hidden, now=now, patient=self.host.patient)
+        now_ns, patient = self.host.now_ns(), self.host.patient
+        return next_step(last, self.effect.kind, hidden=hidden, now_ns=now_ns, patient=patient)
 
     def _require_gone(self, last: Entry | None) -> None:
         """A run that was cut off may have left processes that gave its lock away."""

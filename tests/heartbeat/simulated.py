@@ -49,7 +49,6 @@ class World:
     def __init__(self, root: Path, seed: int) -> None:
         self.rng = random.Random(seed)
         self.root, self.now_ns, self.steps = root, FRIDAY, 0
-        self.latest = FRIDAY
         self.did: Counter[str] = Counter()
         self.kinds: dict[str, Kind] = {}
         self.fails_in = self.depth = self.fence = self.made = 0
@@ -79,7 +78,6 @@ class World:
         )  # fmt: skip
         chosen = self.rng.choices(happenings, [weight for weight, _ in happenings])[0][1]
         self.steps += 1
-        self.latest = max(self.latest, self.now_ns)
         chosen()
 
     def tick(self) -> None:
@@ -373,10 +371,11 @@ class World:
     def finish(self) -> None:
         """Everything comes to an end, and nothing is lost."""
         self.fails_in = 0
-        self.now_ns = max(self.now_ns, self.latest)
         if self.shelf is not None:
             self.shelf.cut = False
         owner = self.owner
+        if owner.post.standing(owner.journal())[0] != "active":  # its witness was cut off when it was to take over
+            self.take(owner)
         self.machines = [owner]
         owner.items = [item for item in owner.items if item.when.endswith("once")]
         for item in owner.items:
