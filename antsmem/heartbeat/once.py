@@ -24,7 +24,7 @@ from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.line import Entry
 from antsmem.heartbeat.locks import remove_lock, run_lock
 from antsmem.heartbeat.runs import Run, replayed
-from antsmem.heartbeat.states import TEMPORARY, TOLD, Ended, Kind, answered, next_step, outcome
+from antsmem.heartbeat.states import TOLD, Ended, Kind, answered, next_step, outcome
 from antsmem.heartbeat.verdict import NONCE, Judge, Verdict, nonce_hash
 
 MAX_KEY: Final = 200
@@ -372,16 +372,3 @@ def this_process() -> dict[str, Any]:
         except OSError:
             pass
     return {"pid": os.getpid(), "pid_since": since, "boot": boot}
-
-
-__all__ = [
-    "TEMPORARY",
-    "Effect",
-    "Host",
-    "OnceResult",
-    "clean_key",
-    "content_key",
-    "fence",
-    "once",
-    "this_process",
-]
