@@ -106,7 +106,9 @@ def hint_for(key: str, state: str) -> str:
     """What to type about a key that is not settled."""
     if state in {"FAILED", "PLANNED"}:
         return "the same command again tries again"
-    return f"find out whether it happened, then: antsmem heartbeat resolve {key} done|redo|drop"
+    from antsmem.heartbeat.notices import answer
+
+    return answer(key, state)
 
 
 def _masking(environment: Mapping[str, str]) -> Callable[[], Mask]:

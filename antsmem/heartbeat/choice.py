@@ -8,13 +8,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Final
 
-from antsmem.core.clock import utc_text
 from antsmem.core.errors import BusyError, UsageError
 from antsmem.core.record import field, mutable_record, record
 from antsmem.heartbeat.backoff import LONGEST_SECONDS, breaker
 from antsmem.heartbeat.due import Decision, Slot, decide, key_of, limit_seconds, quiet_until
 from antsmem.heartbeat.journal import Journal
-from antsmem.heartbeat.line import Entry
+from antsmem.heartbeat.line import Entry, mark_body
 from antsmem.heartbeat.locks import run_lock
 from antsmem.heartbeat.once import Effect
 from antsmem.heartbeat.plan import Task
@@ -92,7 +91,6 @@ class Limits:
     day: str
     pure_only: bool = False
     only: str = ""
-    most: int = MOST_STARTED
 
 
 class Chooser:
@@ -156,7 +154,7 @@ class Chooser:
             return
         if (effect := self._effect(task, entry.key, slot)) is None:
             return
-        step = next_step(entry, effect.kind, hidden=hidden, now=utc_text(self.now_ns), patient=True)
+        step = next_step(entry, effect.kind, hidden=hidden, now_ns=self.now_ns, patient=True)
         if step == "wait":
             self.choice.wait(_instant(entry.text("retry_at")))
         elif step != "start":
@@ -225,7 +223,7 @@ class Chooser:
         return "budget" if exhausted(self.journal, self.means.config, task.id, self.limits.day) else ""
 
     def _add(self, work: Work) -> None:
-        if len(self.choice.work) < self.limits.most:
+        if len(self.choice.work) < MOST_STARTED:
             self.choice.work.append(work)
         else:
             self.choice.again = True
@@ -275,9 +273,9 @@ def state_body(key: str, state: str, task: str, slot: str, **more: Any) -> dict[
     return {"kind": "state", "key": key, "state": state, "task": task, "slot": slot, **more}
 
 
-def _mark(journal: Journal, task: str, slot: str) -> dict[str, Any]:
+def _mark(journal: Journal, task: str, slot: str) -> Mapping[str, Any]:
     before = journal.mark(task)
-    return {"kind": "mark", "task": task, "slot": max(slot, before.slot), "failures": before.failures}
+    return mark_body(task, max(slot, before.slot), before.failures)
 
 
 def _replaceable(entry: Entry) -> bool:
@@ -301,6 +299,3 @@ def _slot(text: str) -> int:
 def _instant(text: str) -> int:
     """An instant of a record, whole seconds, rounded up."""
     return _slot(f"{text[:19]}Z") + 1
-
-
-__all__ = ["PAUSED", "TRIED", "Choice", "Chooser", "Limits", "Refused", "Skipped", "Work", "open_entries"]

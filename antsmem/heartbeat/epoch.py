@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCHEMA: Final = "antsmem.epoch/1"
 _LIMIT: Final = 16 << 10
 _MAX_EPOCH: Final = 1 << 12
-Standing: TypeAlias = Literal["active", "copy", "older", "fenced", "retired"]
+Standing: TypeAlias = Literal["active", "copy", "older", "fenced", "retired", "damaged"]
 
 
 class Witness(Protocol):
@@ -84,6 +84,8 @@ class Post:
     def standing(self, journal: Journal) -> tuple[Standing, int]:
         """Whether this host may start work, and the epoch that it holds."""
         epoch = self._stated()
+        if epoch is None:
+            return "damaged", (self._held(journal.name) or (0, False))[0]
         if not journal.number:
             if epoch:
                 return "copy", 0
@@ -104,13 +106,16 @@ class Post:
         standing, epoch = self.standing(journal)
         if standing == "active":
             return epoch
+        hint = "antsmem heartbeat take-over --old-host-off"
+        if standing == "damaged":
+            raise IntegrityError(f"`{self.statement}` is damaged: nothing started", hint=hint)
         says = {
             "copy": "this workspace is a copy, and its work may be going on elsewhere",
             "older": "this workspace is older than what this host has done from it",
             "fenced": "another host has taken over the work of this agent",
             "retired": "this host has retired from the work of this agent",
         }
-        raise RetiredError(f"{says[standing]}: nothing started", hint="antsmem heartbeat take-over --old-host-off")
+        raise RetiredError(f"{says[standing]}: nothing started", hint=hint)
 
     def saw(self, journal: Journal, *, anew: bool = False) -> None:
         """Remember how far the journal is; an older one only `anew`. A disk that fails forgets it, which costs a
@@ -140,18 +145,15 @@ class Post:
         except NotFoundError:
             return b""
 
-    def _stated(self) -> int:
-        """The epoch in the workspace's statement, 0 if there is none: enough to stop, not to believe."""
+    def _stated(self) -> int | None:
+        """The epoch in the workspace's statement, 0 without one, None if it is damaged: not to be believed yet."""
         try:
-            body = canonical.loads(read_file(self.statement, _LIMIT), _LIMIT)
+            epoch = epoch_of(read_file(self.statement, _LIMIT))
         except NotFoundError:
             return 0
-        epoch = body.get("epoch") if isinstance(body, dict) else None
-        if not isinstance(epoch, int) or not 0 < epoch < _MAX_EPOCH:
-            raise IntegrityError(
-                f"`{self.statement}` is damaged", hint="antsmem heartbeat take-over --old-host-off"
-            )
-        return epoch
+        except IntegrityError:
+            return None
+        return epoch if 0 < epoch < _MAX_EPOCH else None
 
     def _held(self, journal: str) -> tuple[int, bool] | None:
         try:
@@ -184,7 +186,7 @@ class Post:
         known = signed.witness.read() if signed.witness is not None else None
         seen = epoch_of(known[0]) if known else 0
         held = self._held(journal.name) if journal.name else None
-        epoch = 1 + max(self._stated_or_0(), held[0] if held else 0, seen)
+        epoch = 1 + max(self._stated() or 0, held[0] if held else 0, seen)
         if epoch >= _MAX_EPOCH:
             raise UsageError(f"`{self.statement}` names the last epoch there is", hint="remove it if it is forged")
         taken = Duty(signed.scid, epoch, signed.host, utc_text(now_ns))
@@ -210,11 +212,6 @@ class Post:
         self._write(journal.name, epoch, retired=False)
         self.saw(journal, anew=True)
         return taken
-
-    def _stated_or_0(self) -> int:
-        with suppress(IntegrityError):
-            return self._stated()
-        return 0
 
 
 def sign_duty(duty: Duty, key: Signer) -> bytes:

@@ -5,23 +5,22 @@ from __future__ import annotations
 from antsmem.core.clock import utc_text
 from antsmem.heartbeat.choice import PAUSED, TRIED
 from antsmem.heartbeat.journal import Journal
+from antsmem.heartbeat.line import fact_body, mark_body
 
 
 def pause_task(journal: Journal, task: str, now_ns: int) -> None:
     """Start nothing of `task` any more. What is under way goes on."""
     with journal.deciding(now_ns):
-        journal.append(now_ns, _fact(PAUSED + task, utc_text(now_ns)))
+        journal.append(now_ns, fact_body(PAUSED + task, utc_text(now_ns)))
 
 
 def resume_task(journal: Journal, task: str, now_ns: int) -> None:
     """Let `task` go on, with its failures forgotten."""
     with journal.deciding(now_ns):
         bodies = [
-            _fact(name, None) for name in (PAUSED + task, TRIED + task, f"told:{task} off") if journal.fact(name)
+            fact_body(name, None)
+            for name in (PAUSED + task, TRIED + task, f"told:{task} off")
+            if journal.fact(name)
         ]
-        mark = {"kind": "mark", "task": task, "slot": journal.mark(task).slot, "failures": 0}
+        mark = mark_body(task, journal.mark(task).slot, 0)
         journal.append(now_ns, *bodies, mark)
-
-
-def _fact(name: str, value: object) -> dict[str, object]:
-    return {"kind": "fact", "fact": name, "value": value}

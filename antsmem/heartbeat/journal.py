@@ -24,7 +24,7 @@ from antsmem.core.errors import AntsmemError, LockedError
 from antsmem.core.record import record
 from antsmem.heartbeat.fold import SETTLED, Fold, Mark
 from antsmem.heartbeat.index import load_index, save_index
-from antsmem.heartbeat.line import FIRST, MAX_LINE_BYTES, Entry, decode, encode
+from antsmem.heartbeat.line import FIRST, MAX_LINE_BYTES, Entry, decode, encode, fact_body, mark_body
 
 SCHEMA: Final = "antsmem.journal/1"
 _MONTH: Final = re.compile(r"\d{4}-\d{2}\.jsonl")
@@ -314,7 +314,7 @@ class Journal:
         write_file(self.places.months / month, data, new=True)
         self.refresh()
 
-    def _carried(self) -> Iterator[dict[str, Any]]:
+    def _carried(self) -> Iterator[Mapping[str, Any]]:
         """What a new month takes over: keys that are open or belong to no slot, marks, facts."""
         for key in list(self._fold.keys):
             entry = self.last(key)
@@ -325,11 +325,11 @@ class Journal:
                 body |= {"state": "UNKNOWN", "why": "damage"}
             yield body
         for task, (slot, failures) in self._fold.marks.items():
-            yield {"kind": "mark", "task": task, "slot": slot, "failures": failures}
+            yield mark_body(task, slot, failures)
         for fact, place in self._fold.facts.items():
             entry = self._entry(place)
             if entry is not None and entry.body.get("value") is not None:
-                yield {"kind": "fact", "fact": fact, "value": entry.body.get("value")}
+                yield fact_body(fact, entry.body.get("value"))
 
 
 def _digest(line: bytes) -> str:

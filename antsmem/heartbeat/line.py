@@ -52,6 +52,16 @@ class Entry:
         return self.text("state")
 
 
+def fact_body(name: str, value: Any) -> Mapping[str, Any]:
+    """A record that the fact `name` is `value` from now on; None takes it back."""
+    return {"kind": "fact", "fact": name, "value": value}
+
+
+def mark_body(task: str, slot: str, failures: int) -> Mapping[str, Any]:
+    """A record of how far a task is, and how often it failed in a row."""
+    return {"kind": "mark", "task": task, "slot": slot, "failures": failures}
+
+
 def encode(body: Mapping[str, Any]) -> bytes:
     """The line of `body`, with its line feed. `UsageError` if it would be longer than 16 KiB."""
     data = canonical.dumps(body)

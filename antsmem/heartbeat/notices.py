@@ -15,6 +15,7 @@ from antsmem.core.record import record
 from antsmem.heartbeat.backoff import OFF_AFTER, breaker
 from antsmem.heartbeat.choice import Choice, open_entries
 from antsmem.heartbeat.journal import Journal
+from antsmem.heartbeat.line import fact_body
 from antsmem.heartbeat.plan import Plan
 
 TOLD: Final = "told:"
@@ -74,7 +75,7 @@ def troubles(journal: Journal, plan: Plan, choice: Choice, asked: Sequence[Quest
         found.append(
             Trouble(
                 name, f"{last.state} {last.why}", f"`{last.key}` is {last.state} ({last.why}){said}{more}", HUMAN,
-                _answer(last),
+                answer(last.key, last.state),
             )
         )  # fmt: skip
     for task in plan.tasks:
@@ -86,11 +87,11 @@ def troubles(journal: Journal, plan: Plan, choice: Choice, asked: Sequence[Quest
     return found
 
 
-def _answer(question: Question) -> str:
-    """What a person types."""
-    if question.state == "BLOCKED":
-        return f"answer it: antsmem heartbeat resolve {question.key} redo --note ANSWER"
-    return f"find out whether it happened, then: antsmem heartbeat resolve {question.key} done|redo|drop"
+def answer(key: str, state: str) -> str:
+    """What a person types about a key that waits for one."""
+    if state == "BLOCKED":
+        return f"answer it: antsmem heartbeat resolve {key} redo --note ANSWER"
+    return f"find out whether it happened, then: antsmem heartbeat resolve {key} done|redo|drop"
 
 
 def tell(
@@ -109,7 +110,7 @@ def tell(
         if told.get("what") == what and (trouble.once or told.get("day") == day):
             continue
         lines.append(trouble.text + (f"\n  → {trouble.hint}" if trouble.hint else ""))
-        facts.append({"kind": "fact", "fact": TOLD + trouble.subject, "value": {"day": day, "what": what}})
+        facts.append(fact_body(TOLD + trouble.subject, {"day": day, "what": what}))
     for subject in [name.removeprefix(TOLD) for name in journal.facts if name.startswith(TOLD)]:
         told = _told(journal, subject)
         failed = str(told.get("what")).startswith(_FAILS)
@@ -118,7 +119,7 @@ def tell(
         if only and subject.partition(" ")[0] != only:
             continue
         lines += [f"`{subject}`: recovered"] if failed else []
-        facts.append({"kind": "fact", "fact": TOLD + subject, "value": None})
+        facts.append(fact_body(TOLD + subject, None))
     return lines, facts
 
 

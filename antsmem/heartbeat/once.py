@@ -24,7 +24,7 @@ from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.line import Entry
 from antsmem.heartbeat.locks import remove_lock, run_lock
 from antsmem.heartbeat.runs import Run, replayed
-from antsmem.heartbeat.states import TEMPORARY, TOLD, Ended, Kind, answered, next_step, outcome
+from antsmem.heartbeat.states import TOLD, Ended, Kind, answered, next_step, outcome
 from antsmem.heartbeat.verdict import NONCE, Judge, Verdict, nonce_hash
 
 MAX_KEY: Final = 200
@@ -183,8 +183,8 @@ class _Work:
         hidden = self.journal.hides(self.effect.key)
         if last is None and self.effect.kind == "verify":  # cheap to ask, and another host may have done it
             hidden = hidden or self.journal.doubt
-        now = utc_text(self.host.now_ns())
-        return next_step(last, self.effect.kind, hidden=hidden, now=now, patient=self.host.patient)
+        now_ns, patient = self.host.now_ns(), self.host.patient
+        return next_step(last, self.effect.kind, hidden=hidden, now_ns=now_ns, patient=patient)
 
     def _require_gone(self, last: Entry | None) -> None:
         """A run that was cut off may have left processes that gave its lock away."""
@@ -372,16 +372,3 @@ def this_process() -> dict[str, Any]:
         except OSError:
             pass
     return {"pid": os.getpid(), "pid_since": since, "boot": boot}
-
-
-__all__ = [
-    "TEMPORARY",
-    "Effect",
-    "Host",
-    "OnceResult",
-    "clean_key",
-    "content_key",
-    "fence",
-    "once",
-    "this_process",
-]

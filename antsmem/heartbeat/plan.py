@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from antsmem.core.record import field, record
-from antsmem.heartbeat.naming import Known
 from antsmem.heartbeat.schedule import HOUR, MINUTE, Days, Every, Once, Schedule, Tick, schedule_text
 from antsmem.heartbeat.tags import Options
 
@@ -55,11 +54,6 @@ class Task:
     def runs(self) -> bool:
         """Whether it ever becomes due."""
         return not self.off and not self.error
-
-    @property
-    def known(self) -> Known:
-        """What to record of it, so that `find_renames` recognises it when it is edited."""
-        return Known(self.id, self.path, self.title)
 
 
 @record

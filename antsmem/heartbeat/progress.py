@@ -14,6 +14,7 @@ from typing import Any, Final
 from antsmem.core.record import record, replace
 from antsmem.heartbeat.due import Progress
 from antsmem.heartbeat.journal import Journal
+from antsmem.heartbeat.line import fact_body
 from antsmem.heartbeat.naming import Known, find_renames
 from antsmem.heartbeat.plan import Plan, Task
 from antsmem.heartbeat.schedule import DAY, MINUTE, Once, schedule_text
@@ -72,7 +73,7 @@ def stand(journal: Journal, plan: Plan, data: bytes, now_ns: int) -> Standing:
     if any(known.id not in here for known in left) and any(name not in recorded for name in here):
         given = [task.options.id for task in plan.tasks if task.options.id]
         renames = find_renames(left, [_short(task) for task in plan.tasks], given)
-        facts += [_fact(_NAME + new, old) for new, old in renames.same.items()]
+        facts += [fact_body(_NAME + new, old) for new, old in renames.same.items()]
         changes += [Change(old, "renamed") for old in renames.same.values()]
         plan = _named(plan, renames.same)
         once = {task.id for task in plan.tasks if isinstance(task.schedule, Once)}
@@ -81,7 +82,7 @@ def stand(journal: Journal, plan: Plan, data: bytes, now_ns: int) -> Standing:
     facts += _differences(plan, recorded, now, changes)
     whole = {"sha256": sha256(data), "reading": sha256(plan.reading.encode())}
     if journal.fact(FILE) != whole:
-        facts.append(_fact(FILE, whole))
+        facts.append(fact_body(FILE, whole))
     progress = {task.id: made for task in plan.tasks if (made := _progress(journal, recorded, task.id))}
     return Standing(plan, progress, ambiguous, tuple(facts), tuple(changes))
 
@@ -143,7 +144,7 @@ def _differences(
         if before is not None and (before.known, before.when, before.gone) == (short, when, None):
             continue
         anchor = before.anchor if before is not None else now // MINUTE * MINUTE
-        facts.append(_fact(_TASK + task.id, _value(anchor, short, when)))
+        facts.append(fact_body(_TASK + task.id, _value(anchor, short, when)))
         if before is None or before.gone is not None:
             what = "new" if before is None else "back"
         else:
@@ -155,10 +156,10 @@ def _differences(
             continue
         if each.gone is None:
             value = _value(each.anchor, each.known, each.when) | {"gone": slot_text(now)}
-            facts.append(_fact(_TASK + name, value))
+            facts.append(fact_body(_TASK + name, value))
             changes.append(Change(name, "gone"))
         elif now - each.gone > _FORGOTTEN_SECONDS:
-            facts.append(_fact(_TASK + name, None))
+            facts.append(fact_body(_TASK + name, None))
     return facts
 
 
@@ -169,10 +170,6 @@ def _short(task: Task) -> Known:
 
 def _value(anchor: int, known: Known, when: str) -> dict[str, Any]:
     return {"anchor": slot_text(anchor), "path": list(known.path), "title": known.title, "when": when}
-
-
-def _fact(name: str, value: Any) -> Mapping[str, Any]:
-    return {"kind": "fact", "fact": name, "value": value}
 
 
 def _known(journal: Journal, name: str) -> _Recorded | None:

@@ -12,7 +12,7 @@ from typing import Any, Final
 from antsmem.core.record import members, record, replace
 from antsmem.core.wakeconfig import Budget, WakeConfig, parse_budget
 from antsmem.heartbeat.journal import Journal
-from antsmem.heartbeat.line import Entry
+from antsmem.heartbeat.line import Entry, fact_body
 
 USED: Final = "used"
 
@@ -84,5 +84,5 @@ def charge(journal: Journal, config: WakeConfig, task: str, day: str, spent: Spe
         if budget != Budget():
             before = used(journal, name, day)
             sums = {each: getattr(before, each) + getattr(spent, each) for each in members(Spent)}
-            bodies.append({"kind": "fact", "fact": name, "value": {"day": day, **sums}})
+            bodies.append(fact_body(name, {"day": day, **sums}))
     return bodies

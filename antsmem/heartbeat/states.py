@@ -14,7 +14,9 @@ from __future__ import annotations
 
 from typing import Final, Literal, TypeAlias
 
+from antsmem.core.clock import utc_text
 from antsmem.core.record import record
+from antsmem.heartbeat.backoff import LONGEST_SECONDS
 from antsmem.heartbeat.fold import SETTLED
 from antsmem.heartbeat.line import Entry
 
@@ -49,11 +51,11 @@ class Ended:
     survivors: tuple[int, ...] = ()
 
 
-def next_step(last: Entry | None, kind: Kind, *, hidden: bool, now: str, patient: bool) -> Step:
+def next_step(last: Entry | None, kind: Kind, *, hidden: bool, now_ns: int, patient: bool) -> Step:
     """What to do about a key whose run lock is held (so nothing of it is running) and whose last record is `last`.
 
-    `kind` is what the caller wants, `hidden` whether damage may hide a start, `now` an instant as records have it.
-    `patient`: obey back-off and the limit of attempts, as a wake does; a caller of its own has decided to try now.
+    `kind` is what the caller wants, `hidden` whether damage may hide a start. `patient`: obey back-off
+    and the limit of attempts, as a wake does; a caller of its own has decided to try now.
     """
     if last is not None and last.state in SETTLED:
         return "settled"
@@ -62,23 +64,26 @@ def next_step(last: Entry | None, kind: Kind, *, hidden: bool, now: str, patient
     if not hidden and (last is None or last.state == "PLANNED"):
         # What verify denies time and again, though it was done by all accounts, is a question too.
         denied = last is not None and last.text("how") == "verify"
-        return _again(last, now) if patient and last is not None and denied else "start"
+        return _again(last, now_ns) if patient and last is not None and denied else "start"
     if not hidden and last is not None and last.state == "FAILED":
-        return _again(last, now) if patient else "start"
+        return _again(last, now_ns) if patient else "start"
     # STARTED (its process is gone), UNKNOWN, a state of a later version, or damage.
     kind = stricter(last, kind)
     if kind == "verify":
         return "ask"
     if kind not in REPEATABLE:
         return "hold"
-    return _again(last, now) if patient and last is not None else "start"
+    return _again(last, now_ns) if patient and last is not None else "start"
 
 
-def _again(last: Entry, now: str) -> Step:
+def _again(last: Entry, now_ns: int) -> Step:
     """What a wake does about something that may run again."""
     if last.count("attempt") >= MOST_ATTEMPTS:
         return "hold"
-    return "wait" if now < last.text("retry_at") else "start"
+    # What is further away than any back-off was written by a clock that was wrong.
+    until = last.text("retry_at")
+    waits = utc_text(now_ns) < until <= utc_text(now_ns + LONGEST_SECONDS * 1_000_000_000)
+    return "wait" if waits else "start"
 
 
 def stricter(last: Entry | None, kind: Kind) -> Kind:

@@ -11,6 +11,7 @@ from typing import Any, Final
 
 from antsmem.heartbeat.due import key_of
 from antsmem.heartbeat.journal import Journal
+from antsmem.heartbeat.line import mark_body
 from antsmem.heartbeat.plan import Plan, Task
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, once_slot, slot_text
@@ -37,7 +38,7 @@ def doubts(plan: Plan, journal: Journal, now_ns: int) -> Iterator[Mapping[str, A
                 slot = {"task": task.id, "slot": slot_text(now)}
                 yield {"kind": "state", "key": key, "state": "UNKNOWN", "why": "take-over", **slot}
         elif mark.slot < slot_text(now):
-            yield {"kind": "mark", "task": task.id, "slot": slot_text(now), "failures": mark.failures}
+            yield mark_body(task.id, slot_text(now), mark.failures)
 
 
 def _may_have_come(task: Task, now: int) -> bool:

@@ -32,6 +32,7 @@ from antsmem.heartbeat.choice import (
 from antsmem.heartbeat.due import Slot, key_of, next_slots
 from antsmem.heartbeat.fold import SETTLED
 from antsmem.heartbeat.journal import Journal
+from antsmem.heartbeat.line import fact_body
 from antsmem.heartbeat.locks import run_lock
 from antsmem.heartbeat.notices import FAILED, HUMAN, Question, Trouble, questions, tell, troubles
 from antsmem.heartbeat.once import Effect, Host, OnceResult, once
@@ -266,7 +267,7 @@ class _Wake:
         bodies = charge(self.journal, config, effect.task, self.day, spent)
         if breaker(self.journal.mark(effect.task).failures) != "closed":
             at = slot_text(self.request.host.now_ns() // NANO)
-            bodies.append({"kind": "fact", "fact": TRIED + effect.task, "value": at})
+            bodies.append(fact_body(TRIED + effect.task, at))
         if bodies:
             self._append(bodies)
         if task is not None and exceeds(run_budget(config, task.options.budget), replace(spent, seconds=0)):

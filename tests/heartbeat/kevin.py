@@ -215,7 +215,8 @@ class Life:
         if self.rng.random() < 0.1:
             machine.memory.clear()  # the context was reset
         fresh = [text for text in self.drafts if text not in machine.memory]
-        for text in fresh[:1]:
+        if fresh:
+            text = self.rng.choice(fresh)
             self.once(machine, text)
             if self.rng.random() < 0.6:
                 machine.memory.add(text)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import random
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -9,8 +11,8 @@ from pathlib import Path
 
 from made_journals import places
 
-from antsmem.core.errors import BackendError, ConflictError
-from antsmem.heartbeat.epoch import Post
+from antsmem.core.errors import BackendError, ConflictError, DiskError
+from antsmem.heartbeat.epoch import Claim, Post
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.states import KINDS, Kind
 from antsmem.identity.signing import SigningKey
@@ -29,22 +31,54 @@ class Died(BaseException):
 
 
 class Shelf:
-    """A witness. `cut`: nobody answers."""
+    """What a witness keeps."""
 
     def __init__(self) -> None:
         self.document: bytes | None = None
-        self.version, self.cut, self.owner = 0, False, ""
+        self.version = 0
+
+
+class Disk:
+    """The place of `append_file`: sometimes the disk is full, sometimes the process is killed half-way, sometimes
+    nobody knows whether it is there. `writes` counts, the one that `fails_in` so many fails."""
+
+    def __init__(self, rng: random.Random) -> None:
+        self.rng = rng
+        self.writes = self.fails_in = 0
+
+    def write(self, path: Path, data: bytes) -> None:
+        self.writes += 1
+        fails = self.fails_in == 1
+        self.fails_in = max(0, self.fails_in - 1)
+        size = os.path.getsize(path)
+        how = self.rng.choice(("dies", "full", "unsure")) if fails else ""
+        with open(path, "ab", buffering=0) as lines:
+            lines.write(data[: self.rng.randrange(len(data) + 1)] if fails and how != "unsure" else data)
+            if how == "full" or (how == "unsure" and self.rng.random() < 0.5):
+                lines.truncate(size)
+        if how == "dies":
+            raise Died
+        if fails:
+            raise DiskError(os.strerror(errno.ENOSPC if how == "full" else errno.EIO))
+
+
+@dataclass
+class Line:
+    """A machine's way to the witness. `cut`: nobody answers."""
+
+    shelf: Shelf
+    cut: bool = False
 
     def read(self) -> tuple[bytes, str] | None:
         if self.cut:
             raise BackendError("cut off")
-        return None if self.document is None else (self.document, str(self.version))
+        return None if self.shelf.document is None else (self.shelf.document, str(self.shelf.version))
 
     def swap(self, document: bytes, expected: str | None) -> None:
         found = self.read()
         if expected != (found[1] if found else None):
             raise ConflictError("somebody else was first")
-        self.document, self.version = document, self.version + 1
+        self.shelf.document, self.shelf.version = document, self.shelf.version + 1
 
 
 @dataclass
@@ -72,6 +106,7 @@ class Machine:
     name: str
     root: Path
     skew_ns: int
+    line: Line | None
     items: list[Item] = field(default_factory=list)
     keys: list[str] = field(default_factory=list)
     told: dict[str, str] = field(default_factory=dict)
@@ -86,6 +121,10 @@ class Machine:
         return Post(self.root / self.name, self.workspace / "epoch.json", "kevin")
 
     @property
+    def claim(self) -> Claim:
+        return Claim("Qm", self.name, KEY, self.line)
+
+    @property
     def data(self) -> bytes:
         return ("# Heartbeat\n\n" + "".join(item.text for item in self.items)).encode()
 
@@ -96,6 +135,18 @@ class Machine:
         else:
             self.kept.refresh()
         return self.kept
+
+
+def jumped(rng: random.Random, now_ns: int) -> int:
+    """What a clock shows that was set, or after a sleep, or near a change of the season."""
+    if rng.random() < 0.15:
+        return rng.choice(CHANGES) + rng.randrange(-3, 3) * HOUR
+    return now_ns + rng.choice((-40 * DAY, -DAY, -HOUR, -MINUTE, HOUR, 9 * HOUR, DAY, 3 * DAY, 33 * DAY, 33 * DAY))
+
+
+def skew_ns(rng: random.Random) -> int:
+    """By how much a machine's clock is wrong."""
+    return rng.randrange(-25, 25) * SECOND
 
 
 def new_item(rng: random.Random, number: int) -> Item:

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from antsmem.core.clock import utc_text
 from antsmem.heartbeat.fold import Fold
 from antsmem.heartbeat.journal import Journal, Places
 from antsmem.heartbeat.line import Entry, decode
@@ -73,8 +72,7 @@ def truth(data: bytes) -> dict[str, list[Entry]]:
 
 def steps(last: Entry | None, hidden: bool) -> list[str]:
     """What would be done for a caller of each kind, in their order."""
-    now = utc_text(FRIDAY)
-    return [next_step(last, kind, hidden=hidden, now=now, patient=False) for kind in KINDS]
+    return [next_step(last, kind, hidden=hidden, now_ns=FRIDAY, patient=False) for kind in KINDS]
 
 
 def last_of(fold: Fold, data: bytes, key: str) -> Entry | None:

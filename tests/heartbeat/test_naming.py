@@ -16,7 +16,8 @@ from antsmem.heartbeat.tags import ID
 
 
 def known(text: str) -> list[Known]:
-    return [task.known for task in read_plan(text.encode(), Zone("UTC", "host")).tasks]
+    tasks = read_plan(text.encode(), Zone("UTC", "host")).tasks
+    return [Known(task.id, task.path, task.title) for task in tasks]
 
 
 @given(st.lists(st.text(max_size=30), max_size=4), st.text(max_size=300))

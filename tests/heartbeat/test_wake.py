@@ -232,6 +232,14 @@ def test_once_happens_once_whatever_the_clock_does(world: WakeWorld) -> None:
         assert world.wake(jump).done == ()
 
 
+def test_a_time_to_try_again_that_a_wrong_clock_wrote_is_not_waited_for(world: WakeWorld) -> None:
+    world.write("- Post it {id=post once effect=retry}\n")
+    world.moods("fails")
+    assert world.wake(400 * DAY).code == 5
+    assert [done.state for done in world.wake(-400 * DAY).done] == ["DONE"]
+    assert world.did == ["post@#once"]
+
+
 def test_the_daily_log_has_one_line_a_key(world: WakeWorld) -> None:
     world.write(WORK)
     for _ in range(3):
