@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
@@ -29,6 +30,7 @@ SCHEMA: Final = "antsmem.memory-keyring/1"
 ASKING: Final = "antsmem.memory-asking/1"
 MAX_BYTES: Final = 1 << 20
 _LETTERS: Final = "0123456789abcdefghjkmnpqrstvwxyz"
+_match_epoch = re.compile(r"e[0-9]{13}-[a-z0-9A-Z]{8}").fullmatch
 
 
 @record
@@ -82,6 +84,8 @@ def open_keyring(data: bytes, stream: str, log: IdentityLog, identities: Sequenc
     grants, sealed = _parsed(data, stream, log)
     value = canonical.loads(bytes(unseal(sealed, identities)), MAX_BYTES)
     fields = Fields(value, "a memory keyring")
+    if not all(map(_match_epoch, value)):
+        raise IntegrityError("the keyring names an epoch that is none")
     epochs = {name: fields.data(name, KEY_BYTES) for name in list(value)}
     if not epochs:
         raise IntegrityError("a memory keyring is empty")

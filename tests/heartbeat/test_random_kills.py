@@ -133,6 +133,7 @@ def test_control_a_guard_that_is_gone_is_noticed(
     assert swept(tmp_path, 3, 2_000, kinds=("hold", "verify"))[1]
 
 
+@pytest.mark.skipif(not SOAK, reason="it takes more strikes than a CI run makes: ANTSMEM_SOAK=1")
 def test_control_two_kills_of_a_runner_that_tries_again_blindly(
     tmp_path: Path, within: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:

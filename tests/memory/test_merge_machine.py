@@ -11,6 +11,7 @@ version alone, with the one that arrived last, and with deliveries that count tw
 from __future__ import annotations
 
 import itertools
+import os
 import random
 import re
 import shutil
@@ -37,7 +38,8 @@ from antsmem.memory.index import NOTHING, Index, Past
 from antsmem.memory.intake import catch_up, take_in
 from antsmem.memory.recording import Recorder
 
-STEPS, RUNS, LENGTH = 20_000, 420, 50
+SOAK = os.environ.get("ANTSMEM_SOAK") == "1"
+STEPS, RUNS, LENGTH = (20_000, 420, 50) if SOAK else (2_000, 44, 50)
 WORD = re.compile(rb"w[0-9]+w")
 AGENT = Agent("laptop", "desktop", "server")
 TEXTS = ("MEMORY.md", "memory/2026-11-20.md", "HEARTBEAT.md")
@@ -229,6 +231,7 @@ def run(runs: int) -> None:
     machine.steps = 0
     profile = settings(
         max_examples=runs,
+        derandomize=not SOAK,
         stateful_step_count=LENGTH,
         deadline=None,
         suppress_health_check=list(HealthCheck),
