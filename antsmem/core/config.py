@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from antsmem.core.disk import make_private_dir, read_file, write_file
+from antsmem.core.duration import seconds_of
 from antsmem.core.errors import ConfigError, NotFoundError
 from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
 from antsmem.core.record import field, record
@@ -27,8 +28,6 @@ ROLES: Final = ("log", "durable", "cache", "vectors", "blob", "directory")
 TENANT: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 PROVIDER_NAME: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 _DEFAULT_SOURCES: Final[tuple[str, ...]] = ("credentials", "host_key")
-_DURATION: Final = re.compile(r"([0-9]{1,8})([smhd])", re.ASCII)
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_SECONDS: Final = 7 * 86400
 _PREFIXES: Final = ("command:", "file:", "fd:", "passphrase:")
 
@@ -139,8 +138,7 @@ def _program(reader: Reader, node: Node | None) -> ProgramConfig:
 
 
 def _seconds(reader: Reader, node: Node) -> float:
-    found = _DURATION.fullmatch(str(node.value))
-    seconds = int(found[1]) * _UNITS[found[2]] if found else 0
+    seconds = seconds_of(str(node.value)) or 0
     if not 0 < seconds <= _LONGEST_SECONDS:
         reader.fail(node, "`timeout` is a time from 1s to 7d, such as 90s, 15m or 2h")
     return float(seconds)

@@ -26,6 +26,7 @@ type next. A message is one line, lower case, with the thing in backticks: what 
 from __future__ import annotations
 
 import re
+from typing import Self
 
 _MOVING = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -141,6 +142,11 @@ class RefusedError(AntsmemError):
 class DriverMissingError(AntsmemError):
     slug = "driver-missing"
     exit_code = 42
+
+    @classmethod
+    def library(cls, package: str, extra: str) -> Self:
+        """For the library of PyPI's `package`, which our `extra` brings."""
+        return cls(f"the library `{package}` is not installed", hint=f"pip install 'antsmem[{extra}]'")
 
 
 class MigrationError(AntsmemError):

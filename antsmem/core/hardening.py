@@ -19,10 +19,10 @@ def harden() -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        _prctl(_PR_SET_DUMPABLE, 0)
+        prctl(_PR_SET_DUMPABLE, 0)
 
 
-def _prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int) -> None:
     """prctl(2). Of `ctypes` only what it is made of: importing all of it takes 3 ms, longer than unlocking."""
     made_of: Any = import_module("_ctypes")
     integer = type("integer", (made_of._SimpleCData,), {"_type_": "i"})

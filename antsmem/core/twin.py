@@ -14,9 +14,10 @@ from collections.abc import Callable
 from typing import Final
 
 from antsmem.core.errors import AntsmemError, DiskError
+from antsmem.core.hardening import prctl
 
 _TICKETS: Final = 4096
-_DEATH_SIGNAL: Final = 1  # prctl.h
+_PR_SET_PDEATHSIG: Final = 1  # linux/prctl.h
 
 
 def may_fork() -> bool:
@@ -109,8 +110,6 @@ class Twin:
 
 
 def _die_with(parent: int) -> None:
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_DEATH_SIGNAL, signal.SIGKILL)
+    prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     if os.getppid() != parent:
         os._exit(1)

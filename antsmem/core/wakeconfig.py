@@ -19,6 +19,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from antsmem.core.duration import UNITS
 from antsmem.core.plainyaml import Node, Reader
 from antsmem.core.record import field, record
 
@@ -28,7 +29,6 @@ KEYS: Final = ("trust", "timeout", "allow", "budget", "witness", "ping_url", "pi
 TIMEOUT_SECONDS: Final = 600
 PING_SECONDS: Final = 600
 _LONGEST_SECONDS: Final = 86400
-_UNITS: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _TIME: Final = re.compile(r"(\d{1,6})([smhd])")
 _COUNT: Final = re.compile(r"(\d{1,9})(turns|tokens)")
 _MONEY: Final = re.compile(r"(\d{1,9})(?:\.(\d{1,6}))?usd")
@@ -71,7 +71,7 @@ def parse_budget(text: str) -> Budget:
     found: dict[str, int] = {}
     for part in (part.strip().lower() for part in text.split(",")):
         if match := _TIME.fullmatch(part):
-            name, value = "seconds", int(match[1]) * _UNITS[match[2]]
+            name, value = "seconds", int(match[1]) * UNITS[match[2]]
         elif match := _COUNT.fullmatch(part):
             name, value = match[2], int(match[1])
         elif match := _MONEY.fullmatch(part):
@@ -112,7 +112,7 @@ def read_wake_config(reader: Reader, node: Node | None) -> WakeConfig:
 
 def _time(reader: Reader, node: Node, key: str) -> int:
     text = reader.text(node, key, _TIME, "a time such as `90s`, `15m` or `2h`")
-    seconds = int(text[:-1]) * _UNITS[text[-1]]
+    seconds = int(text[:-1]) * UNITS[text[-1]]
     if not 0 < seconds <= _LONGEST_SECONDS:
         reader.fail(node, f"`{key}` is from 1s to 1d")
     return seconds

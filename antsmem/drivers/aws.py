@@ -108,9 +108,7 @@ class AwsProvider:
         try:
             from botocore import exceptions as sdk
         except ImportError:
-            raise DriverMissingError(
-                "the library `boto3` is not installed", hint="pip install 'antsmem[aws]'"
-            ) from None
+            raise DriverMissingError.library("boto3", "aws") from None
         try:
             self._api = self._api or self._client()
             return action(self._api)

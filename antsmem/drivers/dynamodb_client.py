@@ -53,9 +53,7 @@ class DynamodbClient:
             from botocore import exceptions
             from botocore.config import Config
         except ImportError:
-            raise DriverMissingError(
-                "the library `boto3` is not installed", hint="pip install 'antsmem[dynamodb]'"
-            ) from None
+            raise DriverMissingError.library("boto3", "dynamodb") from None
         self.url = url
         self.table = table
         self.timeout_seconds = timeout_seconds(settings)

@@ -42,9 +42,7 @@ class EtcdDirectory:
         try:
             import httpx
         except ImportError:
-            raise DriverMissingError(
-                "the library `httpx` is not installed", hint="pip install 'antsmem[etcd]'"
-            ) from None
+            raise DriverMissingError.library("httpx", "etcd") from None
         places = servers.joined().split(",")
         self.url = f"etcd://{servers.joined()}/{prefix}"
         self._prefix = prefix

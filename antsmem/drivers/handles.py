@@ -59,9 +59,7 @@ class Domains:
             import dns.exception
             import dns.resolver
         except ImportError:
-            raise DriverMissingError(
-                "the library `dnspython` is not installed", hint="pip install 'antsmem[relay]'"
-            ) from None
+            raise DriverMissingError.library("dnspython", "relay") from None
         try:
             resolver = dns.resolver.Resolver(configure=self._server is None)
             if self._server is not None:

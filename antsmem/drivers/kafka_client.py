@@ -47,9 +47,7 @@ class KafkaClient:
         try:
             import confluent_kafka
         except ImportError:
-            raise DriverMissingError(
-                "the library `confluent-kafka` is not installed", hint="pip install 'antsmem[kafka]'"
-            ) from None
+            raise DriverMissingError.library("confluent-kafka", "kafka") from None
         self.sdk: Any = confluent_kafka
         self.url = servers.url
         self.topic = topic

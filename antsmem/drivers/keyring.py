@@ -59,9 +59,7 @@ class KeyringProvider:
             import keyring
             from keyring.errors import KeyringError
         except ImportError:
-            raise DriverMissingError(
-                "the library `keyring` is not installed", hint="pip install 'antsmem[keyring]'"
-            ) from None
+            raise DriverMissingError.library("keyring", "keyring") from None
         try:
             return action(keyring)
         except KeyringError as error:

@@ -62,9 +62,7 @@ class MemcachedCache:
         try:
             import pymemcache  # noqa: F401
         except ImportError:
-            raise DriverMissingError(
-                "the library `pymemcache` is not installed", hint="pip install 'antsmem[memcached]'"
-            ) from None
+            raise DriverMissingError.library("pymemcache", "memcached") from None
         return cls(servers, tls, options)
 
     def get(self, key: str) -> Row | None:

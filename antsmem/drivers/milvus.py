@@ -177,9 +177,7 @@ class MilvusIndex:
             import grpc
             from pymilvus import MilvusException
         except ImportError:
-            raise DriverMissingError(
-                "the library `pymilvus` is not installed", hint="pip install 'antsmem[milvus]'"
-            ) from None
+            raise DriverMissingError.library("pymilvus", "milvus") from None
         try:
             return action(self._connected())
         except MilvusException as error:

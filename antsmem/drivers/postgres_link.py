@@ -117,9 +117,7 @@ class Link:
         try:
             import psycopg
         except ImportError:
-            raise DriverMissingError(
-                "the library `psycopg` is not installed", hint=f"pip install 'antsmem[{extra}]'"
-            ) from None
+            raise DriverMissingError.library("psycopg", extra) from None
         logging.getLogger("psycopg").addHandler(logging.NullHandler())  # what it would tell, our errors tell
         self._sdk = psycopg
         self._address = address

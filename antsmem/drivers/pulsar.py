@@ -87,9 +87,7 @@ class PulsarLog:
         try:
             import pulsar  # noqa: F401
         except ImportError:
-            raise DriverMissingError(
-                "the library `pulsar-client` is not installed", hint="pip install 'antsmem[pulsar]'"
-            ) from None
+            raise DriverMissingError.library("pulsar-client", "pulsar") from None
         return cls(servers, tls, options)
 
     def create(self) -> None:

@@ -95,9 +95,7 @@ class RedisCache:
         try:
             import redis  # noqa: F401
         except ImportError:
-            raise DriverMissingError(
-                "the library `redis` is not installed", hint="pip install 'antsmem[redis]'"
-            ) from None
+            raise DriverMissingError.library("redis", "redis") from None
         return cls(servers, tls, options)
 
     def get(self, key: str) -> Row | None:

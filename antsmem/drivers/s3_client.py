@@ -42,9 +42,7 @@ class S3Client:
             from botocore import exceptions
             from botocore.parsers import ResponseParserError
         except ImportError:
-            raise DriverMissingError(
-                "the library `boto3` is not installed", hint="pip install 'antsmem[s3]'"
-            ) from None
+            raise DriverMissingError.library("boto3", "s3") from None
         if ("access_key_id" in settings) != ("secret_access_key" in settings):
             raise ConfigError("options `access_key_id` and `secret_access_key` go together")
         endpoint = settings.get("endpoint")

@@ -272,9 +272,7 @@ def connector(url: str, options: Mapping[str, str], timeout_seconds: float) -> t
 
         import paramiko
     except ImportError:
-        raise DriverMissingError(
-            "the library `paramiko` is not installed", hint="pip install 'antsmem[sftp]'"
-        ) from None
+        raise DriverMissingError.library("paramiko", "sftp") from None
     logging.getLogger("paramiko").addHandler(logging.NullHandler())  # failures are raised, not printed
     known_hosts = os.path.expanduser(options.get("known_hosts", "~/.ssh/known_hosts"))
     key_file = options.get("key_file")

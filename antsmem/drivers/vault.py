@@ -132,9 +132,7 @@ class VaultProvider:
             import hvac
             from requests import exceptions as lost
         except ImportError:
-            raise DriverMissingError(
-                "the library `hvac` is not installed", hint="pip install 'antsmem[vault]'"
-            ) from None
+            raise DriverMissingError.library("hvac", "vault") from None
         ca_file = self._options.get("ca_file")
         client = hvac.Client(
             url=self._options["url"].rstrip("/"),

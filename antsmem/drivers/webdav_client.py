@@ -50,9 +50,7 @@ class WebdavClient:
         try:
             import httpx
         except ImportError:
-            raise DriverMissingError(
-                "the library `httpx` is not installed", hint="pip install 'antsmem[webdav]'"
-            ) from None
+            raise DriverMissingError.library("httpx", "webdav") from None
         self.url = url
         self._base = base
         self._bound = timeout_seconds

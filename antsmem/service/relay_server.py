@@ -48,9 +48,7 @@ def serve(listen: str, folder: Path, url: str, ready: Callable[[Listening], None
     try:
         import waitress
     except ImportError:
-        raise DriverMissingError(
-            "the library `waitress` is not installed", hint="pip install 'antsmem[relay]'"
-        ) from None
+        raise DriverMissingError.library("waitress", "relay") from None
     host, port = _place(listen)
     if not url and not is_loopback(f"http://{host}:1"):
         raise UsageError(f"`{listen}` is not this machine alone", hint="say how it is reached: --url https://NAME")

@@ -9,11 +9,10 @@ import typer
 from antsmem.cli.context import Context
 from antsmem.cli.output import ago
 from antsmem.cli.posts import hint_for, opened_journal, own_post
-from antsmem.core.errors import UsageError
+from antsmem.core.duration import typed_seconds
 from antsmem.heartbeat.lastwake import last_wake_path, read_last_wake
 from antsmem.heartbeat.status import Trouble, WakeStatus, look
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _SAYS: dict[Trouble, str] = {
     "fenced": "this host does not work for the agent",
     "silent": "no wake came by",
@@ -30,7 +29,7 @@ def status(
     """Say how the heartbeat does: its last wake, what is next, what waits for a person."""
     ctx: Context = context.obj
     here = own_post(ctx)
-    seconds = _seconds(max_age) if max_age else None
+    seconds = float(typed_seconds(max_age)) if max_age else None
     journal = opened_journal(ctx)
     last = read_last_wake(last_wake_path(here.folder, here.agent))
     found = look(journal, last, here.standing(journal), ctx.now_ns, seconds)
@@ -59,10 +58,3 @@ def _text(found: WakeStatus) -> str:
         lines.append(f"          → {hint_for(question.key, question.state)}")
     lines += [f"breaker   {each.task} is {each.state} after {each.failures} failures" for each in found.breakers]
     return "\n".join(lines)
-
-
-def _seconds(text: str) -> float:
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
-    if not (number.isascii() and number.isdecimal() and 0 < len(number) < 9):
-        raise UsageError(f"`{text}` is no duration", hint="write 90s, 15m or 2h")
-    return float(int(number) * _UNITS[unit])

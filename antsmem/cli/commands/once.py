@@ -13,6 +13,7 @@ import typer
 from antsmem.cli.context import Context
 from antsmem.cli.posts import answering_for, hint_for, host_for, opened_journal
 from antsmem.core.disk import read_file
+from antsmem.core.duration import typed_seconds
 from antsmem.core.errors import UsageError
 from antsmem.core.record import shown
 from antsmem.heartbeat.fold import SETTLED
@@ -21,7 +22,6 @@ from antsmem.heartbeat.once import once as run_once
 from antsmem.heartbeat.states import KINDS
 
 _CONTENT_BYTES = 64 << 20
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _LONGEST_SECONDS = 7 * 86400
 
 
@@ -93,10 +93,7 @@ def _show(ctx: Context, result: OnceResult) -> None:
 
 
 def _seconds(text: str) -> float:
-    number, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
-    if not (number.isascii() and number.isdecimal() and len(number) < 9):
-        raise UsageError(f"`{text}` is no duration", hint="write 90s, 15m or 2h")
-    seconds = int(number) * _UNITS[unit]
+    seconds = typed_seconds(text)
     if not 0 < seconds <= _LONGEST_SECONDS:
         raise UsageError(f"`{text}` is no time to wait for: from 1s to 7d")
     return float(seconds)
