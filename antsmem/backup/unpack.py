@@ -14,6 +14,7 @@ from antsmem.backup.reader import read_pack
 from antsmem.backup.tree import Told, Tree
 from antsmem.core.crew import Crew
 from antsmem.core.errors import AntsmemError, IntegrityError
+from antsmem.core.record import field, mutable_record
 from antsmem.core.twin import Tickets, Twin, may_fork
 
 if TYPE_CHECKING:
@@ -48,13 +49,12 @@ def unpack(
     would mostly wait for each other. Many files are written by two processes."""
     job = _Job(repository, packs, wants, tree, sparse, progress)
     if len(wants) < _MANY or not repository.store.local or not may_fork():
-        job.run(_FETCHERS)
+        job.run(_FETCHERS, Tickets(len(packs)))
     else:
         _shared(job)
         if not job.got >= wants.keys():  # a pack that was not asked for it may hold what another has lost
-            job.tickets = Tickets(len(packs))
             job.wants = {digest: wants[digest] for digest in wants if digest not in job.got}
-            job.run(_FETCHERS)
+            job.run(_FETCHERS, Tickets(len(packs)))
     lost = IntegrityError("an object is not in the pack that the index names")
     first = job.bad[0] if job.bad else lost
     return [(digest, first) for digest in wants if digest not in job.got]
@@ -62,16 +62,16 @@ def unpack(
 
 def _shared(job: _Job) -> None:
     """Run `job` in two processes, each writing what is wanted of the packs that it takes."""
-    job.tickets = Tickets(len(job.packs), shared=True)
+    tickets = Tickets(len(job.packs), shared=True)
     job.only_planned = True
 
     def half() -> object:
         job.progress = lambda _what, _done, _total: None
-        job.run(1)
+        job.run(1, tickets)
         return job.got, job.bad, job.tree.told()
 
     with Twin(half) as twin:
-        job.run(1)
+        job.run(1, tickets)
         got, bad, told = cast("tuple[set[bytes], list[AntsmemError], Told]", twin.result())
     job.got |= got
     job.bad += bad
@@ -79,35 +79,25 @@ def _shared(job: _Job) -> None:
     job.only_planned = False
 
 
+@mutable_record
 class _Job:
     """What is to be written, and the objects that have been, `got`. `only_planned`: of a pack no more is
     taken than was planned to come from it."""
 
-    def __init__(
-        self,
-        repository: Repository,
-        packs: Mapping[str, Sequence[bytes]],
-        wants: Mapping[bytes, Sequence[Want]],
-        tree: Tree,
-        sparse: set[bytes],
-        progress: Callable[[str, int, int], None],
-    ) -> None:
-        self.repository = repository
-        self.packs = packs
-        self.wants = wants
-        self.tree = tree
-        self.sparse = sparse
-        self.progress = progress
-        self.order = sorted(packs, key=lambda pack: len(packs[pack]))
-        self.tickets = Tickets(len(packs))
-        self.only_planned = False
-        self.got: set[bytes] = set()
-        self.bad: list[AntsmemError] = []
+    repository: Repository
+    packs: Mapping[str, Sequence[bytes]]
+    wants: Mapping[bytes, Sequence[Want]]
+    tree: Tree
+    sparse: set[bytes]
+    progress: Callable[[str, int, int], None]
+    only_planned: bool = False
+    got: set[bytes] = field(default_factory=set)
+    bad: list[AntsmemError] = field(default_factory=list)
 
-    def run(self, fetchers: int) -> None:
+    def run(self, fetchers: int, tickets: Tickets) -> None:
         """Write the packs that nobody else takes."""
         try:
-            with _Fetched(self, min(fetchers, len(self.packs))) as fetched:
+            with _Fetched(self, min(fetchers, len(self.packs)), tickets) as fetched:
                 for number, (pack, objects) in enumerate(fetched, 1):
                     try:
                         if isinstance(objects, IntegrityError):
@@ -117,7 +107,7 @@ class _Job:
                         self.bad.append(error)
                     self.progress("packs", number, len(self.packs))
         finally:
-            self.tickets.close()
+            tickets.close()
 
     def _write(self, objects: Iterable[tuple[bytes, memoryview]], pack: str) -> None:
         wrong: list[str] = []
@@ -146,8 +136,10 @@ class _Job:
 class _Fetched:
     """The packs as they come, opened; the next ones are fetched meanwhile, `_AHEAD` at most."""
 
-    def __init__(self, job: _Job, fetchers: int) -> None:
+    def __init__(self, job: _Job, fetchers: int, tickets: Tickets) -> None:
         self._job = job
+        self._tickets = tickets
+        self._order = sorted(job.packs, key=lambda pack: len(job.packs[pack]))
         self._fetchers = fetchers
         self._ready: queue.SimpleQueue[tuple[str, _Objects] | None] = queue.SimpleQueue()
         self._room = threading.Semaphore(_AHEAD)
@@ -179,10 +171,10 @@ class _Fetched:
         try:
             while True:
                 self._room.acquire()
-                ticket = None if self._left or crew.failed else job.tickets.take()
+                ticket = None if self._left or crew.failed else self._tickets.take()
                 if ticket is None:
                     return
-                pack = job.order[-1 - ticket]
+                pack = self._order[-1 - ticket]
                 few = job.wants if len(job.packs[pack]) < _FEW else ()
                 try:
                     self._ready.put((pack, read_pack(job.repository, pack, few)))
