@@ -171,7 +171,8 @@ def act_within(what: Action, *_: Any) -> tuple[Ended, Output]:
     fd = os.open(world, os.O_RDWR | os.O_APPEND)
     lines = os.read(fd, 1 << 20).split(b"\n")
     asks = what.argv[-1].endswith("/ask") or what.argv[-1].startswith("grep")
-    if not asks and not (key in lines and "grep" in what.argv[-1] + what.argv[0]):
+    looks_first = "grep" in what.argv[-1] or what.argv[-1].endswith("/act-idempotent")
+    if not asks and not (key in lines and looks_first):
         os.write(fd, key + b"\n")
     os.close(fd)
     return Ended(0 if not asks or key in lines else 1), Output(0, 0, False)
