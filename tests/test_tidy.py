@@ -339,9 +339,7 @@ def test_a_provider_has_one_name_in_every_place() -> None:
     assert {path.stem for path in PROJECT.glob("docs/how-to/providers/*.md")} == own
     assert providers_under_test() == own
     libraries = {
-        name
-        for name in own
-        if f', "{name}") from None' in (PROJECT / f"antsmem/drivers/{name}.py").read_text()
+        name for name in own if f', "{name}") from None' in (PROJECT / f"antsmem/drivers/{name}.py").read_text()
     }
     assert {*project["optional-dependencies"]} - {"all", "relay", *OWN_DRIVERS, *backends()} == libraries
 

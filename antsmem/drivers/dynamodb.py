@@ -18,12 +18,21 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import Any, Final, Self
+from typing import Any, Final
 
 from antsmem.core.clock import now_ns
 from antsmem.core.errors import BackendError, ConflictError, RefusedError, UsageError
 from antsmem.drivers.commits import check_commit, pause_seconds
-from antsmem.drivers.dynamodb_client import DynamodbClient, Item, batches, key, number, packed, unpacked
+from antsmem.drivers.dynamodb_client import (
+    DynamodbClient,
+    DynamodbTable,
+    Item,
+    batches,
+    key,
+    number,
+    packed,
+    unpacked,
+)
 from antsmem.memory.roles import Change, LogRecord, Row, VersionConflict
 
 _TOKEN_SECONDS: Final = 2 * 86400
@@ -42,26 +51,12 @@ class _Done(Exception):  # noqa: N818
     """An earlier try of the same commit was applied; holds its sequence."""
 
 
-class DynamodbStore:
+class DynamodbStore(DynamodbTable):
     """A table as a durable store."""
 
     def __init__(self, client: DynamodbClient) -> None:
-        self._client = client
+        super().__init__(client)
         self._seen: dict[str, int] = {}
-
-    @classmethod
-    def open(cls, url: str, options: Mapping[str, str]) -> Self:
-        """The store at `dynamodb://table?region=…`; see `DynamodbClient.parse`. Does not connect yet."""
-        return cls(DynamodbClient.parse(url, options))
-
-    @property
-    def url(self) -> str:
-        """Where it is, without credentials."""
-        return self._client.url
-
-    def create(self) -> None:
-        """Make the table if it is missing."""
-        self._client.create()
 
     def get(self, stream: str, key: str) -> Row | None:
         """The row `key`."""
@@ -131,10 +126,6 @@ class DynamodbStore:
                     raise
             time.sleep(pause_seconds(tries, _FIRST_WAIT_SECONDS, _LONGEST_WAIT_SECONDS))
             tries += 1
-
-    def close(self) -> None:
-        """End the connections."""
-        self._client.api.close()
 
     def _try(self, stream: str, changes: Sequence[Change], outbox: Sequence[LogRecord], token: str) -> int:
         old = self._seen[stream] if stream in self._seen else self._counter(stream)

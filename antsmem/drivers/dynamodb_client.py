@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
-from typing import Any, Final, TypeAlias, TypeVar
+from typing import Any, Final, Self, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from antsmem.backup.store import check_options
@@ -177,6 +177,31 @@ class DynamodbClient:
         if word == "ResourceNotFoundException":
             return NotFoundError(f"`{self.url}` does not exist", hint="make it: `antsmem backend init`")
         return RefusedError(f"`{self.url}` refused: {word}")
+
+
+class DynamodbTable:
+    """What a driver of any role is: a table, made and left the same way."""
+
+    def __init__(self, client: DynamodbClient) -> None:
+        self._client = client
+
+    @classmethod
+    def open(cls, url: str, options: Mapping[str, str]) -> Self:
+        """What is at `dynamodb://table?region=…`; see `DynamodbClient.parse`. Does not connect yet."""
+        return cls(DynamodbClient.parse(url, options))
+
+    @property
+    def url(self) -> str:
+        """Where it is, without credentials."""
+        return self._client.url
+
+    def create(self) -> None:
+        """Make the table if it is missing."""
+        self._client.create()
+
+    def close(self) -> None:
+        """End the connections."""
+        self._client.api.close()
 
 
 def code(error: Any) -> str:

@@ -10,11 +10,11 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, Self
+from collections.abc import Sequence
+from typing import Any, Final
 
 from antsmem.core.errors import BackendError, ConflictError, UsageError
-from antsmem.drivers.dynamodb_client import DynamodbClient, batches, key, number, packed, unpacked
+from antsmem.drivers.dynamodb_client import DynamodbClient, DynamodbTable, batches, key, number, packed, unpacked
 from antsmem.memory.roles import LogRecord
 
 _FIRST_WAIT_SECONDS: Final = 0.02
@@ -22,26 +22,12 @@ _LONGEST_WAIT_SECONDS: Final = 0.5
 _match_position = re.compile(r"(\d{1,19})\.(\d{1,6})").fullmatch
 
 
-class DynamodbLog:
+class DynamodbLog(DynamodbTable):
     """A table as an event log. A position says where to go on: a batch's number and a place in it."""
 
     def __init__(self, client: DynamodbClient) -> None:
-        self._client = client
+        super().__init__(client)
         self._ends: dict[str, int] = {}
-
-    @classmethod
-    def open(cls, url: str, options: Mapping[str, str]) -> Self:
-        """The log at `dynamodb://table?region=…`; see `DynamodbClient.parse`. Does not connect yet."""
-        return cls(DynamodbClient.parse(url, options))
-
-    @property
-    def url(self) -> str:
-        """Where it is, without credentials."""
-        return self._client.url
-
-    def create(self) -> None:
-        """Make the table if it is missing."""
-        self._client.create()
 
     def append(self, records: Sequence[LogRecord]) -> None:
         """Append in order, see `EventLog.append`; each batch once, also when an answer was lost."""
@@ -84,10 +70,6 @@ class DynamodbLog:
                 return records
             time.sleep(min(wait, left))
             wait = min(_LONGEST_WAIT_SECONDS, wait * 2)
-
-    def close(self) -> None:
-        """End the connections."""
-        self._client.api.close()
 
     def _put(self, stream: str, batch: list[LogRecord]) -> None:
         """Write `batch` behind the last one. Its token tells a batch of ours, its answer lost, from another's."""
