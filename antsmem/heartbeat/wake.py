@@ -37,7 +37,7 @@ from antsmem.heartbeat.locks import run_lock
 from antsmem.heartbeat.notices import FAILED, HUMAN, Question, Trouble, questions, tell, troubles
 from antsmem.heartbeat.once import Effect, Host, OnceResult, once
 from antsmem.heartbeat.plan import Plan, Task
-from antsmem.heartbeat.progress import Change, Standing, advanced, sha256, stand
+from antsmem.heartbeat.progress import Change, Standing, advanced, sha256, stand, was_over
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, slot_text
 from antsmem.heartbeat.spend import charge, exceeds, exhausted, run_budget, spent_by
@@ -189,6 +189,9 @@ class _Wake:
             key, slot = slots[-1].key, slot_text(slots[-1].at)
         elif isinstance(task.schedule, Once):
             key, slot = key_of(task, 0), self.journal.mark(task.id).slot or slot_text(self.now_ns // NANO)
+            if was_over(self.journal, task.id, key):
+                hint = f"antsmem heartbeat log {key}"
+                raise UsageError(f"`{task.id}` happens once, and is over: nothing started", hint=hint)
         else:
             key, slot = f"{task.id}@run-{slot_text(self.now_ns // NANO)}", ""
         effect = effect_of(task, key, slot, self.request.data, self.request.means)
