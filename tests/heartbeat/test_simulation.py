@@ -159,8 +159,10 @@ MUTATIONS: list[tuple[Any, str, str]] = [
     (witness.Gate._require_same, "if document and document == self.post.stated():", "if document:"),
     (witness.Gate.enter, 'if not everything and kind != "pure":', "if False:"),
     (takeover.doubts, "elif mark.slot < slot_text(now):", "elif False:"),
-    (takeover.doubts, "if journal.last(key) is None and _may_have_come(task, now):", "if False:"),
+    (takeover.doubts, "if journal.last(key) is None and not was_over", "if False and not was_over"),
     (fold.Fold._take, 'elif entry.kind == "take-over":', 'elif entry.kind == "nothing":'),
+    # A month begins: what is not carried into it was over.
+    (once._Work._require_planned, "if self.effect.task and", "if False and"),
     # Slots: no high-water mark, a slot forgotten in the new month, work that is not planned before it is started.
     (fold.Fold._state, 'max(slot, entry.text("slot"))', 'entry.text("slot")'),
     (progress.high_of, "return parse_slot(slot) if slot else None", "return None"),
