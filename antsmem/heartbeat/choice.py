@@ -149,6 +149,8 @@ class Chooser:
             return
         if entry.state in {"STARTED", "UNKNOWN"} and self._is_busy(entry.key):
             return
+        if task is not None and gone and entry.text("why") == "take-over":
+            return  # asked about when it is to run again
         if task is None or gone:
             self.choice.work.append(Work(gone_effect(entry), None, slot))
             return

@@ -29,9 +29,7 @@ def doubts(plan: Plan, journal: Journal, now_ns: int) -> Iterator[Mapping[str, A
     if journal.retired:
         return
     now = now_ns // NANO + SKEW_SECONDS
-    for task in plan.tasks:
-        if not task.runs:
-            continue
+    for task in plan.tasks:  # those too that are held back now: they ran there, perhaps, and may run here again
         mark = journal.mark(task.id)
         if isinstance(task.schedule, Once):
             key = key_of(task, now)

@@ -15,15 +15,11 @@ from wake_worlds import DAY, MINUTE, WakeWorld
 from antsmem.core.errors import UsageError
 from antsmem.heartbeat import once
 from antsmem.heartbeat.action import Action, Output
-from antsmem.heartbeat.journal import Journal
-from antsmem.heartbeat.plan import Zone
-from antsmem.heartbeat.reading import read_plan
 from antsmem.heartbeat.settle import resolve_effect
 from antsmem.heartbeat.states import Ended
-from antsmem.heartbeat.takeover import doubts
 
 MONTH_END = 1_796_083_080  # 2026-11-30T23:58:00Z
-TWO = "- run: slow {id=slow every=1h}\n- run: post {id=post every=1h}\n"
+TWO = "- run: slow {id=slow every=1h}\n- run: post {id=post every=1h}\n- run: third {id=third every=1000h}\n"
 ONCE = "- run: post {id=post once}\n"
 
 
@@ -64,22 +60,19 @@ def test_what_another_wake_did_is_not_done_again_by_one_that_began_before(
     world.write(TWO)
 
     def meanwhile() -> None:
-        assert [done.state for done in woken(world, MINUTE).done] == ["DONE"]
-        resolve = state("unrelated", "HELD")
-        world.now += 5 * MINUTE
-        with (journal := world.journal).deciding(world.now * 10**9):
-            journal.append(world.now * 10**9, resolve)
+        assert [done.task for done in woken(world, MINUTE).done] == ["post", "third"]
+        woken(world, 5 * MINUTE, now="third")
         assert month(world) == "2026-12.jsonl" and world.journal.last("post@2026-11-30T23:58:00Z") is None
 
     acts(world, monkeypatch, meanwhile)
     result = woken(world)
-    assert sorted(world.did) == ["post@2026-11-30T23:58:00Z", "slow@2026-11-30T23:58:00Z"]
-    assert [(done.task, done.state) for done in result.done] == [("slow", "DONE"), ("post", "BUSY")]
+    assert world.did.count("post@2026-11-30T23:58:00Z") == 1
+    assert [(done.task, done.state) for done in result.done] == [
+        ("slow", "DONE"),
+        ("post", "BUSY"),
+        ("third", "BUSY"),
+    ]
     assert result.code == 0
-
-
-def state(key: str, what: str) -> dict[str, str]:
-    return {"kind": "state", "key": key, "state": what}
 
 
 def test_what_a_person_dropped_is_not_started_by_a_wake_that_began_before(
@@ -89,7 +82,7 @@ def test_what_a_person_dropped_is_not_started_by_a_wake_that_began_before(
 
     def meanwhile() -> None:
         resolve_effect(world.journal, "post@2026-11-30T23:58:00Z", "drop", world.now * 10**9)
-        woken(world, 5 * MINUTE, only="slow")
+        woken(world, 5 * MINUTE, now="third")
 
     acts(world, monkeypatch, meanwhile)
     woken(world)
@@ -100,24 +93,9 @@ def test_what_happens_once_is_not_ordered_again_in_a_later_month(world: WakeWorl
     world.write(ONCE)
     woken(world)
     assert world.did == ["post@#once"]
-    for days in (0, 40):
-        world.now += days * DAY
-        woken(world)
-        if not days:
-            assert [done.ran for done in woken(world, now="post").done] == [False]
-        else:
-            world.write(ONCE + "- run: news {id=news every=1h}\n")
-            woken(world)
-            with pytest.raises(UsageError, match="happens once"):
-                woken(world, now="post")
-    assert world.did.count("post@#once") == 1
-
-
-def test_a_take_over_asks_nothing_about_what_was_done_in_an_earlier_month(world: WakeWorld) -> None:
-    world.write(ONCE)
-    woken(world)
+    assert [(done.state, done.ran) for done in woken(world, now="post").done] == [("DONE", False)]
     world.write(ONCE + "- run: news {id=news every=1h}\n")
     woken(world, 40 * DAY)
-    plan = read_plan(world.file.read_bytes(), Zone("UTC", "file"))
-    said = doubts(plan, Journal(world.places), world.now * 10**9)
-    assert [each for each in said if each["kind"] == "state"] == []
+    with pytest.raises(UsageError, match="happens once"):
+        woken(world, now="post")
+    assert world.did.count("post@#once") == 1
