@@ -7,10 +7,19 @@ import os
 import stat
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
 from typing import Final, Self, TypeAlias
 
-from antsmem.backup.store import Capabilities, Stored, check_name, check_options, is_part, only_parts
+from antsmem.backup.store import (
+    Capabilities,
+    Stored,
+    check_name,
+    check_options,
+    is_part,
+    only_parts,
+    read_by_looking,
+    swap_by_looking,
+)
 from antsmem.core.disk import (
     Buffer,
     disk_error,
@@ -24,7 +33,6 @@ from antsmem.core.errors import (
     AntsmemError,
     BackendError,
     ConfigError,
-    ConflictError,
     DiskError,
     LockedError,
     NotFoundError,
@@ -206,26 +214,14 @@ class FileStore:
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Bytes and version token of `name`, None if there is none."""
-        try:
-            data = self.get(name)
-        except NotFoundError:
-            return None
-        return data, _token(data)
+        return read_by_looking(self, name)
 
     def swap(self, name: str, data: Buffer, expected: str | None) -> None:
         """Replace `name` if its token is `expected`, see `Store.swap`."""
-        if expected is None:
-            try:
-                self.put(name, [data], new=True)
-            except WouldOverwriteError:
-                raise ConflictError(f"`{name}` in `{self.url}` exists already") from None
-            return
-        self._require_here()
-        with self._alone():
-            found = self.read(name)
-            if found is None or found[1] != expected:
-                raise ConflictError(f"`{name}` in `{self.url}` was changed by somebody else")
-            self.put(name, [data])
+        if expected is not None:
+            self._require_here()
+        with self._alone() if expected is not None else nullcontext():
+            swap_by_looking(self, name, data, expected)
 
     def sweep(self, older_than_ns: int) -> int:
         """Remove half-written files last touched before `older_than_ns`; how many."""
@@ -363,9 +359,3 @@ class FileStore:
         why = (error.strerror or "failed").lower()
         kind = BackendError if error.errno in _GONE else RefusedError
         return kind(f"could not {verb} `{name}` in `{self.url}`: {why}")
-
-
-def _token(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
