@@ -151,6 +151,8 @@ class _Run:
             number = {name: index for index, name in enumerate(cache.packs)}
             cache.objects = {digest: number[name] for digest, name in where.items()}
             cache.indexed, cache.used = len(cache.packs), []
+            sizes = {item.name[6:-4]: item.size_bytes for item in self.repository.store.list("packs")}
+            cache.small = {index for name, index in number.items() if sizes.get(name, 0) < _SMALL_PACK}
             self._drop_stale(cache)
         self._retire_small_packs(cache)
         return cache
@@ -166,10 +168,7 @@ class _Run:
     def _retire_small_packs(self, cache: Cache) -> None:
         """Hourly snapshots leave small packs behind. When a snapshot would need many of them, what they hold
         is read and stored anew together, so that neither pack lists nor restores grow with the history."""
-        if len(cache.used) <= _MANY_SMALL:
-            return
-        sizes = {item.name[6:-4]: item.size_bytes for item in self.repository.store.list("packs")}
-        small = {index for index in cache.used if sizes.get(cache.packs[index], 0) < _SMALL_PACK}
+        small = cache.small.intersection(cache.used)
         if len(small) <= _MANY_SMALL:
             return
         extend_index(self.repository, cache, 1)  # while the cache still knows what the small packs hold
@@ -202,6 +201,8 @@ class _Run:
         for pack in written:
             index = len(self.cache.packs)
             self.cache.packs.append(pack.name)
+            if pack.size_bytes < _SMALL_PACK:
+                self.cache.small.add(index)
             for digest in pack.digests:
                 self.cache.objects[digest] = index
 

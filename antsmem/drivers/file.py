@@ -6,9 +6,9 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, nullcontext, suppress
-from typing import Final, Self, TypeAlias
+from typing import Final, Self, TypeAlias, TypeVar
 
 from antsmem.backup.store import (
     Capabilities,
@@ -42,6 +42,7 @@ from antsmem.core.errors import (
 )
 
 Listing: TypeAlias = list[Stored]
+T = TypeVar("T")
 
 _FIRST_OBJECT: Final = "repository.json"
 _LOCK: Final = ".antsmem-lock"
@@ -175,7 +176,7 @@ class FileStore:
         """The objects in `folder`, see `Store.list`."""
         prefix = folder + "/" if folder else ""
         found: list[Stored] = []
-        for entry in self._entries(folder):
+        for entry in self._look_into(folder, _regular_files):
             if not is_part(entry.name):
                 continue
             try:
@@ -189,14 +190,14 @@ class FileStore:
 
     def names(self, folder: str) -> Sequence[str]:
         """The names in `folder`, see `Store.names`: the directory alone is read."""
-        prefix = folder + "/" if folder else ""
-        return [prefix + name for name in only_parts([entry.name for entry in self._entries(folder)])]
+        if not folder:
+            return [item.name for item in self.list(folder)]
+        return [f"{folder}/{name}" for name in only_parts(self._look_into(folder, os.listdir))]
 
-    def _entries(self, folder: str) -> Sequence[os.DirEntry[str]]:
-        """The regular files in `folder`."""
+    def _look_into(self, folder: str, look: Callable[[str], Sequence[T]]) -> Sequence[T]:
+        """What `look` finds in `folder`; nothing where there is none."""
         try:
-            with os.scandir(self._prefix + check_name(folder) if folder else self._root) as entries:
-                return [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+            return look(self._prefix + check_name(folder) if folder else self._root)
         except FileNotFoundError:
             self._require_here()
             return []
@@ -359,3 +360,8 @@ class FileStore:
         why = (error.strerror or "failed").lower()
         kind = BackendError if error.errno in _GONE else RefusedError
         return kind(f"could not {verb} `{name}` in `{self.url}`: {why}")
+
+
+def _regular_files(folder: str) -> Sequence[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if entry.is_file(follow_symlinks=False)]
