@@ -227,16 +227,24 @@ def read_signature(
 
 
 def read_head(repository: Repository, snapshot_id: str) -> Head:
-    """The head of a hot snapshot, its signature verified before it is opened."""
+    """The head of a hot snapshot, believed before it is opened: the anchor, which is signed, names its bytes;
+    where it does not know them (yet), the snapshot's own signature does."""
     from antsmem.core import age
 
     sealed = repository.store.get(f"snapshots/{snapshot_id}.age")
-    statement = read_signature(repository, snapshot_id)
-    if statement["sealed_sha256"] != hashlib.sha256(sealed).hexdigest():
-        raise IntegrityError(f"the head of snapshot `{snapshot_id}` is not the one that was signed")
+    digest = hashlib.sha256(sealed).hexdigest()
+    known, statement = repository.sealed.get(snapshot_id), None
+    if known is not None and digest != known:
+        raise IntegrityError(f"snapshot `{snapshot_id}` is not the one that the repository's list names")
+    if known is None:
+        statement = read_signature(repository, snapshot_id)
+        if digest != statement["sealed_sha256"]:
+            raise IntegrityError(f"the head of snapshot `{snapshot_id}` is not the one that was signed")
     plain = age.unseal(sealed, repository.keys.identities)
     head = Head.from_json(canonical.loads(decompress(plain, 1 << 20), 1 << 20))
-    if signed_part(head, statement["sealed_sha256"]) != {k: v for k, v in statement.items() if k != "key"}:
+    if (head.id, head.repository, head.tier) != (snapshot_id, repository.id, HOT):
+        raise IntegrityError(f"the head of snapshot `{snapshot_id}` was made for something else")
+    if statement is not None and signed_part(head, digest) != {k: v for k, v in statement.items() if k != "key"}:
         raise IntegrityError(f"the head of snapshot `{snapshot_id}` contradicts its signature")
     return head
 
