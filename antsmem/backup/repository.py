@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.backup.pack import compress, decompress
 from antsmem.backup.readme import README
-from antsmem.backup.snapshot import HOT, Head, is_id, new_id
+from antsmem.backup.snapshot import HOT, Head, ids_in, new_id
 from antsmem.backup.tombstones import DESTROYED, is_superseded, merged, names_in
 from antsmem.core import canonical
 from antsmem.core.errors import (
@@ -166,9 +166,7 @@ def open_repository(store: Store, keys: Keyring) -> Repository:
 def list_ids(repository: Repository, tier: str = HOT) -> list[str]:
     """The ids of the committed snapshots of a tier, oldest first: names only, nothing is opened."""
     folder, suffix = ("snapshots", ".age") if tier == HOT else ("cold", ".sig")
-    start, end = len(folder) + 1, -len(suffix)
-    names = (name[start:end] for name in repository.store.names(folder) if name.endswith(suffix))
-    return sorted(filter(is_id, names))
+    return ids_in(repository.store.names(folder), folder, suffix)
 
 
 def write_head(repository: Repository, head: Head, pack_list: bytes) -> str:
