@@ -17,6 +17,7 @@ from antsmem.drivers.dynamodb_log import DynamodbLog
 from antsmem.drivers.etcd import EtcdDirectory
 from antsmem.drivers.milvus import MilvusIndex
 from antsmem.drivers.postgres import PostgresStore
+from antsmem.drivers.postgres_vectors import PostgresVectors
 from antsmem.drivers.s3_blobs import S3Blobs
 
 TABLES = ("streams", "rows", "outbox", "commits")
@@ -116,6 +117,14 @@ def _milvus(request: pytest.FixtureRequest) -> Backend:
     return Backend(_opener(request, lambda: MilvusIndex.open(url, {})), lambda: bytes_below(server.dir))
 
 
+def _pgvector(request: pytest.FixtureRequest) -> Backend:
+    server: engines_stores.Pgvector = request.getfixturevalue("pgvector")
+    url = f"postgres://antsmem@127.0.0.1:{server.port}/{server.database()}?tls=no"
+    return Backend(
+        _opener(request, lambda: PostgresVectors.open(url, {})), lambda: bytes_below(server.dir / "data")
+    )
+
+
 OPENERS["durable"] |= {
     "postgres": _postgres(PostgresStore),
     "cockroach": _postgres(CockroachStore),
@@ -124,5 +133,5 @@ OPENERS["durable"] |= {
 OPENERS["log"]["dynamodb"] = _dynamodb(DynamodbLog)
 OPENERS["blob"]["s3"] = _s3
 OPENERS["directory"] |= {"consul": _consul, "etcd": _etcd}
-OPENERS["vectors"]["milvus"] = _milvus
+OPENERS["vectors"] |= {"milvus": _milvus, "postgres": _pgvector}
 SERVERS |= {"postgres", "cockroach", "dynamodb", "s3", "consul", "etcd", "milvus"}
