@@ -114,16 +114,24 @@ def plan_restore(opened: Opened, entries: list[Entry], *, salvage: bool = False)
 
 
 def restore_to(
-    opened: Opened, target: Path, plan: RestorePlan, *, salvage: bool, progress: Progress
+    opened: Opened,
+    target: Path,
+    plan: RestorePlan,
+    *,
+    salvage: bool,
+    progress: Progress,
+    complete: Callable[[Path], None] = lambda staged: None,
 ) -> RestoreResult:
     """Restore into `target`, which must not exist or be an empty directory. Nothing is visible there until
     all of it is there and verified; a killed run leaves a staging directory that the next one replaces.
+    `complete` may add to the staged tree before it becomes visible.
 
     Raises `WouldOverwriteError`, `IntegrityError` (unless `salvage`: then what is damaged is left out and
     named), `DiskError`."""
     refuse_target(target)
     with staging(staging_for(target)) as staged:
         damaged, warnings = build(opened, plan, os.fsencode(staged), salvage=salvage, progress=progress)
+        complete(staged)
         try:
             os.rename(staged, target)
         except OSError as error:
@@ -140,16 +148,14 @@ def restore_to(
     )
 
 
-def refuse_target(target: Path) -> None:
+def refuse_target(target: Path, hint: str = "name another --to, or use --in-place") -> None:
     """`WouldOverwriteError` unless `target` does not exist or is an empty directory."""
     try:
         occupied = target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir())))
     except OSError as error:
         raise disk_error("restore to", target, error) from error
     if occupied:
-        raise WouldOverwriteError(
-            f"`{target}` is not empty: nothing restored", hint="name another --to, or use --in-place"
-        )
+        raise WouldOverwriteError(f"`{target}` is not empty: nothing restored", hint=hint)
 
 
 def staging_for(target: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any, cast
@@ -36,8 +36,15 @@ class Thawed:
     entries: list[Entry]
 
 
-def restore_cold(repository: Repository, snapshot_id: str, target: Path, progress: Progress) -> RestoreResult:
-    """Restore a whole cold archive into `target`, which must not exist or be empty. Raises
+def restore_cold(
+    repository: Repository,
+    snapshot_id: str,
+    target: Path,
+    progress: Progress,
+    complete: Callable[[Path], None] = lambda staged: None,
+) -> RestoreResult:
+    """Restore a whole cold archive into `target`, which must not exist or be empty; `complete` may add to the
+    staged tree before it becomes visible. Raises
     `IntegrityError` before anything is visible, `CannotUnlockError` (only the recovery kit opens it)."""
     refuse_target(target)
     require_signed(repository, snapshot_id, progress)
@@ -46,6 +53,7 @@ def restore_cold(repository: Repository, snapshot_id: str, target: Path, progres
             thawed = read_archive(repository, snapshot_id, tree, progress)
             _finish(thawed.entries, tree)
             warnings = tuple(tree.warnings)
+        complete(staged)
         try:
             os.rename(staged, target)
         except OSError as error:

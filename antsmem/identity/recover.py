@@ -127,6 +127,18 @@ def recover_identity(
         return RecoveredIdentity(recovered.log, keystore, host_key, opened, unreadable, sealed, ledger)
 
 
+def require_recoverable(kit: RecoveryKit, saved: SavedIdentity, host: str) -> None:
+    """Raise what `recover_identity` would raise of log, escrow and the host's name, and `CannotUnlockError` for
+    the kit of another identity; nothing is made."""
+    check_host(host)
+    log = parse_log(saved.log)
+    try:
+        kit.generation(log)
+    except UsageError as error:
+        raise CannotUnlockError(str(error), hint=error.hint) from None
+    _agent_name(kit, _open_escrow(kit, saved, log))
+
+
 def _own_epochs(
     saved: SavedIdentity,
     files: IdentityFiles,

@@ -129,7 +129,7 @@ SCENES: dict[str, list[Scene]] = {
     ],
     "recover": [
         Scene(
-            ("recover", "new", "--kit", KIT, "--repository", "REPOSITORY", "--host", "desktop"),
+            ("recover", "new", "--kit", KIT, "--repository", "REPOSITORY", "--host", "desktop", "--instead"),
             shows=restored("new/*"),
         )
     ],

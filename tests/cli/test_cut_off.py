@@ -193,3 +193,128 @@ def test_a_kit_of_another_agent_is_never_taken_for_that_of_a_run_that_was_cut_of
     assert home.run("init", "given", "--recovery-out", "given.txt").code == 0
     assert (home.root / KIT).read_text() == kit
     home.must("backup")
+
+
+def recover(home: Home, before: Callable[[], None] | None = None, *more: str) -> Ran:
+    words = ("recover", "new", "--kit", KIT, "--repository", "stick", "--host", "newbox")
+    return home.run(*words, *more, before=before)
+
+
+@pytest.fixture
+def lost(tmp_path: Path) -> Callable[[Path], Home]:
+    """Makes a machine that has the kit and the repository of an agent, and nothing else of it."""
+    old = Home(tmp_path / "old")
+    assert init(old).code == 0
+    old.must("secret", "set", "token", stdin=b"value")
+    old.must("backup")
+
+    def made(place: Path) -> Home:
+        home = Home(place)
+        shutil.copytree(old.root / "stick", home.root / "stick")
+        shutil.copyfile(old.root / KIT, home.root / KIT)
+        return home
+
+    return made
+
+
+def wrong_after_recovery(home: Home) -> list[str]:
+    wrong = [
+        f"{word}: {ran}"
+        for word in ("backup", "check", "secret list")
+        if (ran := home.run("-C", "new", *word.split())).code
+    ]
+    shown = home.run("-C", "new", "identity", "show").out
+    return wrong + ([] if "newbox" in shown else [f"not host: {shown}"])
+
+
+def test_a_recover_that_was_killed_anywhere_is_finished_by_the_same_command(
+    tmp_path: Path, lost: Callable[[Path], Home]
+) -> None:
+    wrong = []
+    told = False
+    for number, home in enumerate(struck(tmp_path / "new", recover, lost)):
+        there = (home.root / "new").exists()
+        ran = recover(home)
+        if there and ran.code == 11:  # all was done but the end of the process
+            told = True
+            ran = home.run("-C", "new", "backup")
+        assert not told or there
+        found = [f"again: {ran}"] if ran.code else wrong_after_recovery(home)
+        wrong += [f"killed at step {number}: {each}" for each in found]
+    assert wrong == [], "\n".join(wrong)
+
+
+def test_control_a_workspace_that_is_filled_before_its_host_has_keys_is_noticed(
+    tmp_path: Path, lost: Callable[[Path], Home], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from antsmem.cli.commands import recover as command
+
+    def late(ctx: object, opened: object, what: object, root: Path, complete: Callable[[Path], None]) -> object:
+        result = restored(ctx, opened, what, root, lambda staged: None)
+        complete(root)
+        return result
+
+    restored: Callable[..., object] = command._restore
+    monkeypatch.setattr(command, "_restore", late)
+    assert any(recover(home).code == 11 and wrong_after_recovery(home) for home in struck(tmp_path, recover, lost))
+
+
+@pytest.mark.parametrize("option", ["--escrow", "--secrets", "--retire"])
+def test_a_wrong_option_of_recover_is_seen_before_anything_is_restored(
+    tmp_path: Path, lost: Callable[[Path], Home], option: str
+) -> None:
+    home = lost(tmp_path / "new")
+    before = sorted(home.root.rglob("*"))
+    assert recover(home, None, option, KIT).code in {2, 20, 30}
+    assert set(home.root.rglob("*")) - set(before) <= {home.home / ".local"}
+    assert recover(home).code == 0 and wrong_after_recovery(home) == []
+
+
+def test_a_full_disk_while_a_host_is_made_leaves_no_directory(
+    tmp_path: Path, lost: Callable[[Path], Home]
+) -> None:
+    home = lost(tmp_path / "new")
+
+    def full() -> None:
+        real = os.link
+
+        def failing(source: str, target: str) -> None:
+            if target.endswith("keystore.age"):
+                raise OSError(28, "No space left on device")
+            real(source, target)
+
+        os.link = failing  # type: ignore[assignment]
+
+    assert recover(home, full).code == 40
+    assert not (home.root / "new").exists() and list(home.home.rglob("*.key")) == []
+    assert recover(home).code == 0 and wrong_after_recovery(home) == []
+    assert recover(home).code == 11
+
+
+def test_a_recover_beside_a_workspace_that_works_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    assert init(home).code == 0
+    home.must("repository", "add", "second", "./second")
+    home.must("backup")
+    (config,) = (home.home / ".config/antsmem/agents").iterdir()
+    text = "level: L2\n" + config.read_text()
+    config.write_text(text)
+    ran = recover(home)
+    assert ran.code == 11 and "--instead" in ran.err and str(home.workspace) in ran.err
+    assert config.read_text() == text and not (home.root / "new").exists()
+    home.must("backup")
+    assert recover(home, None, "--instead").code == 0
+    after = config.read_text()
+    assert str(home.root / "new") in after and "second" in after and "L2" in after
+    assert home.run("-C", "new", "backup").code == 0
+    shutil.rmtree(home.root / "new")
+    assert recover(home).code == 0  # what is gone stands in nobody's way
+    assert config.read_text().count("second:") == 1
+
+
+def test_recover_says_of_another_host_only_what_is_true(tmp_path: Path, lost: Callable[[Path], Home]) -> None:
+    home = lost(tmp_path / "one")
+    assert "revoked" not in recover(home).out
+    shutil.rmtree(home.root / "new")
+    again = recover(home)
+    assert "the old host of the same name is revoked" in again.out, again

@@ -25,7 +25,7 @@ WORDS: dict[str, tuple[list[str], str]] = {
     "restore": (["restore", "--to", "there"], "restore"),
     "restore in place": (["restore", "--in-place"], "restore"),
     "restore plan": (["restore", "--plan"], "restore-plan"),
-    "recover": (["recover", "new", "--kit", KIT, "--repository", "REPOSITORY", "--host", "desktop"], "recover"),
+    "recover": (["recover", "new", "--kit", KIT, "--repository", "REPOSITORY", "--instead"], "recover"),
     "check": (["check", "--read-data"], "check"),
     "check repair": (["check", "--repair"], "check"),
     "prune": (["prune"], "prune"),

@@ -22,7 +22,16 @@ def test_a_new_kit_opens_the_secrets_and_the_old_one_does_not(home: Home) -> Non
     home.must("identity", "rotate", "--kit", KIT, "--new-kit", "new-kit.txt")
     (escrow,) = _escrow(home)
     home.must("backup")
-    recover = ("recover", "new", "--repository", str(home.repository), "--secrets", str(escrow), "--accept-stale")
+    recover = (
+        "recover",
+        "new",
+        "--repository",
+        str(home.repository),
+        "--secrets",
+        str(escrow),
+        "--accept-stale",
+        "--instead",
+    )
     old = home.run(*recover, "--kit", KIT)
     assert old.code != 0 and not (home.root / "new").exists()
     new = home.run(*recover, "--kit", "new-kit.txt", "--host", "desktop")

@@ -221,7 +221,7 @@ def test_a_recovery_takes_the_guardians_of_today_not_those_in_an_old_backup(home
 
 def test_kit_and_guardians_together_or_none_is_no_call(home: Home) -> None:
     home.must("backup")
-    words = ("recover", "new", "--repository", str(home.repository))
+    words = ("recover", "new", "--repository", str(home.repository), "--instead")
     ran = home.run(*words, "--kit", KIT, "--guardian", KIT)
     assert ran.code == 2 and "not both" in ran.err
     assert home.run(*words, "--no-input").code == 2

@@ -37,7 +37,7 @@ def test_a_path_that_is_left_out_is_no_difference(at: Terminal) -> None:
 
 
 def test_recovery_hands_options_to_the_driver_and_keeps_them(at: Terminal) -> None:
-    words = ("recover", "again", "--kit", "kit.txt", "--repository", "./stick", "--option")
+    words = ("recover", "again", "--kit", "kit.txt", "--repository", "./stick", "--instead", "--option")
     assert "no option `colour`" in at.run(*words, "colour=red", code=2).stderr
     assert "KEY=VALUE" in at.run(*words, "colour", code=2).stderr
 
@@ -73,7 +73,7 @@ def test_a_waiver_moves_to_another_machine(at: Terminal) -> None:
     at.run("-C", "kevin", "backup", code=21)
     at.run("-C", "kevin", "waive", "TOOLS.md:1", "--reason", "a test")
     at.run("-C", "kevin", "backup")
-    at.run("recover", "again", "--kit", "kit.txt", "--repository", "./stick", "--host", "newbox")
+    at.run("recover", "again", "--kit", "kit.txt", "--repository", "./stick", "--host", "newbox", "--instead")
     assert (at.home / "again" / "TOOLS.md").read_text() == secret
     at.run("-C", "again", "backup")
     at.run("-C", "again", "waive", "TOOLS.md:1", "--reason", "no longer", "--end")
@@ -83,5 +83,5 @@ def test_a_waiver_moves_to_another_machine(at: Terminal) -> None:
 def test_the_secrets_that_recovery_lists_are_those_a_person_must_put_back(at: Terminal) -> None:
     (at.home / "kevin" / ".env").write_text("nothing\n")
     at.run("-C", "kevin", "backup")
-    said = at.run("recover", "again", "--kit", "kit.txt", "--repository", "./stick").stdout
+    said = at.run("recover", "again", "--kit", "kit.txt", "--repository", "./stick", "--instead").stdout
     assert "put them back from where you keep secrets: .env\n" in said

@@ -176,7 +176,7 @@ def documents(tmp_path_factory: pytest.TempPathFactory) -> dict[str, list[dict[s
         *wakes(at, workspace),
         *moved(at),
         *synced(at, workspace),
-        at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin"),
+        at.json("recover", "again", "--kit", "kit.txt", "--repository", "./stick/kevin", "--instead"),
     ]
     by_schema: dict[str, list[dict[str, Any]]] = {}
     for document in printed:

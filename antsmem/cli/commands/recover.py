@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,17 +21,26 @@ from antsmem.cli.context import Context
 from antsmem.cli.gate import GateOptions, given_anchors, pass_gate
 from antsmem.cli.keys import host_keyring, key_files, recovery_keyring
 from antsmem.cli.kits import kit_or_guardians
-from antsmem.cli.ledger import publish_to, renew_escrow, warn_of
+from antsmem.cli.ledger import is_pending, publish_to, renew_escrow, warn_of
 from antsmem.cli.relays import newest_log
-from antsmem.core.config import ANCHOR_PREFIX, AgentConfig, RepositoryConfig, agent_path, write_agent
+from antsmem.core.config import ANCHOR_PREFIX, AgentConfig, RepositoryConfig, agent_path, read_agent, write_agent
 from antsmem.core.disk import read_file, write_file
+from antsmem.core.errors import (
+    AntsmemError,
+    CannotUnlockError,
+    IntegrityError,
+    NotFoundError,
+    RetiredError,
+    WouldOverwriteError,
+)
 from antsmem.core.record import record, replace
 from antsmem.workspace.layout import Layout
 from antsmem.workspace.settings import name_from
 
 if TYPE_CHECKING:
-    from antsmem.identity.gate import Gated, Verdict
-    from antsmem.identity.recover import RecoveredIdentity
+    from antsmem.backup.store import Store
+    from antsmem.identity.gate import Verdict
+    from antsmem.identity.recover import RecoveredIdentity, SavedIdentity
     from antsmem.identity.recovery import RecoveryKit
 
 _LIMIT = 1 << 20
@@ -41,7 +50,7 @@ _LIMIT = 1 << 20
 class RecoverReport:
     """An agent brought back: what was restored, the identity's version that names this host, and what became of
     each secret. `ledger` is the number of rows of its ledger, `witnesses` who vouched for it, `silent` who did
-    not answer, `retired` which other hosts were revoked."""
+    not answer, `retired` which hosts were revoked: the one of the same name and others."""
 
     restored: RestoreResult
     did: str
@@ -83,49 +92,189 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     accept_stale: Annotated[
         bool, typer.Option("--accept-stale", help="Take secrets though nobody says how new the ledger is.")
     ] = False,
+    instead: Annotated[
+        bool,
+        typer.Option("--instead", help="Go on here, not in a workspace of this agent that works on this machine."),
+    ] = False,
 ) -> None:
     """Restore an agent on a new machine with its recovery kit, and make this machine its host."""
     ctx: Context = context.obj
-    layout = Layout(directory.absolute())
-    refuse_target(layout.root)
-    found = ctx.named([repository])[0]
-    config = replace(found, name="default", options={**found.options, **driver_options(option or ())})
+    layout = Layout(Path(os.path.abspath(directory)))
+    url = repository if "://" in repository else os.path.abspath(repository)
+    config = RepositoryConfig("default", url, driver_options(option or ()))
+    given = GateOptions(secrets, anchor or (), accept_stale)
+    if (here := _untold(ctx, layout, config)) is not None:
+        _tell_of_earlier(here, config, given)
+        return
+    refuse_target(layout.root, "name another directory, or move this one aside first")
     store = ctx.store(config)
     own = kit_or_guardians(ctx, kit, guardian, key_files(store)[1] if guardian else {})
     opened = open_repository(store, recovery_keyring(store, own, f"`{kit}`"))
     tier, chosen = choose(opened, read_state(opened, None), snapshot, None, ctx.now_ns)
-    given = GateOptions(secrets, anchor or (), accept_stale)
     log = newest_log(ctx, opened.store.get(IDENTITY_LOG))
-    _require_hosts(log, retire or ())
-    gated = pass_gate(ctx, opened, config, (own, log), given)
-    restored = _restore(ctx, opened, tier, chosen, layout.root)
-    ctx = Context(replace(ctx.options, workspace=str(layout.root)), ctx.environment)
-    new_host = (own, log, escrow, (name_from(host or ctx.host), *(retire or ())), given)
-    identity, escrow_path = _become_host(ctx, opened, config, layout, new_host, gated)
-    published = ctx.repository(config, host_keyring(ctx, "hot", "cold"))
-    ctx.keep_pin(published, publish_keys(published))
-    unpublished = _publish_ledger(ctx, config, given)
-    report = _report(restored, identity, gated, config.url, escrow_path, retire or ())
-    ctx.output.result("recover", report, lambda: _text(ctx, report))
-    if not restored.complete or unpublished:
+    before = _configured(ctx, opened.keys.scid, layout.root, instead)
+    config = _under_its_name(config, before)
+    new = NewHost(own, _saved(store, log, escrow), name_from(host or ctx.host), tuple(retire or ()), given.anchors)
+    _require(new)
+    new = replace(new, saved=replace(new.saved, gated=pass_gate(ctx, opened, config, (own, log), given)))
+    agent = replace(before, workspace=str(layout.root), repositories=_with(config, before))
+    _bring_back(ctx, opened, (tier, chosen), agent, new, given)
+
+
+def _bring_back(
+    ctx: Context,
+    opened: Repository,
+    what: tuple[str, str],
+    agent: AgentConfig,
+    new: NewHost,
+    given: GateOptions,
+) -> None:
+    """Restore the snapshot `what` (tier, id) as a host's workspace, tell the repository, say what happened."""
+    made: list[tuple[RecoveredIdentity, Path]] = []
+
+    def complete(staged: Path) -> None:
+        made.append(_become_host(ctx, opened, agent, Layout(staged), new))
+
+    config = agent.repositories[0]
+    restored = _restore(ctx, opened, what, Path(agent.workspace), complete)
+    here = Context(replace(ctx.options, workspace=agent.workspace), ctx.environment)
+    untold = _tell(here, config, given)
+    report = _report(restored, made[0], new, config.url)
+    here.output.result("recover", report, lambda: _text(here, report))
+    if not restored.complete or untold:
         raise typer.Exit(3)
 
 
-def _require_hosts(log: bytes, hosts: Sequence[str]) -> None:
+@record
+class NewHost:
+    """Who is recovered, by which kit, and which host this machine becomes. `retire`: other hosts that are revoked;
+    `anchors`: URLs of further anchors."""
+
+    kit: RecoveryKit
+    saved: SavedIdentity
+    name: str
+    retire: tuple[str, ...]
+    anchors: Sequence[str]
+
+
+def _configured(ctx: Context, scid: str, root: Path, instead: bool) -> AgentConfig:
+    """What this machine has configured for the agent. `WouldOverwriteError` if that is for another workspace that
+    works: two cannot be configured."""
+    before = read_agent(agent_path(ctx.config_dir, scid))
+    place = Path(before.workspace)
+    if not instead and before.workspace and place != root and _works(ctx, place, scid):
+        raise WouldOverwriteError(
+            f"`{place}` is this agent's workspace on this machine, and it works: nothing restored",
+            hint="antsmem restore --to DIR only restores; --instead goes on in the new directory, not in that one",
+        )
+    return before
+
+
+def _works(ctx: Context, place: Path, scid: str) -> bool:
+    here = Context(replace(ctx.options, workspace=str(place), no_input=True), ctx.environment)
+    try:
+        return Layout(place).settings.exists() and here.log.scid == scid and here.keystore.scid == scid
+    except AntsmemError:
+        return False
+
+
+def _under_its_name(config: RepositoryConfig, before: AgentConfig) -> RepositoryConfig:
+    """`config` as it was configured before; else under a name that is free."""
+    for each in before.repositories:
+        if each.url == config.url:
+            return replace(each, options={**each.options, **config.options})
+    taken = {each.name for each in before.repositories} | set(before.anchors)
+    names = ("default", *(f"recovered-{number}" for number in range(1, len(taken) + 2)))
+    return replace(config, name=next(name for name in names if name not in taken))
+
+
+def _with(config: RepositoryConfig, before: AgentConfig) -> tuple[RepositoryConfig, ...]:
+    return (config, *(each for each in before.repositories if each.name != config.name))
+
+
+def _saved(store: Store, log: bytes, escrow: Path | None) -> SavedIdentity:
+    from antsmem.identity.keyfiles import DESTROYED_LIST
+    from antsmem.identity.recover import SavedIdentity
+
+    epochs, others = key_files(store)
+    data = read_file(escrow, _LIMIT) if escrow else None
+    return SavedIdentity(log, epochs, data, destroyed=names_in(others.get(DESTROYED_LIST, b"")))
+
+
+def _require(new: NewHost) -> None:
+    """See what can be seen before anything is restored."""
     from antsmem.identity.log import parse_log
+    from antsmem.identity.recover import require_recoverable
     from antsmem.identity.recovery import require_hosts
 
-    require_hosts(parse_log(log), hosts)
+    require_hosts(parse_log(new.saved.log), new.retire)
+    require_recoverable(new.kit, new.saved, new.name)
+
+
+def _untold(ctx: Context, layout: Layout, config: RepositoryConfig) -> Context | None:
+    """The workspace that an earlier run restored and made this machine host of, if the repository was not told
+    yet. None: there is no such one, or all is done."""
+    from antsmem.identity.log import parse_log
+
+    if not (os.path.lexists(layout.identity_log) and layout.settings.exists()):
+        return None
+    here = Context(replace(ctx.options, workspace=str(layout.root)), ctx.environment)
+    try:
+        own = [each for each in here.agent.repositories if each.url == config.url]
+        if not own or here.agent.workspace != str(layout.root) or here.keystore.scid != here.log.scid:
+            return None
+        there = parse_log(here.store(own[0]).get(IDENTITY_LOG))
+        behind = here.log.text.startswith(there.text) and there.version < here.log.version
+        return here if behind or is_pending(here, own[0].name) else None
+    except (CannotUnlockError, IntegrityError, NotFoundError, RetiredError):
+        return None
+
+
+def _tell_of_earlier(here: Context, config: RepositoryConfig, given: GateOptions) -> None:
+    """End what an earlier run began: the agent is there, and this machine is its host."""
+    from antsmem.identity.escrow import newest_escrow
+
+    own = next(each for each in here.agent.repositories if each.url == config.url)
+    untold = _tell(here, replace(own, options={**own.options, **config.options}), given)
+    root, log = str(here.layout.root), here.log
+    report = RecoverReport(
+        restored=RestoreResult("", root, 0, 0, 0, (), (), ()),
+        did=log.did,
+        identity_version=log.version,
+        host=here.keystore.host,
+        repository=own.url,
+        escrow=str(newest_escrow(Path(here.agent.escrow)) or ""),
+        secrets=(),
+        ledger=here.custody.ledger.seq if here.custody else 0,
+        witnesses=(),
+        silent={},
+        retired=(),
+    )
+    said = (
+        f"`{root}` was restored before, by a run that was cut off; this machine is host `{report.host}` of "
+        f"{report.did} (version {report.identity_version}), and {own.url} knows it now"
+    )
+    here.output.result("recover", report, said)
+    if untold:
+        raise typer.Exit(3)
+
+
+def _tell(ctx: Context, config: RepositoryConfig, given: GateOptions) -> bool:
+    """Publish the identity log, the keys and the ledger; whether somebody did not hear."""
+    published = ctx.repository(config, host_keyring(ctx, "hot", "cold"))
+    ctx.keep_pin(published, publish_keys(published))
+    return _publish_ledger(ctx, config, given)
 
 
 def _report(
-    restored: RestoreResult,
-    identity: RecoveredIdentity,
-    gated: Gated,
-    repository: str,
-    escrow: Path,
-    retired: Sequence[str],
+    restored: RestoreResult, made: tuple[RecoveredIdentity, Path], new: NewHost, repository: str
 ) -> RecoverReport:
+    from antsmem.identity.document import op_keys_of
+    from antsmem.identity.log import parse_log
+
+    identity, escrow = made
+    gated = new.saved.gated
+    replaced = new.name in op_keys_of(parse_log(new.saved.log).document)
     return RecoverReport(
         restored=restored,
         did=identity.log.did,
@@ -133,11 +282,11 @@ def _report(
         host=identity.keystore.host,
         repository=repository,
         escrow=str(escrow),
-        secrets=gated.verdicts,
+        secrets=gated.verdicts if gated else (),
         ledger=identity.ledger.seq if identity.ledger else 0,
-        witnesses=gated.witnesses,
-        silent=dict(gated.silent),
-        retired=tuple(retired),
+        witnesses=gated.witnesses if gated else (),
+        silent=dict(gated.silent) if gated else {},
+        retired=((new.name,) if replaced else ()) + new.retire,
     )
 
 
@@ -152,72 +301,80 @@ def _publish_ledger(ctx: Context, config: RepositoryConfig, given: GateOptions) 
     return bool(failed) or kept is None
 
 
-def _restore(ctx: Context, opened: Repository, tier: str, chosen: str, root: Path) -> RestoreResult:
+def _restore(
+    ctx: Context, opened: Repository, what: tuple[str, str], root: Path, complete: Callable[[Path], None]
+) -> RestoreResult:
     progress = ctx.output.progress("restoring")
+    tier, chosen = what
     if tier == COLD:
         from antsmem.backup.thaw import restore_cold
 
-        return restore_cold(opened, chosen, root, progress)
+        return restore_cold(opened, chosen, root, progress, complete)
     held = open_snapshot(opened, chosen)
-    return restore_to(held, root, plan_restore(held, held.entries), salvage=False, progress=progress)
+    plan = plan_restore(held, held.entries)
+    return restore_to(held, root, plan, salvage=False, progress=progress, complete=complete)
 
 
 def _become_host(
-    ctx: Context,
-    opened: Repository,
-    config: RepositoryConfig,
-    layout: Layout,
-    given: tuple[RecoveryKit, bytes, Path | None, tuple[str, ...], GateOptions],
-    gated: Gated,
+    ctx: Context, opened: Repository, agent: AgentConfig, staged: Layout, new: NewHost
 ) -> tuple[RecoveredIdentity, Path]:
-    """New host and op keys, one more entry in the identity log, and this host's configuration. `given` names the
-    host, and those to retire."""
+    """New host and op keys, one more entry in the identity log, and this host's configuration, for the tree that
+    is staged: it becomes visible with all it needs, or not at all."""
     from antsmem.identity.escrow import keep_escrow
     from antsmem.identity.files import IdentityFiles
     from antsmem.identity.guardians import bring_guardians
     from antsmem.identity.keyfiles import DESTROYED_LIST
-    from antsmem.identity.recover import SavedIdentity, recover_identity
+    from antsmem.identity.recover import recover_identity
 
-    kit, log, escrow, (host, *retire), options = given
-    store = opened.store
-    epochs, others = key_files(store)
-    stones = others.get(DESTROYED_LIST, b"")
-    saved = SavedIdentity(
-        log=log,
-        epochs=epochs,
-        escrow=read_file(escrow, _LIMIT) if escrow else None,
-        gated=gated,
-        destroyed=names_in(stones),
-    )
-    host_key = ctx.config_dir / "keys" / f"{name_from(opened.keys.scid)[:12]}-{os.urandom(4).hex()}.key"
+    scid = opened.keys.scid
+    _, others = key_files(opened.store)
+    host_key = ctx.config_dir / "keys" / f"{name_from(scid)[:12]}-{os.urandom(4).hex()}.key"
     files = IdentityFiles(
-        log=layout.identity_log,
-        keystore=layout.keystore / "keystore.age",
-        epochs=layout.keystore / "epochs",
+        log=staged.identity_log,
+        keystore=staged.keystore / "keystore.age",
+        epochs=staged.keystore / "epochs",
         host_key=host_key,
-        backed_up=(layout.root,),
+        backed_up=(staged.root, Path(agent.workspace)),
     )
-    recovered = recover_identity(kit, saved, host, files, ctx.now_ns, retire=retire)
-    bring_guardians(files.guardians, others, kit, recovered.keystore)
-    if stones:
-        write_file(files.destroyed, [merged(b"", stones, opened.keys)])
-    escrow_path = keep_escrow(ctx.data_dir / recovered.log.scid / "escrow", recovered.escrow, ctx.now_ns)
-    anchors = {f"anchor-{n}": url for n, url in enumerate(options.anchors, 1) if url.startswith(ANCHOR_PREFIX)}
-    agent = AgentConfig(str(layout.root), str(host_key), str(escrow_path.parent), (config,), anchors)
-    write_agent(agent_path(ctx.config_dir, recovered.log.scid), agent)
-    return recovered, escrow_path
+    recovered = recover_identity(new.kit, new.saved, new.name, files, ctx.now_ns, retire=new.retire)
+    try:
+        bring_guardians(files.guardians, others, new.kit, recovered.keystore)
+        if stones := others.get(DESTROYED_LIST, b""):
+            write_file(files.destroyed, [merged(b"", stones, opened.keys)])
+        folder = Path(agent.escrow or ctx.data_dir / scid / "escrow")
+        escrow = keep_escrow(folder, recovered.escrow, ctx.now_ns)
+        agent = replace(agent, host_key=str(host_key), escrow=str(folder), anchors=_anchors(agent, new.anchors))
+        write_agent(agent_path(ctx.config_dir, scid), agent)  # last: the tree gets its name next
+    except BaseException:
+        host_key.unlink(missing_ok=True)
+        raise
+    return recovered, escrow
+
+
+def _anchors(agent: AgentConfig, urls: Sequence[str]) -> dict[str, str]:
+    """What was configured, and what is given now."""
+    found = dict(agent.anchors)
+    for url in urls:
+        if url.startswith(ANCHOR_PREFIX) and url not in found.values():
+            names = (f"anchor-{number}" for number in range(1, len(found) + 2))
+            found[next(name for name in names if name not in found)] = url
+    return found
 
 
 def _text(ctx: Context, report: RecoverReport) -> str:
     return "\n".join(
         [
             text(ctx, report.restored),
-            f"this machine is now host `{report.host}` of {report.did} (version {report.identity_version}); "
-            "an old host of the same name is revoked" + "".join(f", so is `{name}`" for name in report.retired),
+            f"this machine is now host `{report.host}` of {report.did} (version {report.identity_version})"
+            + "".join(_of_retired(name, report.host) for name in report.retired),
             f"backups go on to {report.repository}; the sealed keys' escrow is {report.escrow}",
             *_of_secrets(ctx, report),
         ]
     )
+
+
+def _of_retired(name: str, host: str) -> str:
+    return "; the old host of the same name is revoked" if name == host else f"; `{name}` is revoked"
 
 
 def _of_secrets(ctx: Context, report: RecoverReport) -> list[str]:
