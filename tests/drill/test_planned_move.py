@@ -15,12 +15,14 @@ from importlib import import_module
 from pathlib import Path
 from pkgutil import walk_packages
 from tempfile import mkdtemp
+from typing import NoReturn
 
 import pytest
 from far_machines import NOBODY
 from made_homes import KIT, TRACE, Home
 
 import antsmem
+from antsmem.cli.commands import migrate
 from antsmem.core.errors import AntsmemError, DiskError
 from antsmem.drill.namespace import require_namespaces
 from antsmem.identity.handover import code_of, is_handed_over, read_offer
@@ -108,6 +110,16 @@ def test_a_move_that_was_cut_off_is_finished_by_the_same_command(home: Home, new
     offer = new.root / "offer"
     words = ("--code", code_of(offer.read_bytes()), "--kit", KIT, "--out")
     home.must("migrate", "finish", str(offer), *words, "nowhere/parcel", code=10)
+    assert not is_handed_over_at(home, offer), "what cannot be written is seen first"
+
+    def full() -> None:
+        def failing(*_: object, **__: object) -> NoReturn:
+            raise DiskError("could not write: no space left")
+
+        migrate.write_file = failing  # type: ignore[attr-defined]
+
+    ran = home.run("-C", "agent", "migrate", "finish", str(offer), *words, "parcel", before=full)
+    assert ran.code == 40 and "has retired" in ran.err and "makes the parcel" in ran.err
     log = home.must("identity", "show", "--json").document
     assert [row["host"] for row in log["hosts"] if not row["until"]] == ["newbox"], "the log was first"
     home.must("migrate", "finish", str(offer), *words, "parcel")

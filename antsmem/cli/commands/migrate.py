@@ -9,8 +9,8 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
-from antsmem.core.disk import read_file, write_file
-from antsmem.core.errors import UsageError, WouldOverwriteError
+from antsmem.core.disk import read_file, require_room, write_file
+from antsmem.core.errors import AntsmemError, UsageError
 from antsmem.core.record import record
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 app = group("Move the agent to another machine while the old one still runs: prepare, finish, accept.")
 _LIMIT = 64 << 20
+_PARCEL_BYTES = 1 << 20
 
 
 @record
@@ -54,8 +55,8 @@ def prepare(
     from antsmem.workspace.settings import name_from
 
     ctx: Context = context.obj
-    if out is not None and out.exists():
-        raise WouldOverwriteError(f"`{out}` exists already", hint="name another --out")
+    if out is not None:
+        require_room(out)
     pending = new_pending(ctx, name_from(host or ctx.host))
     offer = offer_of(pending, ctx.now_ns)
     if out is not None:
@@ -90,12 +91,20 @@ def finish(
             "the code is not that of this offer: nothing handed over",
             hint="it is what `antsmem migrate prepare` showed on the new machine; a wrong one may be an attack",
         )
-    if out.exists():
-        raise WouldOverwriteError(f"`{out}` exists already", hint="name another --out")
+    try:
+        require_room(out, _PARCEL_BYTES)
+    except AntsmemError as error:
+        raise type(error)(str(error), hint="name another --out: nothing handed over by this run") from None
     if not is_handed_over(ctx.log, found):  # a run that was cut off behind that only makes the parcel again
         depart(ctx, found, kit_or_guardians(ctx, kit, None, {}))
     parcel, keystore = sealed_for(ctx, found)
-    write_file(out, [parcel], new=True)
+    try:
+        write_file(out, [parcel], new=True)
+    except AntsmemError as error:
+        raise type(error)(
+            f"{error}; the agent is handed over, and this host has retired",
+            hint="the same command, with an --out that can be written, makes the parcel",
+        ) from None
     row = FinishRow(ctx.log.did, ctx.log.version, keystore.host, found.host, str(out))
     text = (
         f"{row.did} (version {row.version}) is host `{row.new_host}` now; `{row.old_host}` has retired\n"
