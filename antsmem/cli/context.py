@@ -82,8 +82,20 @@ class Context:
         return os.uname().nodename.split(".")[0] or "host"
 
     def _home(self, variable: str, default: str) -> Path:
-        base = self.environment.get(variable) or os.path.join(self.environment.get("HOME", "~"), default)
-        return Path(os.path.expanduser(base)) / "antsmem"
+        """Where the XDG Base Directory Specification says: relative paths are invalid there, and ignored."""
+        base = self.environment.get(variable, "")
+        return Path(base if os.path.isabs(base) else os.path.join(self._user_home, default)) / "antsmem"
+
+    @cached_property
+    def _user_home(self) -> str:
+        if os.path.isabs(home := self.environment.get("HOME", "")):
+            return home
+        import pwd
+
+        try:
+            return pwd.getpwuid(os.getuid()).pw_dir
+        except KeyError:
+            raise UsageError("this user has no home directory", hint="set HOME to an absolute path") from None
 
     @cached_property
     def config_dir(self) -> Path:

@@ -7,12 +7,15 @@ waived, histories that are pruned, places that must not be used.
 from __future__ import annotations
 
 import os
+import pwd
 import re
 import shutil
 from pathlib import Path
 
 import pytest
 from made_homes import KIT, Home
+
+from antsmem.cli.context import Context, Options
 
 TOKEN = "gh" + "p_q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi"
 
@@ -263,3 +266,27 @@ def test_an_older_repository_is_trusted_again_only_when_told_so(home: Home) -> N
     home.must("check", "--accept-older")
     home.must("backup")
     home.must("check", "--read-data")
+
+
+def test_relative_places_of_the_environment_are_ignored(home: Home) -> None:
+    before = sorted(path.name for path in home.workspace.iterdir())
+    more = {"XDG_STATE_HOME": "rel", "XDG_CONFIG_HOME": "rel", "XDG_DATA_HOME": ""}
+    ran = home.run("-C", "agent", "backup", more=more)
+    assert ran.code == 0, ran
+    assert sorted(path.name for path in home.workspace.iterdir()) == before and not (home.root / "rel").exists()
+
+
+@pytest.mark.parametrize("told", ["", "relative"])
+def test_a_home_that_is_no_absolute_path_is_looked_up(tmp_path: Path, told: str) -> None:
+    looked_up = Context(Options(), {"HOME": told}).config_dir
+    assert looked_up == Path(pwd.getpwuid(os.getuid()).pw_dir) / ".config/antsmem"
+    absolute = {"HOME": told, "XDG_CONFIG_HOME": str(tmp_path)}
+    assert Context(Options(), absolute).config_dir == tmp_path / "antsmem"
+
+
+def test_a_workspace_is_configured_under_its_plain_path(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    assert home.run("init", "elsewhere/../agent", "--recovery-out", KIT).code == 0
+    (config,) = (home.home / ".config/antsmem/agents").iterdir()
+    assert f'workspace: "{home.workspace}"' in config.read_text()

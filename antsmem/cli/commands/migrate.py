@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -131,7 +132,7 @@ def accept(
 
     ctx: Context = context.obj
     arrived = arrive(
-        ctx, directory.absolute(), read_file(parcel, _LIMIT), repository, driver_options(option or ())
+        ctx, Path(os.path.abspath(directory)), read_file(parcel, _LIMIT), repository, driver_options(option or ())
     )
     for problem in arrived.problems:
         ctx.output.warn(problem)
