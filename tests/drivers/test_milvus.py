@@ -12,7 +12,7 @@ import engines
 import pytest
 from doomed import Doomed
 
-from antsmem.core.errors import BackendError, ConfigError, UsageError
+from antsmem.core.errors import BackendError, ConfigError, NotFoundError, UsageError
 from antsmem.drivers.milvus import MilvusIndex, _entity, _key
 from antsmem.memory.roles import VectorRow
 
@@ -61,6 +61,19 @@ def control(index: MilvusIndex) -> None:
     entity = _entity(_key(STREAM, "v3"), VectorRow(STREAM, "v3", 9, axis(2)))
     index._run(lambda api: api.insert(index._collection, data=[entity], partition_name="shared"))
     assert index.count(STREAM) == before + 1
+
+
+@pytest.mark.server
+def test_what_the_server_says_is_told_by_our_error_alone(
+    milvus: engines.Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The library prints a traceback for each failure, in the server's words."""
+    index = MilvusIndex.open(f"milvus://127.0.0.1:{milvus.port}?tls=no", {})
+    index._collection = "nowhere"
+    with pytest.raises(NotFoundError):
+        index.count(STREAM)
+    index.close()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_what_does_not_fit_is_refused_before_it_is_sent() -> None:
