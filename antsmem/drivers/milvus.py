@@ -132,9 +132,12 @@ class MilvusIndex:
             schema.add_field("name", DataType.VARCHAR, max_length=_TEXT_BYTES)
             schema.add_field("version", DataType.INT64)
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimensions)
+            api.create_collection(self._collection, schema=schema, **bounded)
+        # Each step by itself, for whoever died in between.
+        if not api.list_indexes(self._collection, **bounded):
             index = api.prepare_index_params()
             index.add_index("vector", index_type="HNSW", metric_type="COSINE", params=_GRAPH)
-            api.create_collection(self._collection, schema=schema, index_params=index, **bounded)
+            api.create_index(self._collection, index, **bounded)
         for partition in _PARTITIONS:
             if not api.has_partition(self._collection, partition, **bounded):
                 api.create_partition(self._collection, partition, **bounded)

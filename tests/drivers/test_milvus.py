@@ -7,8 +7,10 @@ our `upsert` leaves the old vector to be found.
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import engines
+import pymilvus
 import pytest
 from doomed import Doomed
 
@@ -74,6 +76,24 @@ def test_what_the_server_says_is_told_by_our_error_alone(
         index.count(STREAM)
     index.close()
     assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.server
+def test_a_collection_that_was_left_half_made_is_finished(
+    milvus: engines.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = MilvusIndex.open(f"milvus://127.0.0.1:{milvus.port}/half?tls=no", {"timeout_seconds": "120"})
+    with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
+        dying.setattr(pymilvus.client.grpc_handler.GrpcHandler, "create_index", _die)
+        index.create("test-model", DIMENSIONS)
+    index.create("test-model", DIMENSIONS)
+    index.upsert([VectorRow(STREAM, "v", 1, axis(0))])
+    assert [name for name, _ in index.search(STREAM, axis(0), 1)] == ["v"]
+    index.close()
+
+
+def _die(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_what_does_not_fit_is_refused_before_it_is_sent() -> None:
