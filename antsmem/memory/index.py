@@ -14,11 +14,12 @@ from pathlib import Path
 from typing import Final
 
 from antsmem.core.disk import make_private_dir
-from antsmem.core.record import record
+from antsmem.core.record import record, replace
 from antsmem.memory.clocks import START
 from antsmem.memory.embedded.place import our_errors
 from antsmem.memory.event import FIRST, Event
 from antsmem.memory.eventfiles import Spot
+from antsmem.memory.kinds import revision_beside
 
 VERSION: Final = "1"
 _SCHEMA: Final = """
@@ -240,6 +241,10 @@ class Index:
             self._db.execute(
                 "INSERT OR IGNORE INTO dirty SELECT path FROM revisions WHERE path = ?", ("/".join(parts[:count]),)
             )
+        if ending := revision_beside(past.path):  # what stood there gives way, or comes back
+            self._db.execute(
+                "INSERT OR IGNORE INTO dirty SELECT path FROM revisions WHERE substr(id, -10) = ?", (ending,)
+            )
 
     def history(self, path: str) -> dict[str, Past]:
         """Every revision of `path` by its id."""
@@ -250,6 +255,13 @@ class Index:
         """The revision that the event `event_id` made, or None."""
         row = self._db.execute("SELECT * FROM revisions WHERE id = ?", (event_id,)).fetchone()
         return _past(row) if row else None
+
+    def revisions_after(self, device: str, sequence: int) -> list[Past]:
+        """What the events of `device` behind number `sequence` did to files, in order."""
+        rows = self._db.execute(
+            "SELECT * FROM revisions WHERE device = ? AND sequence > ? ORDER BY sequence", (device, sequence)
+        )
+        return [_past(row) for row in rows]
 
     def paths(self) -> list[str]:
         """Every path that ever had a revision."""
@@ -318,6 +330,14 @@ class Index:
                 for item in items
             ],
         )
+
+    def doubt(self, known: Known) -> None:
+        """Remember, before the disk is touched, that another version may stand where `known` does: after a death
+        nobody can tell from which of both an edit was made, so it has to supersede neither."""
+        with our_errors(self._path):
+            self._db.execute("PRAGMA synchronous=FULL")  # as durable as what is written next
+            self.know([replace(known, mtime_ns=-1, heads=())])
+            self._db.execute("PRAGMA synchronous=NORMAL")
 
     def unknow(self, paths: Sequence[str]) -> None:
         """Forget files that are not there any more."""
