@@ -21,7 +21,7 @@ from antsmem.memory.event import FIRST, Event
 from antsmem.memory.eventfiles import Spot
 from antsmem.memory.kinds import revision_beside
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (device TEXT, sequence INTEGER, id TEXT, hash TEXT, clock TEXT, type TEXT,
@@ -36,6 +36,7 @@ CREATE TABLE IF NOT EXISTS held (device TEXT, sequence INTEGER, line BLOB,
   PRIMARY KEY (device, sequence)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS known (path TEXT PRIMARY KEY, sha256 TEXT, size INTEGER, mtime INTEGER, inode INTEGER,
   executable INTEGER, heads TEXT, origin TEXT) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS beside ON known (origin) WHERE origin != '';
 CREATE TABLE IF NOT EXISTS dirty (path TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -85,7 +86,7 @@ NOTHING: Final = Head(0, FIRST, b"")
 
 
 class Index:
-    """The index at `path`; it is made if it is missing, or emptied if it is of another version or damaged."""
+    """The index at `path`; it is made if it is missing or damaged, and gets what an older version lacks."""
 
     def __init__(self, path: Path) -> None:
         make_private_dir(path.parent)
@@ -147,10 +148,11 @@ class Index:
 
     def heads(self) -> dict[str, Head]:
         """Device → its newest event."""
-        rows = self._db.execute(
-            "SELECT e.device, e.sequence, e.hash, e.signer FROM events e JOIN "
-            "(SELECT device, max(sequence) AS top FROM events GROUP BY device) t "
-            "ON e.device = t.device AND e.sequence = t.top"
+        rows = self._db.execute(  # from one device to the next by the key, not through all events
+            "WITH RECURSIVE each (device) AS (SELECT min(device) FROM events UNION ALL SELECT "
+            "(SELECT min(device) FROM events WHERE device > each.device) FROM each WHERE device IS NOT NULL) "
+            "SELECT e.device, e.sequence, e.hash, e.signer FROM each JOIN events e ON e.device = each.device "
+            "AND e.sequence = (SELECT max(sequence) FROM events WHERE device = each.device)"
         )
         return {device: Head(sequence, digest, signer) for device, sequence, digest, signer in rows}
 
@@ -311,7 +313,8 @@ class Index:
 
     def copies_of(self, path: str) -> list[Known]:
         """The other versions that stand beside `path`."""
-        return [_known(row) for row in self._db.execute("SELECT * FROM known WHERE origin = ?", (path,))]
+        rows = self._db.execute("SELECT * FROM known WHERE origin = ? AND origin != ''", (path,))
+        return [_known(row) for row in rows]
 
     def several(self) -> list[Known]:
         """The files that came from more than one revision, and the other versions beside files."""

@@ -4,8 +4,9 @@ Method: a hypothesis state machine. A step is one of: somebody edits or deletes 
 records its changes; a device is given some events of all there are (lost, doubled, out of order); a device
 arranges its workspace; a device dies at a random write and starts again, perhaps without its index. At the end of
 each run all events reach everybody, in another order each: the workspaces must be byte-identical, and every word
-that nobody took away on purpose stands somewhere. Controls: without the copies beside, with the newest
-version alone, with the one that arrived last, and with deliveries that count twice, a run has to fail.
+that nobody took away on purpose stands somewhere. ANTSMEM_FAULT_SEED says which runs. Controls: without the
+copies beside, with the newest version alone, with the one that arrived last, and with deliveries that count twice,
+a run has to fail.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from typing import Any
 
 import pytest
 from devices import START_NS
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, rule, run_state_machine_as_test
 from nodes import AGENT, WORD, Died, Disk, Node
@@ -34,8 +35,9 @@ from antsmem.memory.digest import state_digest
 from antsmem.memory.event import Event
 from antsmem.memory.index import NOTHING, Index, Past
 
-SOAK = os.environ.get("ANTSMEM_SOAK") == "1"
-STEPS, RUNS, LENGTH = (20_000, 420, 50) if SOAK else (2_000, 44, 50)
+STEPS, RUNS, LENGTH = (100_000, 2_100, 50) if os.environ.get("ANTSMEM_SOAK") == "1" else (20_000, 420, 50)
+SEED = int(os.environ["ANTSMEM_FAULT_SEED"])
+TALLY = f"merge (seed {SEED})"
 TEXTS = ("MEMORY.md", "memory/2026-11-20.md", "HEARTBEAT.md")
 WHOLES = ("photo.bin", "SOUL.md", "deep/data.bin")
 
@@ -161,7 +163,6 @@ def run(runs: int) -> None:
     machine.steps = 0
     profile = settings(
         max_examples=runs,
-        derandomize=not SOAK,
         stateful_step_count=LENGTH,
         deadline=None,
         suppress_health_check=list(HealthCheck),
@@ -169,13 +170,15 @@ def run(runs: int) -> None:
         phases=[Phase.generate],  # shrinking a run of files takes minutes; the blob repeats it
         print_blob=True,
     )
-    run_state_machine_as_test(machine, settings=profile)
+    run_state_machine_as_test(seed(SEED)(machine), settings=profile)
 
 
 def test_three_devices_on_a_bad_network_end_identical_and_lose_nothing() -> None:
-    run(RUNS)
+    try:
+        run(RUNS)
+    finally:
+        tally(TALLY)["steps"] += Machine.steps
     assert Machine.steps >= STEPS
-    tally("merge")["steps"] += Machine.steps
 
 
 def without_copies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,4 +232,4 @@ def test_control_a_wrong_merge_is_caught(
     broken(monkeypatch)
     with pytest.raises(AssertionError, match=seen):
         run(RUNS)
-    tally("merge")[f"steps until {broken.__name__} was caught"] += Machine.steps
+    tally(TALLY)[f"steps until {broken.__name__} was caught"] += Machine.steps
