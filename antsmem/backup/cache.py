@@ -30,7 +30,7 @@ the line of a file is made when it is needed."""
 
 _KEY: Final = struct.Struct("<QiQQQL")
 _64_BITS: Final = (1 << 64) - 1
-_MAGIC: Final = b"antsmem-cache/2 %b\n" % sys.version.split()[0].encode()
+_MAGIC: Final = b"antsmem-cache/3 %b\n" % sys.version.split()[0].encode()
 
 
 def key_of(status: os.stat_result) -> Key:
@@ -75,13 +75,15 @@ def line_of(path: bytes, made: Record) -> bytes:
 class Cache:
     """`basis` names the rules it was made under (classes, scanner); another basis means reading all again.
     `folders` maps a directory to its own line and its records by name; `objects` a digest to an index into
-    `packs`, of which the first `indexed` are in the repository's index. `root`, `meta` (digests of the
-    manifest's objects), `used` (indices of the packs needed) and `totals` belong to the last snapshot."""
+    `packs`, of which the first `indexed` are in the repository's index and those in `small` are worth joining.
+    `root`, `meta` (digests of the manifest's objects), `used` (indices of the packs needed) and `totals` belong to
+    the last snapshot."""
 
     basis: bytes = b""
     folders: dict[bytes, tuple[bytes, dict[bytes, Record]]] = field(default_factory=dict)
     objects: dict[bytes, int] = field(default_factory=dict)
     packs: list[str] = field(default_factory=list)
+    small: set[int] = field(default_factory=set)
     indexed: int = 0
     root: bytes = b""
     meta: bytes = b""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from typing import Final
 
@@ -12,9 +11,8 @@ from antsmem.backup.repository import Repository, read_head
 from antsmem.core.errors import IntegrityError
 from antsmem.core.record import field, mutable_record
 
-_STARTS: Final = re.compile(rb"^[fcC]\t", re.MULTILINE)
-_HOLDING: Final = re.compile(rb"^([fcC])\t(?:[^\t\n]*\t){4}([0-9a-f]{64})\t", re.MULTILINE)
-"""What names an object in a manifest: a tenth of the cost of reading its lines whole."""
+_HOLDING: Final = frozenset({b"f\t", b"c\t", b"C\t"})
+"""How the lines of a manifest begin that name an object."""
 
 
 @mutable_record
@@ -46,15 +44,15 @@ class Reach:
         return found
 
     def _of_segment(self, segment: bytes) -> set[bytes]:
-        text = self._reader.get(segment)
-        holding = _HOLDING.findall(text)
-        if len(holding) != len(_STARTS.findall(text)):
+        """Only what names an object is read of each line: a tenth of the cost of the whole."""
+        lines = self._reader.get(segment).split(b"\n")
+        rows = [line.split(b"\t", 6) for line in lines if line[:2] in _HOLDING]
+        digests = _read_names([row[5] for row in rows if len(row) == 7])
+        if len(digests) != len(rows):
             raise IntegrityError("the manifest holds a malformed line")
-        found: set[bytes] = set()
-        for kind, name in holding:
-            digest = bytes.fromhex(name.decode())
-            found.add(digest)
-            if kind != b"f":
+        found = set(digests)
+        for row, digest in zip(rows, digests, strict=True):
+            if row[0] != b"f":
                 lists = self._list(digest)
                 found.update(lists)
                 for part in lists:
@@ -65,3 +63,14 @@ class Reach:
         """What a list of objects names. One that is lost names nothing any more: it is missing itself, and must
         not stand in the way of everything else."""
         return parse_object_list(self._reader.get(digest)) if digest in self.where else []
+
+
+def _read_names(names: list[bytes]) -> list[bytes]:
+    """The digests that are written there; none where one is malformed."""
+    try:
+        joined = bytes.fromhex(b"".join(names).decode()) if {64}.issuperset(map(len, names)) else b""
+    except ValueError:
+        return []
+    if len(joined) != 32 * len(names):  # white space is passed over
+        return []
+    return [joined[at : at + 32] for at in range(0, len(joined), 32)]

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol, Self
 
 from antsmem.core.disk import Buffer
-from antsmem.core.errors import ConfigError, UsageError
+from antsmem.core.errors import ConfigError, ConflictError, NotFoundError, UsageError, WouldOverwriteError
 from antsmem.core.record import record
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
@@ -155,3 +155,28 @@ class Store(Protocol):
     def close(self) -> None:
         """End the connection."""
         ...
+
+
+def read_by_looking(store: Store, name: str) -> tuple[bytes, str] | None:
+    """`Store.read` where the version token is the SHA-256 of the bytes."""
+    import hashlib
+
+    try:
+        data = store.get(name)
+    except NotFoundError:
+        return None
+    return data, hashlib.sha256(data).hexdigest()
+
+
+def swap_by_looking(store: Store, name: str, data: Buffer, expected: str | None) -> None:
+    """`Store.swap` where the place itself cannot compare: looked at first, then written."""
+    if expected is None:
+        try:
+            store.put(name, [data], new=True)
+        except WouldOverwriteError:
+            raise ConflictError(f"`{name}` in `{store.url}` exists already") from None
+        return
+    found = store.read(name)
+    if found is None or found[1] != expected:
+        raise ConflictError(f"`{name}` in `{store.url}` was changed by somebody else")
+    store.put(name, [data])

@@ -6,11 +6,20 @@ import errno
 import os
 import stat
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager, suppress
-from typing import Final, Self, TypeAlias
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, nullcontext, suppress
+from typing import Final, Self, TypeAlias, TypeVar
 
-from antsmem.backup.store import Capabilities, Stored, check_name, check_options, is_part, only_parts
+from antsmem.backup.store import (
+    Capabilities,
+    Stored,
+    check_name,
+    check_options,
+    is_part,
+    only_parts,
+    read_by_looking,
+    swap_by_looking,
+)
 from antsmem.core.disk import (
     Buffer,
     disk_error,
@@ -24,7 +33,6 @@ from antsmem.core.errors import (
     AntsmemError,
     BackendError,
     ConfigError,
-    ConflictError,
     DiskError,
     LockedError,
     NotFoundError,
@@ -34,6 +42,7 @@ from antsmem.core.errors import (
 )
 
 Listing: TypeAlias = list[Stored]
+T = TypeVar("T")
 
 _FIRST_OBJECT: Final = "repository.json"
 _LOCK: Final = ".antsmem-lock"
@@ -167,7 +176,7 @@ class FileStore:
         """The objects in `folder`, see `Store.list`."""
         prefix = folder + "/" if folder else ""
         found: list[Stored] = []
-        for entry in self._entries(folder):
+        for entry in self._look_into(folder, _regular_files):
             if not is_part(entry.name):
                 continue
             try:
@@ -181,14 +190,14 @@ class FileStore:
 
     def names(self, folder: str) -> Sequence[str]:
         """The names in `folder`, see `Store.names`: the directory alone is read."""
-        prefix = folder + "/" if folder else ""
-        return [prefix + name for name in only_parts([entry.name for entry in self._entries(folder)])]
+        if not folder:
+            return [item.name for item in self.list(folder)]
+        return [f"{folder}/{name}" for name in only_parts(self._look_into(folder, os.listdir))]
 
-    def _entries(self, folder: str) -> Sequence[os.DirEntry[str]]:
-        """The regular files in `folder`."""
+    def _look_into(self, folder: str, look: Callable[[str], Sequence[T]]) -> Sequence[T]:
+        """What `look` finds in `folder`; nothing where there is none."""
         try:
-            with os.scandir(self._prefix + check_name(folder) if folder else self._root) as entries:
-                return [entry for entry in entries if entry.is_file(follow_symlinks=False)]
+            return look(self._prefix + check_name(folder) if folder else self._root)
         except FileNotFoundError:
             self._require_here()
             return []
@@ -206,26 +215,14 @@ class FileStore:
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Bytes and version token of `name`, None if there is none."""
-        try:
-            data = self.get(name)
-        except NotFoundError:
-            return None
-        return data, _token(data)
+        return read_by_looking(self, name)
 
     def swap(self, name: str, data: Buffer, expected: str | None) -> None:
         """Replace `name` if its token is `expected`, see `Store.swap`."""
-        if expected is None:
-            try:
-                self.put(name, [data], new=True)
-            except WouldOverwriteError:
-                raise ConflictError(f"`{name}` in `{self.url}` exists already") from None
-            return
-        self._require_here()
-        with self._alone():
-            found = self.read(name)
-            if found is None or found[1] != expected:
-                raise ConflictError(f"`{name}` in `{self.url}` was changed by somebody else")
-            self.put(name, [data])
+        if expected is not None:
+            self._require_here()
+        with self._alone() if expected is not None else nullcontext():
+            swap_by_looking(self, name, data, expected)
 
     def sweep(self, older_than_ns: int) -> int:
         """Remove half-written files last touched before `older_than_ns`; how many."""
@@ -235,13 +232,12 @@ class FileStore:
             with os.scandir(self._root) as entries:
                 folders = [e.path for e in entries if e.is_dir(follow_symlinks=False) and is_part(e.name)]
             for folder in (self._root, *folders):
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        if is_temp(entry.name):
-                            with suppress(FileNotFoundError):
-                                if entry.stat(follow_symlinks=False).st_mtime_ns < older_than_ns:
-                                    os.unlink(entry.path)
-                                    count += 1
+                for name in filter(is_temp, os.listdir(folder)):
+                    path = f"{folder}/{name}"
+                    with suppress(FileNotFoundError):
+                        if os.lstat(path).st_mtime_ns < older_than_ns:
+                            os.unlink(path)
+                            count += 1
         except OSError as error:
             raise self._trouble("sweep", self._root, error) from error
         return count
@@ -365,7 +361,6 @@ class FileStore:
         return kind(f"could not {verb} `{name}` in `{self.url}`: {why}")
 
 
-def _token(data: bytes) -> str:
-    import hashlib
-
-    return hashlib.sha256(data).hexdigest()
+def _regular_files(folder: str) -> Sequence[os.DirEntry[str]]:
+    with os.scandir(folder) as entries:
+        return [entry for entry in entries if entry.is_file(follow_symlinks=False)]

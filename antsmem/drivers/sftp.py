@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -10,7 +9,15 @@ from functools import partial
 from itertools import chain
 from typing import Final, Self, TypeAlias, TypeVar
 
-from antsmem.backup.store import Capabilities, Stored, check_name, check_options, is_part
+from antsmem.backup.store import (
+    Capabilities,
+    Stored,
+    check_name,
+    check_options,
+    is_part,
+    read_by_looking,
+    swap_by_looking,
+)
 from antsmem.core.disk import Buffer, is_temp, temp_name
 from antsmem.core.errors import (
     AntsmemError,
@@ -207,24 +214,11 @@ class SftpStore:
 
     def read(self, name: str) -> tuple[bytes, str] | None:
         """Bytes and version token of `name`, None if there is none."""
-        try:
-            data = self.get(name)
-        except NotFoundError:
-            return None
-        return data, hashlib.sha256(data).hexdigest()
+        return read_by_looking(self, name)
 
     def swap(self, name: str, data: Buffer, expected: str | None) -> None:
-        """Replace `name` if its token is `expected`: looked at first, then written."""
-        if expected is None:
-            try:
-                self.put(name, [data], new=True)
-            except WouldOverwriteError:
-                raise ConflictError(f"`{name}` in `{self.url}` exists already") from None
-            return
-        found = self.read(name)
-        if found is None or found[1] != expected:
-            raise ConflictError(f"`{name}` in `{self.url}` was changed by somebody else")
-        self.put(name, [data])
+        """Replace `name` if its token is `expected`, see `Store.swap`."""
+        swap_by_looking(self, name, data, expected)
 
     def sweep(self, older_than_ns: int) -> int:
         """Remove half-written files last touched before `older_than_ns` by the server's clock; how many."""

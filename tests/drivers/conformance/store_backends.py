@@ -11,11 +11,13 @@ import pytest
 from roles import OPENERS, SERVERS, Backend, bytes_below
 
 from antsmem.drivers.cockroach import CockroachStore
+from antsmem.drivers.consul import ConsulDirectory
 from antsmem.drivers.dynamodb import DynamodbStore
 from antsmem.drivers.dynamodb_log import DynamodbLog
 from antsmem.drivers.etcd import EtcdDirectory
 from antsmem.drivers.milvus import MilvusIndex
 from antsmem.drivers.postgres import PostgresStore
+from antsmem.drivers.postgres_vectors import PostgresVectors
 from antsmem.drivers.s3_blobs import S3Blobs
 
 TABLES = ("streams", "rows", "outbox", "commits")
@@ -101,11 +103,26 @@ def _etcd(request: pytest.FixtureRequest) -> Backend:
     return Backend(_opener(request, lambda: EtcdDirectory.open(url, {})), lambda: bytes_below(server.dir / "data"))
 
 
+def _consul(request: pytest.FixtureRequest) -> Backend:
+    server: engines_stores.Consul = request.getfixturevalue("consul")
+    url = f"consul://127.0.0.1:{server.port}/{uuid.uuid4().hex[:8]}?tls=no&session_ttl_min=1"
+    opened = _opener(request, lambda: ConsulDirectory.open(url, {}))
+    return Backend(opened, lambda: bytes_below(server.dir / "data"))
+
+
 def _milvus(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Milvus = request.getfixturevalue("milvus")
     # one collection for the session: making and loading one takes seconds
     url = f"milvus://127.0.0.1:{server.port}/conformance?tls=no"
     return Backend(_opener(request, lambda: MilvusIndex.open(url, {})), lambda: bytes_below(server.dir))
+
+
+def _pgvector(request: pytest.FixtureRequest) -> Backend:
+    server: engines_stores.Pgvector = request.getfixturevalue("pgvector")
+    url = f"postgres://antsmem@127.0.0.1:{server.port}/{server.database()}?tls=no"
+    return Backend(
+        _opener(request, lambda: PostgresVectors.open(url, {})), lambda: bytes_below(server.dir / "data")
+    )
 
 
 OPENERS["durable"] |= {
@@ -115,6 +132,6 @@ OPENERS["durable"] |= {
 }
 OPENERS["log"]["dynamodb"] = _dynamodb(DynamodbLog)
 OPENERS["blob"]["s3"] = _s3
-OPENERS["directory"]["etcd"] = _etcd
-OPENERS["vectors"]["milvus"] = _milvus
-SERVERS |= {"postgres", "cockroach", "dynamodb", "s3", "etcd", "milvus"}
+OPENERS["directory"] |= {"consul": _consul, "etcd": _etcd}
+OPENERS["vectors"] |= {"milvus": _milvus, "postgres": _pgvector}
+SERVERS |= {"postgres", "cockroach", "dynamodb", "s3", "consul", "etcd", "milvus"}

@@ -91,7 +91,8 @@ def _on_kafka(request: pytest.FixtureRequest) -> Played:
         yield from _tables(postgres, database)
         yield from _objects(place)
 
-    return Played(urls, held, *_keyed(place, "blob"))
+    options, secrets = _keyed(place, "blob")
+    return Played(urls, held, {**options, "vectors": ("--trusted-tenant",)}, secrets)
 
 
 def _on_pulsar(request: pytest.FixtureRequest) -> Played:
