@@ -35,6 +35,7 @@ _EMBEDDED: Final = {
     ("log", "file"): "logs:FileLog",
     ("durable", "file"): "durables:FileDurable",
     ("cache", "memory"): "caches:MemoryCache",
+    ("vectors", "file"): "vectors:FileVectors",
     ("blob", "file"): "blobs:FileBlobs",
     ("directory", "file"): "directories:FileDirectory",
 }
