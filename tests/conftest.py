@@ -106,6 +106,13 @@ def postgres() -> Iterator[engines.Server]:
 
 
 @pytest.fixture(scope="session")
+def pgvector() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Pgvector())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
 def etcd() -> Iterator[engines.Server]:
     server = engines.started(engines_stores.Etcd())
     yield server

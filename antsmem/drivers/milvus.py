@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -25,6 +26,7 @@ from antsmem.core.errors import (
 )
 from antsmem.core.retry import retried, timeout_seconds
 from antsmem.drivers.servers import Servers, Tls, check_secrecy, read_tls, read_url, split_url
+from antsmem.memory.indexing import newest
 from antsmem.memory.roles import Vector, VectorRow
 
 T = TypeVar("T")
@@ -74,17 +76,14 @@ class MilvusIndex:
     def upsert(self, rows: Sequence[VectorRow]) -> None:
         """Put `rows`, see `VectorIndex.upsert`. What is there is looked at first: Milvus compares nothing itself,
         so of two writers of one row at once the older may stay. An agent has one writer."""
-        newest: dict[str, VectorRow] = {}
         for row in rows:
             if max(len(row.stream.encode()), len(row.id.encode())) > _TEXT_BYTES:
                 raise UsageError(
                     f"a stream or id of more than {_TEXT_BYTES} bytes cannot be put into `{self.url}`"
                 )
-            before = newest.get(name := _key(row.stream, row.id))
-            if before is None or before.version <= row.version:
-                newest[name] = row
-        for part in _parts(list(newest)):
-            asked = {name: newest[name] for name in part}
+        kept = {_key(row.stream, row.id): row for row in newest(rows).values()}
+        for part in _parts(list(kept)):
+            asked = {name: kept[name] for name in part}
             self._run(partial(self._upsert, asked))
 
     def search(self, stream: str, vector: Vector, count: int) -> list[tuple[str, float]]:
@@ -192,6 +191,8 @@ class MilvusIndex:
         if self._client is None:
             from pymilvus import MilvusClient
 
+            # It prints a traceback for each failure: what it would tell, our errors tell.
+            logging.getLogger("pymilvus").handlers[:] = [logging.NullHandler()]
             login = {"user": "username", "password": "password", "token": "token", "db_name": "database"}
             named = {kind: self._options[name] for kind, name in login.items() if name in self._options}
             tls = self._tls or Tls()

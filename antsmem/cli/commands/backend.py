@@ -10,7 +10,18 @@ from typing import Annotated, Any
 
 import typer
 
-from antsmem.cli.backends import GROUPS, NEEDED, PROFILES, configured, driver, opened
+from antsmem.cli.backends import (
+    GROUPS,
+    NEEDED,
+    PROFILES,
+    READABLE,
+    TRUST,
+    check_trust,
+    configured,
+    driver,
+    opened,
+    scheme_of,
+)
 from antsmem.cli.commands.open import driver_options
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
@@ -62,12 +73,24 @@ def add(
     option: Annotated[
         list[str] | None, typer.Option(help="KEY=VALUE for a role's driver; VALUE may be env:NAME.")
     ] = None,
+    trusted_tenant: Annotated[
+        bool, typer.Option("--trusted-tenant", help="The server may read what the agent remembers.")
+    ] = False,
 ) -> None:
     """Say which backend plays a role, or which ones play all roles of a profile. Nothing is connected yet."""
     ctx: Context = context.obj
     made = _of_profile(name, url, option) if name in PROFILES else [_of_role(name, url, option)]
+    if trusted_tenant:
+        if not any(config.role in READABLE for config in made):
+            raise UsageError(f"`--trusted-tenant` is for the roles {', '.join(READABLE)}: no server reads others")
+        made = [_trusted(config) if config.role in READABLE else config for config in made]
+    elif name in PROFILES:
+        for config in (each for each in made if each.role in READABLE):
+            ctx.output.warn(f"`{config.role}` is left out: its server could read it (--trusted-tenant)")
+        made = [config for config in made if config.role not in READABLE]
     for config in made:
-        driver(config.role, config.url.partition(":")[0] if ":" in config.url else "file")
+        check_trust(config)
+        driver(config.role, scheme_of(config.url))
     kept = [old for old in ctx.agent.backends if old.role not in {config.role for config in made}]
     write_agent(ctx.agent_file, replace(ctx.agent, backends=(*kept, *made)))
     rows = _rows(made)
@@ -83,6 +106,10 @@ def _of_profile(name: str, place: str, option: list[str] | None) -> list[Backend
             raise UsageError("`embedded` needs a folder", hint=_ADD)
         place = os.path.abspath(place)
     return [BackendConfig(role, text.format(place=place or "localhost")) for role, text in PROFILES[name].items()]
+
+
+def _trusted(config: BackendConfig) -> BackendConfig:
+    return replace(config, options={**config.options, TRUST: "yes"})
 
 
 def _of_role(role: str, url: str, option: list[str] | None) -> BackendConfig:

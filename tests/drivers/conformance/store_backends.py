@@ -19,6 +19,7 @@ from antsmem.drivers.dynamodb_log import DynamodbLog
 from antsmem.drivers.etcd import EtcdDirectory
 from antsmem.drivers.milvus import MilvusIndex
 from antsmem.drivers.postgres import PostgresStore
+from antsmem.drivers.postgres_vectors import PostgresVectors
 from antsmem.drivers.s3_blobs import S3Blobs
 
 TABLES = ("streams", "rows", "outbox", "commits")
@@ -120,6 +121,14 @@ def _milvus(request: pytest.FixtureRequest) -> Backend:
     return Backend(_opener(request, lambda: MilvusIndex.open(url, {})), lambda: bytes_below(server.dir))
 
 
+def _pgvector(request: pytest.FixtureRequest) -> Backend:
+    server: engines_stores.Pgvector = request.getfixturevalue("pgvector")
+    url = f"postgres://antsmem@127.0.0.1:{server.port}/{server.database()}?tls=no"
+    return Backend(
+        _opener(request, lambda: PostgresVectors.open(url, {})), lambda: bytes_below(server.dir / "data")
+    )
+
+
 OPENERS["durable"] |= {
     "postgres": _postgres(PostgresStore),
     "cockroach": _postgres(CockroachStore),
@@ -129,5 +138,5 @@ OPENERS["log"]["dynamodb"] = _dynamodb(DynamodbLog)
 OPENERS["cache"]["dax"] = _dynamodb(DaxCache, "dax:///")
 OPENERS["blob"]["s3"] = _s3
 OPENERS["directory"] |= {"consul": _consul, "etcd": _etcd}
-OPENERS["vectors"]["milvus"] = _milvus
+OPENERS["vectors"] |= {"milvus": _milvus, "postgres": _pgvector}
 SERVERS |= {"postgres", "cockroach", "dax", "dynamodb", "s3", "consul", "etcd", "milvus"}
