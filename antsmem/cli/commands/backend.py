@@ -143,7 +143,7 @@ def init(context: typer.Context) -> None:
     for config in _all(ctx):
         backend = opened(ctx, config)
         try:
-            if config.role in {"log", "durable"}:
+            if config.role in {"log", "durable"} or (config.role == "cache" and hasattr(backend, "create")):
                 backend.create()
                 made.append(config)
         finally:
