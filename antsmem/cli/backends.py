@@ -17,6 +17,7 @@ GROUPS: Final = {
     "durable": "antsmem.durables",
     "cache": "antsmem.caches",
     "vectors": "antsmem.vectors",
+    "text": "antsmem.texts",
     "blob": "antsmem.blobs",
     "directory": "antsmem.directories",
 }
@@ -25,7 +26,7 @@ GROUPS: Final = {
 NEEDED: Final = ("log", "durable", "blob")
 """The roles without which devices cannot meet."""
 
-READABLE: Final = ("vectors",)
+READABLE: Final = ("vectors", "text")
 """The roles in which a server can read what an agent remembers, or recover much of it."""
 
 TRUST: Final = "trusted_tenant"
@@ -36,6 +37,7 @@ _EMBEDDED: Final = {
     ("durable", "file"): "durables:FileDurable",
     ("cache", "memory"): "caches:MemoryCache",
     ("vectors", "file"): "vectors:FileVectors",
+    ("text", "file"): "texts:FileTexts",
     ("blob", "file"): "blobs:FileBlobs",
     ("directory", "file"): "directories:FileDirectory",
 }
@@ -53,6 +55,7 @@ PROFILES: Final[dict[str, dict[str, str]]] = {
         "durable": "postgres://{place}:5432/antsmem",
         "cache": "redis://{place}:6379",
         "vectors": "milvus://{place}:19530/antsmem",
+        "text": "postgres://{place}:5432/antsmem",
         "blob": "s3://antsmem/memory",
         "directory": "etcd://{place}:2379/antsmem",
     },

@@ -33,7 +33,7 @@ from antsmem.core.record import field, record, replace
 from antsmem.memory.inspection import Inspection
 from antsmem.memory.intake import catch_up
 from antsmem.memory.rebuilding import rebuild as rebuild_backends
-from antsmem.memory.roles import Change, LogRecord, Row, VectorRow
+from antsmem.memory.roles import Change, LogRecord, Row, TextRow, VectorRow
 
 app = group("The backends of the shared memory: add, list, init, test, status, rebuild.")
 _ADD = "antsmem backend add embedded DIR"
@@ -143,7 +143,7 @@ def init(context: typer.Context) -> None:
     for config in _all(ctx):
         backend = opened(ctx, config)
         try:
-            if config.role in {"log", "durable"}:
+            if config.role in {"log", "durable", "text"}:
                 backend.create()
                 made.append(config)
         finally:
@@ -316,11 +316,21 @@ def _probe_vectors(index: Any, timed: Callable[[str, Callable[[], Any]], Any]) -
     timed("drop", lambda: index.drop(stream))
 
 
+def _probe_text(index: Any, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
+    stream = f"probe/{os.urandom(6).hex()}"
+    timed("create", index.create)
+    timed("upsert", lambda: index.upsert([TextRow(stream, "probe", 1, "a probe")]))
+    if [name for name, _ in timed("search", lambda: index.search(stream, "probe", 1))] != ["probe"]:
+        raise NotFoundError("what was put did not come back")
+    timed("drop", lambda: index.drop(stream))
+
+
 _PROBES = {
     "log": _probe_log,
     "durable": _probe_durable,
     "cache": _probe_cache,
     "vectors": _probe_vectors,
+    "text": _probe_text,
     "blob": _probe_blob,
     "directory": _probe_directory,
 }

@@ -16,6 +16,7 @@ from antsmem.drivers.dynamodb_log import DynamodbLog
 from antsmem.drivers.etcd import EtcdDirectory
 from antsmem.drivers.milvus import MilvusIndex
 from antsmem.drivers.postgres import PostgresStore
+from antsmem.drivers.postgres_texts import PostgresTexts
 from antsmem.drivers.postgres_vectors import PostgresVectors
 from antsmem.drivers.s3_blobs import S3Blobs
 
@@ -117,6 +118,13 @@ def _pgvector(request: pytest.FixtureRequest) -> Backend:
     )
 
 
+def _postgres_texts(request: pytest.FixtureRequest) -> Backend:
+    server: engines_stores.Postgres = request.getfixturevalue("postgres")
+    url = f"postgres://antsmem@127.0.0.1:{server.port}/{server.database()}?tls=no"
+    held = lambda: bytes_below(server.dir / "data")  # noqa: E731
+    return Backend(_opener(request, lambda: PostgresTexts.open(url, {}), create=True), held)
+
+
 OPENERS["durable"] |= {
     "postgres": _postgres(PostgresStore),
     "cockroach": _postgres(CockroachStore),
@@ -125,5 +133,6 @@ OPENERS["durable"] |= {
 OPENERS["log"]["dynamodb"] = _dynamodb(DynamodbLog)
 OPENERS["blob"]["s3"] = _s3
 OPENERS["directory"]["etcd"] = _etcd
+OPENERS["text"]["postgres"] = _postgres_texts
 OPENERS["vectors"] |= {"milvus": _milvus, "postgres": _pgvector}
 SERVERS |= {"postgres", "cockroach", "dynamodb", "s3", "etcd", "milvus"}
