@@ -120,6 +120,13 @@ def etcd() -> Iterator[engines.Server]:
 
 
 @pytest.fixture(scope="session")
+def consul() -> Iterator[engines.Server]:
+    server = engines.started(engines_stores.Consul())
+    yield server
+    server.close()
+
+
+@pytest.fixture(scope="session")
 def milvus() -> Iterator[engines.Server]:
     server = engines.started(engines_stores.Milvus())
     yield server

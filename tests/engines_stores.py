@@ -14,6 +14,7 @@ import time
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Sequence
 from pathlib import Path
 
 from certificates import Authority
@@ -22,6 +23,8 @@ from milvus_alone import relay
 
 POSTGRES_BIN = sorted(Path("/usr/lib/postgresql").glob("*/bin"), key=lambda path: int(path.parent.name))
 SERVERS = Path(__file__).parents[1] / ".servers"
+CONSUL = SERVERS / "consul"
+DOUBLE = Path(__file__).parent / "consul_double.py"
 
 
 def as_user(user: str) -> list[str]:
@@ -173,6 +176,47 @@ def etcd_cluster() -> list[Etcd]:
     ports = [free_port() for _ in range(3)]
     cluster = ",".join(f"n{place}=http://127.0.0.1:{port}" for place, port in enumerate(ports))
     return [Etcd(f"n{place}", port, cluster) for place, port in enumerate(ports)]
+
+
+class Consul(Server):
+    """One Consul server; alone unless `peers` names the ports of all. `words` go to its command. Where there is no
+    Consul it is the double."""
+
+    name = "consul"
+    quick = '{"session_ttl_min": "1s", "performance": {"raft_multiplier": 1}}'
+
+    def __init__(self, *words: str, member: str = "n0", serf: int = 0, peers: Sequence[int] = ()) -> None:
+        super().__init__(*words)
+        self.member, self.serf, self.peers = member, serf or free_port(), peers
+        self.rpc = free_port()
+
+    def command(self) -> list[str]:
+        if not CONSUL.exists():
+            (self.dir / "data").mkdir(exist_ok=True)
+            return [sys.executable, str(DOUBLE), str(self.port), str(self.dir / "data")]
+        (self.dir / "quick.json").write_text(self.quick)
+        words = ["agent", "-server", "-node", self.member, "-bind", "127.0.0.1", "-client", "127.0.0.1"]
+        words += ["-data-dir", str(self.dir / "data"), "-config-file", str(self.dir / "quick.json")]
+        words += ["-bootstrap-expect", str(max(1, len(self.peers))), "-log-level", "warn"]
+        words += [word for port in self.peers for word in ("-retry-join", f"127.0.0.1:{port}")]
+        ports = {"http": self.port, "serf-lan": self.serf, "server": self.rpc, "dns": -1, "grpc": -1}
+        ports |= {"grpc-tls": -1, "serf-wan": -1}
+        words += [f"-{name}-port={port}" for name, port in ports.items()]
+        return [str(CONSUL), *words, *self.words]
+
+    def ready(self) -> bool:
+        if self.peers:
+            return super().ready()
+        with contextlib.suppress(urllib.error.HTTPError):
+            leader = urllib.request.urlopen(f"http://127.0.0.1:{self.port}/v1/status/leader", timeout=2).read()
+            return b":" in leader
+        return False
+
+
+def consul_cluster() -> list[Consul]:
+    """Three servers, not started yet."""
+    ports = [free_port() for _ in range(3)]
+    return [Consul(member=f"n{place}", serf=port, peers=ports) for place, port in enumerate(ports)]
 
 
 class Milvus(Server):

@@ -143,19 +143,30 @@ class _Run:
         basis = job.root + b"\0" + job.classifier.digest + job.scanner.digest
         if cache.basis != basis:
             cache.folders, cache.root, cache.basis = {}, b"", basis
-        if not self.packs.issuperset(cache.packs) or (self.packs and not cache.packs):
-            where: dict[bytes, str] = {}
-            with suppress(CannotUnlockError, IntegrityError):  # slower then: what it held is stored anew
-                where = load_index(self.repository, self.packs)
-            cache.packs = sorted(set(where.values()))
-            number = {name: index for index, name in enumerate(cache.packs)}
-            cache.objects = {digest: number[name] for digest, name in where.items()}
-            cache.indexed, cache.used = len(cache.packs), []
-            sizes = {item.name[6:-4]: item.size_bytes for item in self.repository.store.list("packs")}
-            cache.small = {index for name, index in number.items() if sizes.get(name, 0) < _SMALL_PACK}
+        gone = not self.packs.issuperset(cache.packs)
+        if gone:
+            cache.objects, cache.packs, cache.small, cache.indexed, cache.used = {}, [], set(), 0, []
+        unknown = self.packs.difference(cache.packs)
+        if unknown:
+            self._learn(cache, unknown)
+        if gone or unknown:
             self._drop_stale(cache)
         self._retire_small_packs(cache)
         return cache
+
+    def _learn(self, cache: Cache, packs: set[str]) -> None:
+        """Take over what `packs` hold, which this cache does not know: another host's, or those that a prune moved
+        objects to, for what they were in goes soon."""
+        where: dict[bytes, str] = {}
+        with suppress(CannotUnlockError, IntegrityError):  # slower then: what it held is stored anew
+            where = load_index(self.repository, packs)
+        extend_index(self.repository, cache, 1)  # while the cache still knows what its own packs hold
+        sizes = {item.name[6:-4]: item.size_bytes for item in self.repository.store.list("packs")}
+        number = {name: index for index, name in enumerate(sorted(packs), len(cache.packs))}
+        cache.packs += number
+        cache.objects.update({digest: number[name] for digest, name in where.items()})
+        cache.small.update(index for name, index in number.items() if sizes.get(name, 0) < _SMALL_PACK)
+        cache.indexed = len(cache.packs)
 
     @staticmethod
     def _drop_stale(cache: Cache) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.backup.pack import compress, decompress
 from antsmem.backup.readme import README
-from antsmem.backup.snapshot import HOT, Head, is_id, new_id
+from antsmem.backup.snapshot import HOT, Head, ids_in, new_id
 from antsmem.backup.tombstones import DESTROYED, is_superseded, merged, names_in
 from antsmem.core import canonical
 from antsmem.core.errors import (
@@ -166,9 +166,7 @@ def open_repository(store: Store, keys: Keyring) -> Repository:
 def list_ids(repository: Repository, tier: str = HOT) -> list[str]:
     """The ids of the committed snapshots of a tier, oldest first: names only, nothing is opened."""
     folder, suffix = ("snapshots", ".age") if tier == HOT else ("cold", ".sig")
-    start, end = len(folder) + 1, -len(suffix)
-    names = (name[start:end] for name in repository.store.names(folder) if name.endswith(suffix))
-    return sorted(filter(is_id, names))
+    return ids_in(repository.store.names(folder), folder, suffix)
 
 
 def write_head(repository: Repository, head: Head, pack_list: bytes) -> str:
@@ -227,16 +225,24 @@ def read_signature(
 
 
 def read_head(repository: Repository, snapshot_id: str) -> Head:
-    """The head of a hot snapshot, its signature verified before it is opened."""
+    """The head of a hot snapshot, believed before it is opened: the anchor, which is signed, names its bytes;
+    where it does not know them (yet), the snapshot's own signature does."""
     from antsmem.core import age
 
     sealed = repository.store.get(f"snapshots/{snapshot_id}.age")
-    statement = read_signature(repository, snapshot_id)
-    if statement["sealed_sha256"] != hashlib.sha256(sealed).hexdigest():
-        raise IntegrityError(f"the head of snapshot `{snapshot_id}` is not the one that was signed")
+    digest = hashlib.sha256(sealed).hexdigest()
+    known, statement = repository.sealed.get(snapshot_id), None
+    if known is not None and digest != known:
+        raise IntegrityError(f"snapshot `{snapshot_id}` is not the one that the repository's list names")
+    if known is None:
+        statement = read_signature(repository, snapshot_id)
+        if digest != statement["sealed_sha256"]:
+            raise IntegrityError(f"the head of snapshot `{snapshot_id}` is not the one that was signed")
     plain = age.unseal(sealed, repository.keys.identities)
     head = Head.from_json(canonical.loads(decompress(plain, 1 << 20), 1 << 20))
-    if signed_part(head, statement["sealed_sha256"]) != {k: v for k, v in statement.items() if k != "key"}:
+    if (head.id, head.repository, head.tier) != (snapshot_id, repository.id, HOT):
+        raise IntegrityError(f"the head of snapshot `{snapshot_id}` was made for something else")
+    if statement is not None and signed_part(head, digest) != {k: v for k, v in statement.items() if k != "key"}:
         raise IntegrityError(f"the head of snapshot `{snapshot_id}` contradicts its signature")
     return head
 

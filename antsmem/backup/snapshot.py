@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from antsmem.core.clock import file_stamp, parse_file_stamp
@@ -109,6 +109,12 @@ def time_of(snapshot_id: str) -> int:
 def is_id(text: str) -> bool:
     """Whether `text` has the form of a snapshot id."""
     return _ID.fullmatch(text) is not None
+
+
+def ids_in(names: Sequence[str], folder: str, suffix: str) -> list[str]:
+    """The ids, in order, of the snapshots that have a file with this `suffix` among the `names` in `folder`: at
+    once, because there may be very many."""
+    return sorted(re.findall(rf"^{folder}/({_ID.pattern}){re.escape(suffix)}$", "\n".join(names), re.MULTILINE))
 
 
 def pack_lines(packs: Iterable[str]) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, overload
@@ -34,29 +35,44 @@ _LIST_LIMIT = 4 << 20
 
 
 class OnDemand(Sequence["Identity"]):
-    """Identities that are opened when they are first looked at: most backups never do."""
+    """The identities that `opened` gives for `names`, None where there is none. Each is opened when it is first
+    looked at: most backups look at none, and the first opens most of what is read."""
 
-    def __init__(self, opened: Callable[[], list[Identity]]) -> None:
-        self._open = opened
-        self._held: list[Identity] | None = None
+    def __init__(self, names: Sequence[str], opened: Callable[[str], Identity | None]) -> None:
+        self._opened = opened
+        self._left = list(names)[::-1]
+        self._held: list[Identity] = []
+        self._alone = threading.Lock()
 
-    def _all(self) -> list[Identity]:
-        if self._held is None:
-            self._held = self._open()
-        return self._held
+    def _reaches(self, count: int) -> bool:
+        """Whether there are so many; they are open then."""
+        while len(self._held) < count:
+            with self._alone:
+                if not self._left:
+                    return len(self._held) >= count
+                found = self._opened(self._left[-1])
+                self._left.pop()
+                self._held += [] if found is None else [found]
+        return True
 
     @overload
     def __getitem__(self, index: int) -> Identity: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[Identity]: ...
     def __getitem__(self, index: int | slice) -> Identity | Sequence[Identity]:
-        return self._all()[index]
+        return list(self)[index]
 
     def __len__(self) -> int:
-        return len(self._all())
+        return sum(1 for _ in self)
+
+    def __bool__(self) -> bool:
+        return self._reaches(1)
 
     def __iter__(self) -> Iterator[Identity]:
-        return iter(self._all())
+        at = 0
+        while self._reaches(at + 1):
+            yield self._held[at]
+            at += 1
 
 
 def key_sources(context: Context) -> list[KeySource]:
@@ -114,7 +130,7 @@ def host_keyring(context: Context, *tiers: str) -> Keyring:
         current=current_keys(context.log),
         signer=keystore.op_key,
         sealing=sealing,
-        identities=OnDemand(lambda: _open(epochs, context.unlocked)),
+        identities=OnDemand(names[::-1], lambda name: _open(epochs, name, context.unlocked)),  # newest first
         carried={**epochs, **_travelling(context, files), IDENTITY_LOG.partition("/")[2]: context.log.text},
     )
 
@@ -180,13 +196,14 @@ def recovery_keyring(store: Store, kit: RecoveryKit, what: str = "this") -> Keyr
             hint="the kit names its agent in the first lines",
         )
     epochs, _ = key_files(store)
+    opened = [_open(epochs, name, kit.identity) for name in sorted(epochs, reverse=True)]
     return Keyring(
         scid=log.scid,
         host="",
         identity_version=log.version,
         trusted=log.operational_keys.keys(),
         current=current_keys(log),
-        identities=[*_open(epochs, kit.identity), kit.identity],
+        identities=[*(each for each in opened if each is not None), kit.identity],
     )
 
 
@@ -215,14 +232,11 @@ def current_keys(log: IdentityLog) -> list[bytes]:
     return [public for public, key in log.operational_keys.items() if not key.revoked]
 
 
-def _open(epochs: Mapping[str, bytes], identity: X25519Identity) -> list[Identity]:
-    """The epoch keys that `identity` opens, newest first; others (cold ones, destroyed ones) are not for it."""
+def _open(epochs: Mapping[str, bytes], name: str, identity: X25519Identity) -> Identity | None:
+    """The epoch key in the file `name`, if it is for `identity`: a cold or a destroyed one is not."""
     from antsmem.identity.epochs import open_epoch
 
-    found: list[Identity] = []
-    for name in sorted(epochs, reverse=True):
-        try:
-            found.append(open_epoch(name.removesuffix(".age"), epochs[name], [identity]))
-        except CannotUnlockError:
-            continue
-    return found
+    try:
+        return open_epoch(name.removesuffix(".age"), epochs[name], [identity])
+    except CannotUnlockError:
+        return None

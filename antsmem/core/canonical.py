@@ -7,6 +7,7 @@ any other JCS implementation.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Final, NoReturn
 
 from antsmem.core.disk import Buffer
@@ -29,6 +30,17 @@ def dumps(value: object) -> bytes:
         return text.encode()
     except UnicodeEncodeError:
         raise UsageError("canonical JSON cannot hold a lone surrogate") from None
+
+
+def members(value: Mapping[str, object]) -> dict[str, bytes]:
+    """The canonical bytes of each member of an object: `join` makes the object of them, or one with another member
+    in it, and nothing is written twice."""
+    return {key: dumps(key) + b":" + dumps(item) for key, item in value.items()}
+
+
+def join(members: Mapping[str, bytes]) -> bytes:
+    """The canonical bytes of the object with these `members`."""
+    return b"{" + b",".join([members[key] for key in sorted(members, key=_code_units)]) + b"}"
 
 
 def loads(data: Buffer, limit: int, *, fractions: bool = False) -> Any:

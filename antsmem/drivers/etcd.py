@@ -8,29 +8,18 @@ from __future__ import annotations
 
 import math
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
-from typing import Any, Final, Self, TypeVar
+from typing import Any, Final, Self
 from urllib.parse import unquote
 
-from antsmem.core.canonical import loads
 from antsmem.core.clock import now_ns
-from antsmem.core.errors import (
-    AntsmemError,
-    BackendError,
-    ConfigError,
-    DriverMissingError,
-    IntegrityError,
-    RefusedError,
-)
-from antsmem.core.retry import retried, timeout_seconds
-from antsmem.drivers.servers import TLS_OPTIONS, Servers, Tls, check_secrecy, read_tls, read_url, split_url
+from antsmem.core.errors import BackendError, ConfigError, RefusedError
+from antsmem.drivers.members import Members
+from antsmem.drivers.servers import TLS_OPTIONS, check_secrecy, read_tls, read_url, split_url
 from antsmem.memory.roles import Lease
 
-T = TypeVar("T")
-
 _OPTIONS: Final = (*TLS_OPTIONS, "password", "timeout_seconds", "username")
-_ANSWER_BYTES: Final = 1 << 20
 _UNAUTHENTICATED: Final = 16  # of the codes of gRPC, which the gateway passes on
 _PASSING: Final = {4, 8, 9, 10, 13, 14}  # deadline, exhausted, precondition, aborted, internal, unavailable
 
@@ -38,21 +27,12 @@ _PASSING: Final = {4, 8, 9, 10, 13, 14}  # deadline, exhausted, precondition, ab
 class EtcdDirectory:
     """A prefix in an etcd cluster as a directory."""
 
-    def __init__(self, servers: Servers, prefix: str, tls: Tls | None, options: Mapping[str, str]) -> None:
-        try:
-            import httpx
-        except ImportError:
-            raise DriverMissingError.library("httpx", "etcd") from None
-        places = servers.joined().split(",")
-        self.url = f"etcd://{servers.joined()}/{prefix}"
+    def __init__(self, members: Members, prefix: str, login: Mapping[str, str]) -> None:
+        self.url = members.url
+        self._members = members
         self._prefix = prefix
-        self._bound = timeout_seconds(options)
-        self._lost = (httpx.TransportError, httpx.DecodingError, httpx.StreamError)
-        self._places = [f"{'http' if tls is None else 'https'}://{place}/v3/" for place in places]
-        self._login = {name: options[name] for name in ("username", "password") if name in options}
+        self._login = login
         self._token: str | None = None
-        trust = True if tls is None else tls.context()
-        self._http = httpx.Client(timeout=self._bound / (2 * len(places)), verify=trust)
 
     @classmethod
     def open(cls, url: str, options: Mapping[str, str]) -> Self:
@@ -63,22 +43,24 @@ class EtcdDirectory:
             raise ConfigError("options `username` and `password` go together")
         if "password" in options:
             check_secrecy(servers, tls, "password")
-        return cls(servers, unquote(servers.path).strip("/") or "antsmem", tls, options)
+        prefix = unquote(servers.path).strip("/") or "antsmem"
+        login = {"name": options["username"], "password": options["password"]} if "password" in options else {}
+        return cls(Members("etcd", servers, prefix, tls, options), prefix, login)
 
     def acquire(self, name: str, owner: str, lease_seconds: float) -> Lease | None:
         """The lease on `name`, see `Directory.acquire`. etcd counts whole seconds, so it is rounded up."""
-        return self._run(lambda: self._acquire(name, owner, lease_seconds))
+        return self._members.run(lambda: self._acquire(name, owner, lease_seconds))
 
     def renew(self, lease: Lease) -> Lease | None:
         """The lease, for as long again; None: it is lost."""
-        return self._run(lambda: self._renew(lease))
+        return self._members.run(lambda: self._renew(lease))
 
     def release(self, lease: Lease) -> None:
         """Give it back, if it is still this one."""
         key = self._key(lease.name)
         ours = {"key": key, "target": "CREATE", "create_revision": str(lease.fence)}
         gone = {"request_delete_range": {"key": key}}
-        self._run(lambda: self._ask("kv/txn", {"compare": [ours], "success": [gone]}))
+        self._members.run(lambda: self._ask("kv/txn", {"compare": [ours], "success": [gone]}))
 
     def owner(self, name: str) -> Lease | None:
         """Who owns `name` now; None: nobody."""
@@ -91,11 +73,11 @@ class EtcdDirectory:
             left = _number(self._ask("lease/timetolive", {"ID": found["lease"]}), "TTL")
             return None if left <= 0 else _lease(name, found, asked_ns, left)
 
-        return self._run(ask)
+        return self._members.run(ask)
 
     def close(self) -> None:
         """End the connections; leases run on."""
-        self._http.close()
+        self._members.close()
 
     def _acquire(self, name: str, owner: str, lease_seconds: float) -> Lease | None:
         held = self._find(name)
@@ -137,48 +119,31 @@ class EtcdDirectory:
     def _key(self, name: str) -> str:
         return _text(f"{self._prefix}/{name}")
 
-    def _run(self, action: Callable[[], T]) -> T:
-        return retried(action, self._bound)
-
     def _ask(self, method: str, body: Mapping[str, Any]) -> Any:
         """The answer to one request, from the first member of the cluster that gives one."""
-        failure: AntsmemError = BackendError(f"`{self.url}` does not answer")
-        for place in list(self._places):
-            try:
-                return self._ask_at(place, method, body)
-            except BackendError as error:
-                failure = error
-                self._places.remove(place)
-                self._places.append(place)
-        raise failure
+        return self._members.ask(lambda place: self._ask_at(place, method, body))
 
     def _ask_at(self, place: str, method: str, body: Mapping[str, Any], again: bool = True) -> Any:
         if self._login and self._token is None and method != "auth/authenticate":
-            login = {"name": self._login["username"], "password": self._login["password"]}
-            self._token = str(self._ask_at(place, "auth/authenticate", login, again=False).get("token", ""))
+            told = self._ask_at(place, "auth/authenticate", self._login, again=False)
+            self._token = str(told.get("token", ""))
         headers = {"Authorization": self._token} if self._token else {}
-        try:
-            answer = self._http.post(place + method, json=body, headers=headers)
-        except self._lost as error:
-            raise BackendError(f"`{self.url}` does not answer: {type(error).__name__}") from error
-        try:
-            told = loads(answer.content, _ANSWER_BYTES)
-        except IntegrityError as error:
-            raise BackendError(f"what answers at `{self.url}` is no etcd") from error
+        status, said = self._members.send("POST", f"{place}/v3/{method}", json=body, headers=headers)
+        told = self._members.read(said)
         if not isinstance(told, dict):
-            raise BackendError(f"what answers at `{self.url}` is no etcd")
-        if answer.status_code == 200:
+            raise self._members.stranger()
+        if status == 200:
             return told
         number = told.get("code")
         if number == _UNAUTHENTICATED and self._token is not None and again:
             self._token = None  # tokens end, and are forgotten by a member that starts again
             return self._ask_at(place, method, body, again=False)
-        if number in _PASSING or answer.status_code >= 500:
-            raise BackendError(f"`{self.url}` cannot answer now: {answer.status_code}")
+        if number in _PASSING or status >= 500:
+            raise BackendError(f"`{self.url}` cannot answer now: {status}")
         if number == 5:  # a lease that has ended: gRPC's NOT_FOUND
             return {}
         raise RefusedError(
-            f"`{self.url}` refused to {method.replace('/', ' ')}: {answer.status_code}",
+            f"`{self.url}` refused to {method.replace('/', ' ')}: {status}",
             hint="set the options `username` and `password`, or `cert_file` and `key_file`",
         )
 

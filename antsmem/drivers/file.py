@@ -232,13 +232,12 @@ class FileStore:
             with os.scandir(self._root) as entries:
                 folders = [e.path for e in entries if e.is_dir(follow_symlinks=False) and is_part(e.name)]
             for folder in (self._root, *folders):
-                with os.scandir(folder) as entries:
-                    for entry in entries:
-                        if is_temp(entry.name):
-                            with suppress(FileNotFoundError):
-                                if entry.stat(follow_symlinks=False).st_mtime_ns < older_than_ns:
-                                    os.unlink(entry.path)
-                                    count += 1
+                for name in filter(is_temp, os.listdir(folder)):
+                    path = f"{folder}/{name}"
+                    with suppress(FileNotFoundError):
+                        if os.lstat(path).st_mtime_ns < older_than_ns:
+                            os.unlink(path)
+                            count += 1
         except OSError as error:
             raise self._trouble("sweep", self._root, error) from error
         return count

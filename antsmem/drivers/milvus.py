@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -190,6 +191,8 @@ class MilvusIndex:
         if self._client is None:
             from pymilvus import MilvusClient
 
+            # It prints a traceback for each failure: what it would tell, our errors tell.
+            logging.getLogger("pymilvus").handlers[:] = [logging.NullHandler()]
             login = {"user": "username", "password": "password", "token": "token", "db_name": "database"}
             named = {kind: self._options[name] for kind, name in login.items() if name in self._options}
             tls = self._tls or Tls()

@@ -5,7 +5,7 @@ Everything here only looks. What it finds is recorded in one write, by who asked
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from antsmem.core.errors import BusyError, UsageError
@@ -84,11 +84,12 @@ class Choice:
 
 @record
 class Limits:
-    """What keeps work from starting: `paused` tasks, the `day` that budgets count, and whether only `pure` work
-    may start, because nobody can say whether another host has taken over. `only`: this task alone."""
+    """What keeps work from starting: `paused` tasks, the day that budgets count (`day` tells it where there are
+    any), and whether only `pure` work may start, because nobody can say whether another host has taken over.
+    `only`: this task alone."""
 
     paused: frozenset[str]
-    day: str
+    day: Callable[[], str]
     pure_only: bool = False
     only: str = ""
 
@@ -149,6 +150,8 @@ class Chooser:
             return
         if entry.state in {"STARTED", "UNKNOWN"} and self._is_busy(entry.key):
             return
+        if task is not None and gone and entry.text("why") == "take-over":
+            return  # asked about when it is to run again
         if task is None or gone:
             self.choice.work.append(Work(gone_effect(entry), None, slot))
             return
@@ -220,7 +223,7 @@ class Chooser:
                 tried = self.journal.fact(TRIED + task.id)
                 if isinstance(tried, str) and 0 <= self.now - _slot(tried) < LONGEST_SECONDS:
                     return "breaker"
-        return "budget" if exhausted(self.journal, self.means.config, task.id, self.limits.day) else ""
+        return "budget" if exhausted(self.journal, self.means.config, task.id, self.limits.day()) else ""
 
     def _add(self, work: Work) -> None:
         if len(self.choice.work) < MOST_STARTED:

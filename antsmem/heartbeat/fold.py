@@ -8,6 +8,7 @@ a key that is known, but not that of a key that is not.
 from __future__ import annotations
 
 import hashlib
+import marshal
 import os
 from typing import Any, Final
 
@@ -30,10 +31,11 @@ class Mark:
 class Fold:
     """The state after `size` bytes of a month.
 
-    `keys` gives for each key the place of its last line and its record's number; `open` the states that are not
-    settled; `facts` the places of their last lines; `untold` place and number of the newest record of each key of
-    which the daily log has still to be told. `head` is the SHA-256 of the last good line, `last` that line;
-    `carried` the last number that was taken over from the month before.
+    `keys` gives for each key the place of its last line and its record's number, but for those that are still
+    `packed`, as the cache had them: see `place`. `open` are the states that are not settled; `facts` the places of
+    their last lines; `untold` place and number of the newest record of each key of which the daily log has still
+    to be told. `head` is the SHA-256 of the last good line, `last` that line; `carried` the last number that was
+    taken over from the month before.
 
     `gaps` are missing records: first number, how many, and whether even a key that no record names may have been
     started in them. `doubt`: this is a copy that ends earlier than what was done. `bad` are the places of bad
@@ -55,6 +57,18 @@ class Fold:
     bad: list[int] = field(default_factory=list)
     trailing: int = 0
     doubt: bool = False
+    packed: bytes = b""
+
+    def place(self, key: str) -> tuple[int, int] | None:
+        """Where the last line of `key` stands, and its record's number."""
+        if self.packed and key not in self.keys:
+            self.unpack()
+        return self.keys.get(key)
+
+    def unpack(self) -> None:
+        """Have all of `keys`. There may be thousands, and a wake with nothing to do asks for none."""
+        if self.packed:
+            self.keys, self.packed = {**marshal.loads(self.packed), **self.keys}, b""  # noqa: S302 - see `index.py`
 
     def feed(self, data: bytes) -> bytes:
         """Take in `data`, which follows what is known; what stands behind its last line feed is given back."""
@@ -87,7 +101,9 @@ class Fold:
 
     def hides(self, key: str) -> bool:
         """Whether damage may hide that `key` was started since its last record."""
-        since = self.keys[key][1] if key in self.keys else 0
+        if not self.trailing and not self.gaps:
+            return False
+        since = (self.place(key) or (0, 0))[1]
         if self.trailing > (0 if since else 1):
             return True
         return any(first > since and (whole or since > 0) for first, _, whole in self.gaps)

@@ -18,7 +18,7 @@ from antsmem.core.errors import AntsmemError
 from antsmem.core.record import members
 from antsmem.heartbeat.fold import Fold
 
-_MAGIC: Final = b"antsmem-heartbeat/2 %b\n" % sys.version.split()[0].encode()
+_MAGIC: Final = b"antsmem-heartbeat/3 %b\n" % sys.version.split()[0].encode()
 
 
 def load_index(path: Path, month: Path) -> Fold | None:
@@ -37,7 +37,10 @@ def load_index(path: Path, month: Path) -> Fold | None:
 
 def save_index(path: Path, month: Path, fold: Fold) -> None:
     """Replace the cache at `path`. Nothing waits for the disk."""
-    data = marshal.dumps((os.fspath(month), tuple(getattr(fold, name) for name in members(Fold))))
+    fold.unpack()
+    values = {name: getattr(fold, name) for name in members(Fold)}
+    values |= {"keys": {}, "packed": marshal.dumps(fold.keys)}
+    data = marshal.dumps((os.fspath(month), tuple(values.values())))
     make_private_dir(path.parent)
     write_file(path, [_MAGIC, zlib.crc32(data).to_bytes(4, "big"), data], durable=False)
 

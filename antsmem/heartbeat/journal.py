@@ -115,13 +115,13 @@ class Journal:
 
     def last(self, key: str) -> Entry | None:
         """The last record of `key`."""
-        known = self._fold.keys.get(key)
+        known = self._fold.place(key)
         if known is None:
             return None
         entry = self._entry(known[0])
         if entry is None or (entry.key, entry.number) != (key, known[1]):  # cache or disk are not what they were
             self._start_over()
-            known = self._fold.keys.get(key)
+            known = self._fold.place(key)
             entry = None if known is None else self._entry(known[0])
         return entry
 
@@ -316,6 +316,7 @@ class Journal:
 
     def _carried(self) -> Iterator[Mapping[str, Any]]:
         """What a new month takes over: keys that are open or belong to no slot, marks, facts."""
+        self._fold.unpack()
         for key in list(self._fold.keys):
             entry = self.last(key)
             if entry is None or (entry.state in SETTLED and entry.text("task") and key not in self._fold.untold):

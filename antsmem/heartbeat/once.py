@@ -117,7 +117,8 @@ def content_key(destination: str, content: bytes) -> str:
 def once(journal: Journal, effect: Effect, host: Host) -> OnceResult:
     """See that `effect` happens once, and tell what became of it.
 
-    Settled keys are replayed, without a lock and without a write. `BusyError` if the key is being worked on.
+    Settled keys are replayed, without a lock and without a write. `BusyError` if the key is being worked on, or if
+    it is a task's, was planned, and is over since an earlier month.
     `DiskError` where the journal cannot be written: before the action, nothing was started; after it, the key is
     as if the process had been killed, and the next call finds out.
     """
@@ -158,6 +159,8 @@ class _Work:
         while True:
             with self.journal.deciding(self.host.now_ns()):
                 last = self.journal.last(self.effect.key)
+                if last is None:
+                    self._require_planned()
                 step = self._next(last)
                 if step in {"ask", "hold", "start"}:
                     self._require_gone(last)
@@ -185,6 +188,12 @@ class _Work:
             hidden = hidden or self.journal.doubt
         now_ns, patient = self.host.now_ns(), self.host.patient
         return next_step(last, self.effect.kind, hidden=hidden, now_ns=now_ns, patient=patient)
+
+    def _require_planned(self) -> None:
+        """A wake plans what it starts. If nobody knows of that any more, a month has begun since, and the key was
+        settled before: by another wake, or by a person."""
+        if self.effect.task and not self.journal.hides(self.effect.key):
+            raise BusyError(f"`{self.effect.key}` was settled in the meantime: not started")
 
     def _require_gone(self, last: Entry | None) -> None:
         """A run that was cut off may have left processes that gave its lock away."""

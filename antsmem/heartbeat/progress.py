@@ -110,6 +110,12 @@ def high_of(journal: Journal, task: str) -> int | None:
         return None
 
 
+def was_over(journal: Journal, task: str, key: str) -> bool:
+    """Whether the only `key` of a task that happens once was settled in an earlier month: it was planned, and this
+    month does not know it."""
+    return bool(journal.mark(task).slot) and journal.last(key) is None and not journal.hides(key)
+
+
 def _progress(journal: Journal, recorded: Mapping[str, _Recorded], task: str) -> Progress | None:
     high = high_of(journal, task)
     if task in recorded:

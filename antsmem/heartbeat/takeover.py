@@ -13,6 +13,7 @@ from antsmem.heartbeat.due import key_of
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.line import mark_body
 from antsmem.heartbeat.plan import Plan, Task
+from antsmem.heartbeat.progress import was_over
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, once_slot, slot_text
 
@@ -28,13 +29,11 @@ def doubts(plan: Plan, journal: Journal, now_ns: int) -> Iterator[Mapping[str, A
     if journal.retired:
         return
     now = now_ns // NANO + SKEW_SECONDS
-    for task in plan.tasks:
-        if not task.runs:
-            continue
+    for task in plan.tasks:  # those too that are held back now: they ran there, perhaps, and may run here again
         mark = journal.mark(task.id)
         if isinstance(task.schedule, Once):
             key = key_of(task, now)
-            if journal.last(key) is None and _may_have_come(task, now):
+            if journal.last(key) is None and not was_over(journal, task.id, key) and _may_have_come(task, now):
                 slot = {"task": task.id, "slot": slot_text(now)}
                 yield {"kind": "state", "key": key, "state": "UNKNOWN", "why": "take-over", **slot}
         elif mark.slot < slot_text(now):

@@ -11,10 +11,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.core.disk import locked
-from antsmem.core.errors import BackendError, BusyError, LockedError, NotFoundError, UsageError
+from antsmem.core.errors import BackendError, BusyError, ConfigError, LockedError, NotFoundError, UsageError
 from antsmem.core.record import record, replace
 from antsmem.heartbeat.backoff import breaker
 from antsmem.heartbeat.choice import (
@@ -37,11 +38,10 @@ from antsmem.heartbeat.locks import run_lock
 from antsmem.heartbeat.notices import FAILED, HUMAN, Question, Trouble, questions, tell, troubles
 from antsmem.heartbeat.once import Effect, Host, OnceResult, once
 from antsmem.heartbeat.plan import Plan, Task
-from antsmem.heartbeat.progress import Change, Standing, advanced, sha256, stand
+from antsmem.heartbeat.progress import Change, Standing, advanced, sha256, stand, was_over
 from antsmem.heartbeat.schedule import Once
 from antsmem.heartbeat.slots import NANO, slot_text
 from antsmem.heartbeat.spend import charge, exceeds, exhausted, run_budget, spent_by
-from antsmem.heartbeat.sweep import sweep_runs
 from antsmem.heartbeat.turn import Means, effect_of, with_prompt
 
 if TYPE_CHECKING:
@@ -126,11 +126,14 @@ class _Wake:
     def __init__(self, request: WakeRequest) -> None:
         self.request, self.journal = request, request.journal
         self.now_ns = request.host.now_ns()
-        self.day = day_of(self.now_ns, request.plan)
         self.sha256 = sha256(request.data)
         self.done: list[Done] = []
         self.troubles: list[Trouble] = []
         self.stopped: list[Skipped] = []
+
+    @cached_property
+    def day(self) -> str:
+        return day_of(self.now_ns, self.request.plan)  # only where it counts: time zones cost more than the rest
 
     def result(self) -> WakeResult:
         request = self.request
@@ -154,6 +157,8 @@ class _Wake:
         for work in choice.work:
             self._do(work)
         if self.done:
+            from antsmem.heartbeat.sweep import sweep_runs
+
             self._tell_daily()
             sweep_runs(self.journal, request.host.now_ns())
         return self._told(choice, standing)
@@ -161,7 +166,7 @@ class _Wake:
     def _chosen(self) -> tuple[Choice, Standing, list[Mapping[str, Any]]]:
         request = self.request
         standing = stand(self.journal, request.plan, request.data, self.now_ns)
-        limits = Limits(paused(self.journal), self.day, self._pure_only(), request.only or request.now)
+        limits = Limits(paused(self.journal), lambda: self.day, self._pure_only(), request.only or request.now)
         known = {task.id for task in standing.plan.tasks}
         if limits.only and limits.only not in known:
             raise NotFoundError(f"HEARTBEAT.md has no task `{limits.only}`", hint="antsmem heartbeat plan")
@@ -189,6 +194,9 @@ class _Wake:
             key, slot = slots[-1].key, slot_text(slots[-1].at)
         elif isinstance(task.schedule, Once):
             key, slot = key_of(task, 0), self.journal.mark(task.id).slot or slot_text(self.now_ns // NANO)
+            if was_over(self.journal, task.id, key):
+                hint = f"antsmem heartbeat log {key}"
+                raise UsageError(f"`{task.id}` happens once, and is over: nothing started", hint=hint)
         else:
             key, slot = f"{task.id}@run-{slot_text(self.now_ns // NANO)}", ""
         effect = effect_of(task, key, slot, self.request.data, self.request.means)
@@ -282,7 +290,7 @@ class _Wake:
         self.request.host.started()
 
     def _tell_daily(self) -> None:
-        if self.request.layout is not None:
+        if self.request.layout is not None and self.journal.untold():
             from antsmem.heartbeat.daily import tell_daily
 
             tell_daily(self.request.layout, self.journal, self.request.host.now_ns(), self.request.means.zone)
@@ -333,7 +341,7 @@ class _Wake:
 
     def _tell(self, found: list[Trouble], failing: frozenset[str]) -> tuple[str, ...]:
         wanted = self.request.only or self.request.now
-        lines, facts = tell(self.journal, found, self.day, failing, wanted)
+        lines, facts = tell(self.journal, found, self.day if found else "", failing, wanted)
         if facts and not self.request.dry_run:
             self._append(facts)
         return tuple(lines)
@@ -361,7 +369,6 @@ def day_of(now_ns: int, plan: Plan) -> str:
 
     if not plan.zone.name or plan.zone.name == "UTC":
         return utc_text(now_ns)[:10]
-    from antsmem.core.errors import ConfigError
     from antsmem.workspace.humantime import human_time
 
     try:

@@ -28,8 +28,9 @@ class Signer(Protocol):
 
 def sign_statement(statement: Mapping[str, Any], signer: Signer) -> bytes:
     """`statement` with `key` (multikey) and `signature` (hex, over the canonical JSON of all the rest)."""
-    body = {**statement, "key": multikey(signer.public)}
-    return canonical.dumps({**body, "signature": signer.sign(canonical.dumps(body)).hex()}) + b"\n"
+    body = canonical.members({**statement, "key": multikey(signer.public)})
+    signature = canonical.members({"signature": signer.sign(canonical.join(body)).hex()})
+    return canonical.join(body | signature) + b"\n"
 
 
 def open_statement(data: bytes, schema: str, trusted: Container[bytes] | None, name: str) -> dict[str, Any]:
@@ -51,8 +52,11 @@ def open_statement(data: bytes, schema: str, trusted: Container[bytes] | None, n
         raise IntegrityError(f"`{name}` is not signed") from None
     if trusted is not None and public not in trusted:
         raise IntegrityError(f"`{name}` is signed by a key that is not this agent's: forged or foreign")
-    verify(public, canonical.dumps(body), signature)
-    if canonical.dumps(statement) + b"\n" != data or text != signature.hex():  # one form, or a byte could change
+    members = canonical.members(statement)
+    whole = canonical.join(members) + b"\n"
+    del members["signature"]
+    verify(public, canonical.join(members), signature)
+    if whole != data or text != signature.hex():  # one form, or a byte could change
         raise IntegrityError(f"`{name}` is not in canonical form")
     return body
 

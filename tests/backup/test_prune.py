@@ -147,6 +147,22 @@ def test_a_pack_that_is_needed_again_leaves_the_list_of_garbage(history: History
     history.verify()
 
 
+def test_what_a_prune_moved_is_needed_where_it_is_now(history: History, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else the next snapshot needs the small packs of before once more, and none of them ever goes."""
+    monkeypatch.setattr(repack, "_MANY_SMALL", 3)
+    for _ in range(8):
+        history.step()
+    before = {path.stem for path in history.place.files("packs")}
+    assert history.place.prune(grace_seconds=3600).repacked > 3
+    newest = history.step()
+    needed = history.place.store().get(f"snapshots/{newest}.packs").decode()
+    assert not {pack for pack in before if pack in needed}
+    history.verify()
+    history.place.prune(grace_seconds=0)
+    assert not before & {path.stem for path in history.place.files("packs")}
+    history.verify()
+
+
 def test_orphans_of_killed_runs_go_and_half_written_files_too(history: History) -> None:
     place = history.place
     history.step()

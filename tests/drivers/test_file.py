@@ -351,7 +351,7 @@ def test_the_driver_of_the_hourly_backup_imports_nothing_heavy() -> None:
     script = (
         "import sys; before = set(sys.modules)\n"
         "from antsmem.drivers.file import FileStore\n"
-        "FileStore.open('/tmp', {}).stat('x')\n"
+        "FileStore.open('/nowhere/at/all', {}).stat('x')\n"
         "print(*sorted(set(sys.modules) - before))"
     )
     path = {"PYTHONPATH": os.pathsep.join(sys.path)}

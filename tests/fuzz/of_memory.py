@@ -12,7 +12,7 @@ from specimens import Specimens
 
 from antsmem.core import canonical
 from antsmem.core.errors import AntsmemError
-from antsmem.drivers.cloudevents import event_of, headers_of
+from antsmem.drivers.cloudevents import event_of, event_with, headers_of
 from antsmem.drivers.servers import read_tls, read_url, split_url
 from antsmem.identity.fields import to_base64
 from antsmem.identity.multikey import multikey
@@ -128,7 +128,7 @@ def _message(s: Specimens) -> Target:
         headers = [(name.decode("latin-1"), value) for name, _, value in pairs]
         found = event_of(good.stream, headers, rest)
         if found is not None:
-            assert event_of(good.stream, headers_of(found), found.data) is not None
+            assert event_with(good.stream, dict(headers_of(found)), found.data) == found
             event.verify_event(event.Event(found.headers, found.data, b""), s.log)
 
     return Target([text + b"\n" + good.data], read)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import random
+import re
+from collections import Counter
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +14,12 @@ from pathlib import Path
 from made_journals import places
 
 from antsmem.core.errors import BackendError, ConflictError, DiskError
+from antsmem.heartbeat.daily import mark_of
 from antsmem.heartbeat.epoch import Claim, Post
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.states import KINDS, Kind
 from antsmem.identity.signing import SigningKey
+from antsmem.workspace.layout import Layout
 
 SECOND = 1_000_000_000
 MINUTE, HOUR, DAY = 60 * SECOND, 3600 * SECOND, 86_400 * SECOND
@@ -120,6 +124,10 @@ class Machine:
     def post(self) -> Post:
         return Post(self.root / self.name, self.workspace / "epoch.json", "kevin")
 
+    @cached_property
+    def layout(self) -> Layout:
+        return Layout(self.workspace)
+
     @property
     def claim(self) -> Claim:
         return Claim("Qm", self.name, KEY, self.line)
@@ -135,6 +143,20 @@ class Machine:
         else:
             self.kept.refresh()
         return self.kept
+
+    def knows(self, key: str) -> bool:
+        """Whether anything is recorded of `key`: what is settled is not carried into a new month."""
+        return self.journal().last(key) is not None or any(self.journal().entries(key))
+
+    def told_wrongly(self) -> list[str]:
+        """What is done and not told in the daily logs, or twice."""
+        told = "".join(path.read_text() for path in self.workspace.glob("memory/*.md"))
+        count = Counter(re.findall("<!-- (hb:[^!]*) -->", told))
+        owed = {mark_of(entry) for entry in self.journal().untold()}
+        entries = (entry for entry in self.journal().entries() if entry.state == "DONE" and entry.text("task"))
+        return [
+            mark for mark in map(mark_of, entries) if count[mark] > 1 or (count[mark] < 1 and mark not in owed)
+        ]
 
 
 def jumped(rng: random.Random, now_ns: int) -> int:

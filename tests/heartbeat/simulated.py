@@ -93,28 +93,21 @@ class World:
     def wake(self, machine: Machine) -> None:
         """One wake there."""
         data = machine.data
-        plan = self.plans.get(data + self.zone.name.encode())
-        if plan is None:
+        if (plan := self.plans.get(data + self.zone.name.encode())) is None:
             plan = self.plans[data + self.zone.name.encode()] = read_plan(data, self.zone)
         journal = self.opened(machine)
         gate = Gate(machine.post, machine.line, lambda: self.now(machine))
         means = Means(machine.workspace, WakeConfig(allow=(("*",),)), {"HOST": machine.name})
         asked = None if machine.line is None else lambda: gate.require_all(journal)
         try:
-            result = wake(
-                WakeRequest(
-                    journal,
-                    data,
-                    plan,
-                    self.host(machine, journal),
-                    means,
-                    witness=asked,
-                    require=lambda: gate.post.require_active(journal),
-                )
-            )
+            request = WakeRequest(
+                journal, data, plan, self.host(machine, journal), means, lambda: gate.post.require_active(journal),
+                witness=asked, layout=machine.layout,
+            )  # fmt: skip
+            result = wake(request)
             assert result.code in {0, 2, 3, 5}, result
             for skip in result.skipped:
-                assert journal.last(skip.key) is not None, f"nothing is recorded of {skip}"
+                assert machine.knows(skip.key), f"nothing is recorded of {skip}"
         except (Died, DiskError):
             machine.kept = None
         except (BusyError, RetiredError, BackendError):
@@ -332,7 +325,7 @@ class World:
             ["good"] * 4 + ["unstarted", "fails", "temporary", "late", "killed", "dies-before", "dies-after"]
         )
         happens = how in {"good", "dies-after"} or (how in {"fails", "late", "killed"} and self.rng.random() < 0.5)
-        if self.rng.random() < 0.1:
+        if self.rng.random() < 0.15:
             self.meanwhile()
         if happens and not (kind == "idempotent" and self.did[key]):
             self.did[key] += 1
@@ -352,8 +345,14 @@ class World:
         """While an action runs, others wake and call, the machine sleeps, the file is edited."""
         if self.depth < 2:
             self.depth += 1
-            self.rng.choice((self.tick, self.call, self.edit, self.tick))()
+            self.rng.choice((self.tick, self.call, self.edit, self.month_ends, self.month_ends))()
             self.depth -= 1
+
+    def month_ends(self) -> None:
+        """Others wake before and after it."""
+        self.tick()
+        self.now_ns += 33 * DAY
+        self.tick()
 
     def write(self, path: Path, data: bytes) -> None:
         """The place of `append_file`."""
@@ -394,6 +393,7 @@ class World:
         for key in owner.keys:  # what is over stays so
             self.call_key(owner, key)
         self.check()
+        assert not (wrong := owner.told_wrongly()), wrong
         last = {entry.key: entry for entry in owner.journal().entries() if entry.kind == "state"}
         for key, entry in last.items():
             if entry.state == "DONE":

@@ -178,7 +178,7 @@ def act_within(what: Action, *_: Any) -> tuple[Ended, Output]:
     return Ended(0 if not asks or key in lines else 1), Output(0, 0, False)
 
 
-def cases(root: Path, rng: random.Random, kinds: tuple[Kind, ...], count: int = 100) -> list[Case]:
+def cases(root: Path, rng: random.Random, kinds: tuple[Kind, ...], count: int = 20) -> list[Case]:
     """So many cases in one world."""
     world = new_world(root)
     made = []

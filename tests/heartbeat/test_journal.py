@@ -112,6 +112,15 @@ def test_the_cache_changes_nothing(cached: Path) -> None:
     assert known(Journal(places(cached))) == with_cache and Journal(places(cached)).number == number
 
 
+def test_who_asks_for_no_key_unpacks_none_and_a_new_month_takes_over_all(cached: Path) -> None:
+    expected = known(Journal(places(cached)))
+    journal = Journal(places(cached))
+    assert journal._fold.packed and journal.open and journal.health.bad == 0
+    add(journal, state("new", "PLANNED"), now_ns=FRIDAY + 12 * DAY)
+    assert known(Journal(places(cached))) == {**expected, "new": "PLANNED"}
+    assert len(Journal(places(cached)).open) == len(journal.open)
+
+
 def test_a_damaged_cache_is_not_believed(cached: Path) -> None:
     index, expected = places(cached).index, known(Journal(places(cached)))
     data = index.read_bytes()

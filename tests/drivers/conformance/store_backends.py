@@ -11,6 +11,7 @@ import pytest
 from roles import OPENERS, SERVERS, Backend, bytes_below
 
 from antsmem.drivers.cockroach import CockroachStore
+from antsmem.drivers.consul import ConsulDirectory
 from antsmem.drivers.dynamodb import DynamodbStore
 from antsmem.drivers.dynamodb_log import DynamodbLog
 from antsmem.drivers.etcd import EtcdDirectory
@@ -103,6 +104,13 @@ def _etcd(request: pytest.FixtureRequest) -> Backend:
     return Backend(_opener(request, lambda: EtcdDirectory.open(url, {})), lambda: bytes_below(server.dir / "data"))
 
 
+def _consul(request: pytest.FixtureRequest) -> Backend:
+    server: engines_stores.Consul = request.getfixturevalue("consul")
+    url = f"consul://127.0.0.1:{server.port}/{uuid.uuid4().hex[:8]}?tls=no&session_ttl_min=1"
+    opened = _opener(request, lambda: ConsulDirectory.open(url, {}))
+    return Backend(opened, lambda: bytes_below(server.dir / "data"))
+
+
 def _milvus(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Milvus = request.getfixturevalue("milvus")
     # one collection for the session: making and loading one takes seconds
@@ -132,7 +140,7 @@ OPENERS["durable"] |= {
 }
 OPENERS["log"]["dynamodb"] = _dynamodb(DynamodbLog)
 OPENERS["blob"]["s3"] = _s3
-OPENERS["directory"]["etcd"] = _etcd
+OPENERS["directory"] |= {"consul": _consul, "etcd": _etcd}
 OPENERS["text"]["postgres"] = _postgres_texts
 OPENERS["vectors"] |= {"milvus": _milvus, "postgres": _pgvector}
-SERVERS |= {"postgres", "cockroach", "dynamodb", "s3", "etcd", "milvus"}
+SERVERS |= {"postgres", "cockroach", "dynamodb", "s3", "consul", "etcd", "milvus"}
