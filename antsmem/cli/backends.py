@@ -133,9 +133,14 @@ def configured(ctx: Context, role: str) -> BackendConfig:
     raise NotFoundError(f"no backend is configured for the role `{role}`", hint="antsmem backend add embedded DIR")
 
 
+def devices_meet(ctx: Context) -> bool:
+    """Whether any backend through which devices meet is configured: an index alone is none."""
+    return any(config.role in NEEDED for config in ctx.agent.backends)
+
+
 def exchange_backends(ctx: Context) -> Backends | None:
-    """The backends through which devices meet, open; None if none at all is configured."""
-    if not ctx.agent.backends:
+    """The backends through which devices meet, open; None if none of them is configured."""
+    if not devices_meet(ctx):
         return None
     from antsmem.memory.exchange import Backends
 

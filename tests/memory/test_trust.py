@@ -59,5 +59,10 @@ def test_a_profile_leaves_such_a_role_out_and_says_so(home: Home) -> None:
     assert configured(home)["vectors"] == ["trusted_tenant"] and configured(home)["log"] == []
 
 
+def test_a_password_in_a_url_is_neither_kept_nor_shown(home: Home) -> None:
+    refused = home.must("backend", "add", "durable", "postgres://u:" + "hunter2" + "@127.0.0.1/x", code=2)
+    assert "hunter2" not in refused.err + refused.out and configured(home) == {}
+
+
 def test_the_word_means_nothing_for_what_no_server_reads(home: Home) -> None:
     home.must("backend", "add", "log", "kafka://127.0.0.1:9092/x", "--trusted-tenant", code=2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -37,6 +38,7 @@ from antsmem.memory.roles import Change, LogRecord, Row, TextRow, VectorRow
 
 app = group("The backends of the shared memory: add, list, init, test, status, rebuild.")
 _ADD = "antsmem backend add embedded DIR"
+_match_password = re.compile(r"[a-z0-9+.-]+://[^/?#]*:[^/?#@]*@").match
 
 
 @record
@@ -89,8 +91,8 @@ def add(
             ctx.output.warn(f"`{config.role}` is left out: its server could read it (--trusted-tenant)")
         made = [config for config in made if config.role not in READABLE]
     for config in made:
-        check_trust(config)
         driver(config.role, scheme_of(config.url))
+        check_trust(config)
     kept = [old for old in ctx.agent.backends if old.role not in {config.role for config in made}]
     write_agent(ctx.agent_file, replace(ctx.agent, backends=(*kept, *made)))
     rows = _rows(made)
@@ -120,6 +122,8 @@ def _of_role(role: str, url: str, option: list[str] | None) -> BackendConfig:
         )
     if not url:
         raise UsageError(f"the role `{role}` needs a URL", hint=f"antsmem backend add {role} URL")
+    if _match_password(url):
+        raise UsageError("a backend's URL holds no password", hint="--option password=env:NAME")
     return BackendConfig(role, url if ":" in url else os.path.abspath(url), driver_options(option or ()))
 
 

@@ -63,8 +63,7 @@ class FileTexts:
 
     def search(self, stream: str, query: str, count: int) -> list[tuple[str, float]]:
         """What fits best, see `TextIndex.search`; the score is that of BM25."""
-        asked = " OR ".join(f'"{word}"' for word in asked_words(query) if word not in STOP_WORDS)
-        if not asked:
+        if not (asked := expression(query)):
             return []
         with our_errors(self._path):
             found = self._db.execute(_SEARCH, (asked, stream, max(0, count))).fetchall()
@@ -91,6 +90,11 @@ class FileTexts:
     def close(self) -> None:
         """Close the database."""
         self._db.close()
+
+
+def expression(query: str) -> str:
+    """What FTS5 is asked for a person's `query`: any of its words, each quoted; empty if it has none."""
+    return " OR ".join(f'"{word}"' for word in asked_words(query) if word not in STOP_WORDS)
 
 
 def _put(db: sqlite3.Connection, row: TextRow) -> None:
