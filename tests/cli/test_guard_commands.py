@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
-from made_homes import TRACE, Home
+from made_homes import KIT, TRACE, Home
 
 FACTS = "".join(f"- fact {number}: locker {number * 3} is opened by key {number * 7}\n" for number in range(40))
 TOKEN = "gh" + "p_q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi"
@@ -168,6 +169,35 @@ def test_doctor_claims_what_was_seen_and_no_more(home: Home) -> None:
     assert home.must("doctor", "--json", code=3).document["wanted"] == "L2"
     config.write_text(config.read_text().replace("level: L2", "level: L9"))
     assert "one of L0" in home.must("doctor", code=2).err
+
+
+@pytest.mark.parametrize("broken", ["gone", "garbage", "no host key", "settings", "repository", "retired"])
+def test_doctor_says_what_is_broken_and_what_helps(home: Home, broken: str) -> None:
+    home.must("backup")
+    keystore = home.workspace / ".antsmem/keystore/keystore.age"
+    said, helps = "keystore.age", "antsmem recover NEWDIR"
+    if broken == "gone":
+        keystore.unlink()
+    elif broken == "garbage":
+        keystore.write_bytes(b"garbage")
+    elif broken == "no host key":
+        shutil.rmtree(home.home / ".config/antsmem/keys")
+        said = "nothing gave the host's key"
+    elif broken == "settings":
+        (home.home / ".config/antsmem/config.yaml").write_text("what: ever\n")
+        said, helps = "config.yaml", "config.yaml"
+    elif broken == "repository":
+        (home.repository / "repository.json").unlink()
+        said, helps = "no repository at", "antsmem repository init"
+    else:
+        name, elsewhere = home.must("status", "--json", code=3).document["host"], Home(home.root / "elsewhere")
+        kit, place = str(home.root / KIT), str(home.repository)
+        assert elsewhere.run("recover", "a", "--kit", kit, "--repository", place, "--host", name).code == 0
+        home.must("backup", code=4)
+        said = "was revoked by version 2"
+    ran = home.must("doctor", code=3)
+    assert said in ran.out and helps in ran.out and "Traceback" not in ran.err, ran
+    assert (broken == "repository") == ran.out.startswith("L1 file-backed"), "what does not open is no identity"
 
 
 def test_doctor_mends_what_is_safe_and_says_so(guarded: Home) -> None:
