@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from made_homes import KIT, TRACE, Home
 
+from antsmem.core import clock
+
 FACTS = "".join(f"- fact {number}: locker {number * 3} is opened by key {number * 7}\n" for number in range(40))
 TOKEN = "gh" + "p_q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi"
 
@@ -198,6 +200,16 @@ def test_doctor_says_what_is_broken_and_what_helps(home: Home, broken: str) -> N
     ran = home.must("doctor", code=3)
     assert said in ran.out and helps in ran.out and "Traceback" not in ran.err, ran
     assert (broken == "repository") == ran.out.startswith("L1 file-backed"), "what does not open is no identity"
+
+
+def test_doctor_makes_the_backup_that_is_overdue(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "better: no fresh backup in `default`" in home.must("doctor").out, "it is new: nothing is wrong yet"
+    home.must("backup")
+    later = clock.now_ns() + 3 * 3600 * 10**9
+    monkeypatch.setattr(clock, "now_ns", lambda: later)
+    assert "trouble: no fresh backup in `default` → antsmem backup" in home.must("doctor", code=3).out
+    assert "no fresh backup in `default`: backed up" in home.must("doctor", "--fix").out
+    assert len(home.ids) == 2 and "no fresh backup" not in home.must("doctor").out
 
 
 def test_doctor_mends_what_is_safe_and_says_so(guarded: Home) -> None:

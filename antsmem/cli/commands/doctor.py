@@ -86,6 +86,11 @@ def _troubles(ctx: Context, facts: Facts) -> Iterator[Trouble]:
     for copy in facts.copies:
         if copy.problem:
             yield Trouble(f"repository `{copy.name}`: {copy.problem}", copy.helps)
+    old = [copy for copy in facts.copies if not facts.fault and not copy.problem and not copy.is_fresh(ctx.now_ns)]
+    if old:
+        names = ", ".join(f"`{copy.name}`" for copy in old)
+        began = any(copy.newest_ns is not None for copy in old)  # else the agent is new, and nothing is wrong
+        yield Trouble(f"no fresh backup in {names}", "antsmem backup", wrong=began)
     for place in (ctx.config_dir, ctx.state_dir, ctx.data_dir):
         if place.is_dir() and stat.S_IMODE(place.stat().st_mode) & 0o077:
             yield Trouble(f"`{place}` is open to other users", f"chmod 700 {place}")
@@ -105,6 +110,7 @@ def _troubles(ctx: Context, facts: Facts) -> Iterator[Trouble]:
 
 def _mended(ctx: Context, trouble: Trouble) -> Trouble:
     """The trouble, with what was done about it. Only what takes nothing away is done."""
+    from antsmem.cli.hourly import back_up
     from antsmem.workspace.alarms import guard_workspace
 
     try:
@@ -115,6 +121,10 @@ def _mended(ctx: Context, trouble: Trouble) -> Trouble:
         if trouble.command == "antsmem guard":
             guard_workspace(tree_of(ctx), ctx.agent_state, "doctor", ctx.now_ns)
             return replace(trouble, fixed="began a history")
+        if trouble.command == "antsmem backup":
+            quiet = replace(ctx.options, quiet=True, json=False)
+            done = back_up(Context(quiet, ctx.environment)) == 0
+            return replace(trouble, fixed="backed up" if done else "")
         if trouble.command == "antsmem history --rebuild":
             aside = store_of(ctx).rebuild(file_stamp(ctx.now_ns))
             guard_workspace(tree_of(ctx), ctx.agent_state, "doctor", ctx.now_ns)
