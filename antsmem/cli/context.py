@@ -299,7 +299,8 @@ class Context:
 
     def named(self, wanted: Sequence[str] = ()) -> list[RepositoryConfig]:
         """The repositories that `wanted` (names or URLs) means; all configured ones if empty."""
-        configured = {item.name: item for item in self.agent.repositories} if self._has_workspace else {}
+        known = self.agent.repositories if self._has_workspace or not wanted else ()
+        configured = {item.name: item for item in known}
         if not wanted:
             if not configured:
                 raise NotFoundError("no repository is configured", hint="antsmem repository add NAME URL")
