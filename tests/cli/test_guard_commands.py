@@ -160,6 +160,26 @@ def test_without_git_everything_else_works(guarded: Home) -> None:
     assert guarded.run("-C", str(guarded.workspace), "backup", more={"PATH": str(bare)}).code == 0
 
 
+def test_a_memory_that_cannot_be_read_is_named(guarded: Home) -> None:
+    def deny() -> None:
+        true = os.open
+
+        def denied(path: bytes, *rest: int, **more: int) -> int:
+            if os.fsencode(path).endswith(b"/MEMORY.md"):
+                raise PermissionError(13, "Permission denied")
+            return true(path, *rest, **more)
+
+        os.open = denied
+
+    (guarded.workspace / "MEMORY.md").write_text(FACTS[:300])
+    place = ("-C", str(guarded.workspace))
+    ran = guarded.run(*place, "guard", before=deny)
+    assert ran.code == 3 and "`MEMORY.md` is not guarded: cannot be read: permission denied" in ran.err, ran
+    ran = guarded.run(*place, "undo", "MEMORY.md", before=deny)
+    assert ran.code == 2 and "`MEMORY.md` cannot be read: permission denied: nothing undone" in ran.err, ran
+    assert "owner and mode" in ran.err
+
+
 def test_doctor_claims_what_was_seen_and_no_more(home: Home) -> None:
     found = home.must("doctor", "--json").document
     assert found["level"] == "L1" and found["next"]["level"] == "L2" and found["wanted"] == ""
