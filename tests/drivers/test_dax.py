@@ -23,7 +23,6 @@ from antsmem.core.errors import AntsmemError, BackendError, ConfigError, NotFoun
 from antsmem.drivers.dax import DaxCache
 from antsmem.memory.roles import Row
 
-amazondax = pytest.importorskip("amazondax")
 pytestmark = pytest.mark.server
 SCHEMA = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")]
 
