@@ -19,6 +19,7 @@ from antsmem.drivers.dynamodb_log import DynamodbLog
 from antsmem.drivers.etcd import EtcdDirectory
 from antsmem.drivers.milvus import MilvusIndex
 from antsmem.drivers.postgres import PostgresStore
+from antsmem.drivers.postgres_texts import PostgresTexts
 from antsmem.drivers.postgres_vectors import PostgresVectors
 from antsmem.drivers.s3_blobs import S3Blobs
 
@@ -129,6 +130,13 @@ def _pgvector(request: pytest.FixtureRequest) -> Backend:
     )
 
 
+def _postgres_texts(request: pytest.FixtureRequest) -> Backend:
+    server: engines_stores.Postgres = request.getfixturevalue("postgres")
+    url = f"postgres://antsmem@127.0.0.1:{server.port}/{server.database()}?tls=no"
+    held = lambda: bytes_below(server.dir / "data")  # noqa: E731
+    return Backend(_opener(request, lambda: PostgresTexts.open(url, {}), create=True), held)
+
+
 OPENERS["durable"] |= {
     "postgres": _postgres(PostgresStore),
     "cockroach": _postgres(CockroachStore),
@@ -138,5 +146,6 @@ OPENERS["log"]["dynamodb"] = _dynamodb(DynamodbLog)
 OPENERS["cache"]["dax"] = _dynamodb(DaxCache, "dax:///")
 OPENERS["blob"]["s3"] = _s3
 OPENERS["directory"] |= {"consul": _consul, "etcd": _etcd}
+OPENERS["text"]["postgres"] = _postgres_texts
 OPENERS["vectors"] |= {"milvus": _milvus, "postgres": _pgvector}
 SERVERS |= {"postgres", "cockroach", "dax", "dynamodb", "s3", "consul", "etcd", "milvus"}
