@@ -23,7 +23,6 @@ from antsmem.core.errors import AntsmemError, BackendError, ConfigError, NotFoun
 from antsmem.drivers.dax import DaxCache
 from antsmem.memory.roles import Row
 
-amazondax = pytest.importorskip("amazondax")
 pytestmark = pytest.mark.server
 SCHEMA = [{"AttributeName": name, "AttributeType": "S"} for name in ("pk", "sk")]
 
@@ -181,7 +180,9 @@ def test_control_without_the_condition_an_older_row_takes_the_place(cache: DaxCa
     assert cache.get("key") == Row(3, b"old")
 
 
-def test_an_error_of_the_cluster_is_ours_and_repeats_nothing_of_it(cache: DaxCache, nodes: Nodes) -> None:
+def test_an_error_of_the_cluster_is_ours_and_repeats_nothing_of_it(
+    query: str, nodes: Nodes, request: pytest.FixtureRequest
+) -> None:
     from amazondax.DaxError import DaxClientError, DaxErrorCode, DaxServiceError
 
     secret = "said by " + "the cluster"
@@ -197,6 +198,7 @@ def test_an_error_of_the_cluster_is_ours_and_repeats_nothing_of_it(cache: DaxCac
         (DaxServiceError("PutItem", secret, [4, 37, 38, 42], "id", None, 400), RefusedError),
         (DaxServiceError("PutItem", secret, [4, 37, 38, 44], "id", None, 400), RefusedError),
     ]
+    cache = opened(f"dax://127.0.0.1:8111/{query.replace('seconds=2', 'seconds=0.3')}", request)
     cache.get("key")
     for failure, kind in failures:
 
