@@ -69,7 +69,7 @@ PROFILES: Final[dict[str, dict[str, str]]] = {
     "aws": {
         "log": "dynamodb://antsmem-log",
         "durable": "dynamodb://antsmem",
-        "cache": "memory:",
+        "cache": "dax:///antsmem-cache",
         "blob": "s3://antsmem/memory",
     },
 }

@@ -147,7 +147,7 @@ def init(context: typer.Context) -> None:
     for config in _all(ctx):
         backend = opened(ctx, config)
         try:
-            if config.role in {"log", "durable", "text"}:
+            if config.role in {"cache", "durable", "log", "text"} and hasattr(backend, "create"):
                 backend.create()
                 made.append(config)
         finally:
