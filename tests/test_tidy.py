@@ -280,7 +280,7 @@ def test_documents_state_the_present() -> None:
 
 def backends() -> dict[str, str]:
     """The drivers of the shared memory, by name, each with one of its classes."""
-    roles = ("logs", "durables", "caches", "vectors", "blobs", "directories")
+    roles = ("logs", "durables", "caches", "vectors", "texts", "blobs", "directories")
     points = SETTINGS["project"]["entry-points"]
     return {name: place for role in roles for name, place in points.get(f"antsmem.{role}", {}).items()}
 

@@ -153,14 +153,25 @@ def open_repository(store: Store, keys: Keyring) -> Repository:
         raise NotFoundError(
             f"no repository at `{store.url}`", hint="antsmem repository init NAME makes one; is it mounted?"
         ) from None
-    statement = open_statement(data, "antsmem.repository/1", None, "repository.json")
+    statement = _named_statement(data, None)
     if keys.scid and statement.get("agent") != keys.scid:
         raise UsageError(
             f"the repository at `{store.url}` belongs to another agent, `{str(statement.get('agent'))[:60]}`",
             hint="see `antsmem repository list`",
         )
-    open_statement(data, "antsmem.repository/1", keys.trusted, "repository.json")
+    _named_statement(data, keys.trusted)
     return Repository(store, str(statement.get("id")), keys)
+
+
+def _named_statement(data: bytes, trusted: Collection[bytes] | None) -> dict[str, Any]:
+    """What `repository.json` says. No check mends it: without it nothing of the repository is believed."""
+    try:
+        return open_statement(data, "antsmem.repository/1", trusted, "repository.json")
+    except IntegrityError as error:
+        raise IntegrityError(
+            str(error),
+            hint="put it back from a copy of the repository, or begin one elsewhere: antsmem repository add",
+        ) from None
 
 
 def list_ids(repository: Repository, tier: str = HOT) -> list[str]:

@@ -25,7 +25,15 @@ from antsmem.core.config import (
     resolve,
 )
 from antsmem.core.disk import locked, read_file
-from antsmem.core.errors import CannotUnlockError, ConfigError, DriverMissingError, NotFoundError, UsageError
+from antsmem.core.errors import (
+    RECOVER,
+    CannotUnlockError,
+    ConfigError,
+    DriverMissingError,
+    IntegrityError,
+    NotFoundError,
+    UsageError,
+)
 from antsmem.core.record import record, replace
 from antsmem.identity.files import CHANGE
 from antsmem.workspace.layout import Layout, find_workspace
@@ -138,10 +146,15 @@ class Context:
         try:
             data = read_file(self.layout.identity_log, _LOG_LIMIT)
         except NotFoundError:
+            had = os.path.lexists(self.layout.keystore / "keystore.age")
             raise NotFoundError(
-                f"the workspace `{self.layout.root}` has no identity", hint="antsmem init --adopt gives it one"
+                f"the workspace `{self.layout.root}` has no identity{' log' if had else ''}",
+                hint=RECOVER if had else "antsmem init --adopt gives it one",
             ) from None
-        return parse_log(data)
+        try:
+            return parse_log(data)
+        except IntegrityError as error:
+            raise IntegrityError(f"`{self.layout.identity_log}`: {error}", hint=RECOVER) from None
 
     @cached_property
     def agent(self) -> AgentConfig:
@@ -299,7 +312,8 @@ class Context:
 
     def named(self, wanted: Sequence[str] = ()) -> list[RepositoryConfig]:
         """The repositories that `wanted` (names or URLs) means; all configured ones if empty."""
-        configured = {item.name: item for item in self.agent.repositories} if self._has_workspace else {}
+        known = self.agent.repositories if self._has_workspace or not wanted else ()
+        configured = {item.name: item for item in known}
         if not wanted:
             if not configured:
                 raise NotFoundError("no repository is configured", hint="antsmem repository add NAME URL")

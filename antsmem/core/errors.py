@@ -26,7 +26,10 @@ type next. A message is one line, lower case, with the thing in backticks: what 
 from __future__ import annotations
 
 import re
-from typing import Self
+from typing import Final, Self
+
+RECOVER: Final = "move the workspace aside, then: antsmem recover NEWDIR --kit KIT --repository URL"
+"""What helps where the identity in a workspace can no longer be used."""
 
 _MOVING = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -68,7 +71,7 @@ class ConfigError(UsageError):
 class RetiredError(AntsmemError):
     slug = "retired"
     exit_code = 4
-    hint = "this host is retired; `antsmem recover` makes a machine a host again"
+    hint = f"this host is retired; to make it one again, {RECOVER}"
 
 
 class NotFoundError(AntsmemError):

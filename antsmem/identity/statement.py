@@ -40,7 +40,10 @@ def open_statement(data: bytes, schema: str, trusted: Container[bytes] | None, n
     Raises `IntegrityError` where it is damaged, unsigned, or signed by somebody else, `UsageError` where its
     `schema` is a later version than this program reads.
     """
-    statement = canonical.loads(data, _LIMIT)
+    try:
+        statement = canonical.loads(data, _LIMIT)
+    except IntegrityError as error:
+        raise IntegrityError(f"`{name}`: {error}") from None
     if not isinstance(statement, dict) or not isinstance(statement.get("schema"), str):
         raise IntegrityError(f"`{name}` is not a statement")
     _require_schema(statement["schema"], schema, name)

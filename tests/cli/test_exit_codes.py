@@ -203,11 +203,16 @@ def test_outside_of_any_workspace_every_command_says_so(tmp_path: Path) -> None:
         ["log", "x"],
         ["check"],
         ["prune"],
+        ["restore", "--to", "x"],
+        ["ls"],
+        ["find", "*"],
+        ["show", "latest:MEMORY.md"],
         ["repository", "list"],
+        ["repository", "test"],
     ):
         ran = home.run(*words)
         assert ran.code == 10, (words, ran)
-        assert "no workspace" in ran.err or "no repository is configured" in ran.err
+        assert "no workspace at or above" in ran.err and "antsmem init" in ran.err, (words, ran)
 
 
 def test_a_key_of_somebody_else_opens_nothing(home: Home, tmp_path: Path) -> None:

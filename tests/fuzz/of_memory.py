@@ -1,7 +1,8 @@
-"""Targets of the shared memory: events, what is sealed in them, keyrings, brokers' messages and backends' URLs."""
+"""Targets of the shared memory: events, what is sealed in them, keyrings, brokers' messages, URLs and queries."""
 
 from __future__ import annotations
 
+import sqlite3
 from random import Random
 from typing import Any
 
@@ -17,6 +18,7 @@ from antsmem.drivers.servers import read_tls, read_url, split_url
 from antsmem.identity.fields import to_base64
 from antsmem.identity.multikey import multikey
 from antsmem.memory import event, exchange, keyring, payload
+from antsmem.memory.embedded import texts
 from antsmem.memory.roles import LogRecord
 
 
@@ -151,10 +153,24 @@ def _url(s: Specimens) -> Target:
     return Target(seeds, read, good=False)
 
 
+def _query(s: Specimens) -> Target:
+    """What a person looks for, as FTS5 gets it."""
+    db = sqlite3.connect(":memory:")
+    db.executescript(texts._SCHEMA)
+
+    def read(data: bytes) -> None:
+        if asked := texts.expression(data.decode("utf-8", "surrogateescape")):
+            assert db.execute(texts._SEARCH, (asked, "a", 9)).fetchall() == []
+
+    seeds = [b'tea AND "milk" NEAR(a, 2)', "-kept:茶* OR café^".encode(), b"x" * 200]
+    return Target(seeds, read)
+
+
 MEMORY: dict[str, Making] = {
     "event": _event,
     "event's inside": _payload,
     "memory keyring": _keyring,
     "broker's message": _message,
     "backend's URL": _url,
+    "query": _query,
 }

@@ -20,6 +20,7 @@ from antsmem.memory.embedded.caches import MemoryCache
 from antsmem.memory.embedded.directories import FileDirectory
 from antsmem.memory.embedded.durables import FileDurable
 from antsmem.memory.embedded.logs import FileLog
+from antsmem.memory.embedded.texts import FileTexts
 from antsmem.memory.embedded.vectors import FileVectors
 
 
@@ -71,6 +72,7 @@ OPENERS: dict[str, dict[str, Callable[[pytest.FixtureRequest], Backend]]] = {
     "durable": {"file": _in_folder(FileDurable)},
     "cache": {"memory": _one(MemoryCache)},
     "vectors": {"file": _in_folder(FileVectors)},
+    "text": {"file": _in_folder(FileTexts)},
     "blob": {"file": _in_folder(FileBlobs)},
     "directory": {"file": _in_folder(FileDirectory)},
 }

@@ -1,0 +1,100 @@
+"""Goal: a hint leads on, and never back to where one came from. Method: what can be broken is broken, and what
+the hint says is done as it is written."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from made_homes import KIT, TRACE, Home
+
+TOKEN = "gh" + "p_q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi"
+
+
+def typed(text: str) -> list[str]:
+    """The words of a command line, as bash reads it."""
+    done = subprocess.run(["bash", "-c", f"printf '%s\\0' {text}"], capture_output=True, check=True)
+    return [os.fsdecode(word) for word in done.stdout.split(b"\0")[:-1]]
+
+
+@pytest.mark.parametrize("name", ["identity/did.jsonl", "keystore/keystore.age"])
+@pytest.mark.parametrize("damage", ["gone", "garbage"])
+def test_where_the_identity_is_broken_the_hint_brings_it_back(home: Home, name: str, damage: str) -> None:
+    home.must("backup")
+    repository = shutil.move(home.repository, home.root / "repository")
+    path = home.workspace / ".antsmem" / name
+    if damage == "gone":
+        path.unlink()
+    else:
+        path.write_bytes(b"garbage\n")
+    ran = home.run("-C", "agent", "status")
+    assert ran.code == (10 if damage == "gone" else 30) and TRACE not in ran.err
+    assert path.name in ran.err or "no identity log" in ran.err, ran
+    command = re.findall(r"then: antsmem (.*)", ran.err)[0]
+    assert "move the workspace aside" in ran.err
+    shutil.move(home.workspace, home.root / "aside")
+    given = {"NEWDIR": str(home.workspace), "KIT": KIT, "URL": str(repository)}
+    ran = home.run(*(given.get(each, each) for each in command.split()))
+    assert ran.code == 0, ran
+    home.must("backup")
+
+
+def test_a_workspace_that_lost_its_settings_gets_them_by_the_hint(home: Home) -> None:
+    home.must("backup")
+    (home.workspace / ".antsmem/agent.yaml").unlink()
+    ran = home.run("-C", str(home.workspace / "memory"), "status")
+    assert ran.code == 10 and "lost its `.antsmem/agent.yaml`" in ran.err
+    command = re.findall(r"anew: (.*)", ran.err)[0]
+    subprocess.run(["bash", "-c", command.replace("NAME", "kevin")], check=True)
+    home.must("backup")
+
+
+def test_a_file_that_is_no_yaml_is_named_with_its_line(home: Home) -> None:
+    config = home.home / ".config/antsmem/config.yaml"
+    config.write_text("agent: {\nx: ]\n")
+    for words in (["status"], ["config", "show", "--origin"]):
+        ran = home.must(*words, code=2)
+        assert re.search(rf"edit `{re.escape(str(config))}`, line \d", ran.err), ran
+
+
+def test_a_repository_that_lost_its_name_is_not_sent_to_a_check(home: Home) -> None:
+    home.must("backup")
+    (home.repository / "repository.json").write_text("{")
+    for words in (["backup"], ["check", "--read-data"], ["check", "--repair"]):
+        ran = home.must(*words, code=30)
+        assert "`repository.json`: JSON is broken" in ran.err and "put it back from a copy" in ran.err, ran
+
+
+@pytest.mark.parametrize("name", ["x\ny.md", "it's\t.md", "plain name.md", "\udcff.md"])
+def test_an_alarm_about_a_file_of_any_name_gives_the_command_that_mends_it(home: Home, name: str) -> None:
+    path, text = home.workspace / "memory" / name, "- a fact that is long enough\n" * 40
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    home.must("guard")
+    path.unlink()
+    told = home.must("guard", code=3).out
+    home.must(*typed(re.findall(r"`antsmem (undo .*)` brings", told)[0]))
+    assert path.read_text() == text
+
+
+def test_a_secret_in_a_file_of_any_name_is_waived_as_the_refusal_says(home: Home) -> None:
+    (home.workspace / "sec\nret's.md").write_text(f"token {TOKEN}\n")
+    ran = home.must("backup", code=21)
+    home.must(*typed(re.findall(r"antsmem (waive .*)", ran.err)[0]))
+    home.must("backup")
+
+
+def test_what_ls_prints_is_what_show_takes(home: Home) -> None:
+    for name in ("new\nline.md", "back\\0012slash.md"):
+        (home.workspace / name).write_text(f"in {name}")
+    home.must("backup")
+    listed = [line.split(maxsplit=3)[-1] for line in home.must("ls").out.splitlines()]
+    found = [each for each in listed if "\\" in each]
+    assert len(found) == 2
+    assert {home.must("show", f"latest:{each}").out for each in found} == {
+        "in new\nline.md",
+        "in back\\0012slash.md",
+    }
