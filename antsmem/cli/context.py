@@ -30,9 +30,9 @@ from antsmem.core.errors import (
     CannotUnlockError,
     ConfigError,
     DriverMissingError,
-    IntegrityError,
     NotFoundError,
     UsageError,
+    naming,
 )
 from antsmem.core.record import record, replace
 from antsmem.identity.files import CHANGE
@@ -151,10 +151,8 @@ class Context:
                 f"the workspace `{self.layout.root}` has no identity{' log' if had else ''}",
                 hint=RECOVER if had else "antsmem init --adopt gives it one",
             ) from None
-        try:
+        with naming(f"`{self.layout.identity_log}`", RECOVER):
             return parse_log(data)
-        except IntegrityError as error:
-            raise IntegrityError(f"`{self.layout.identity_log}`: {error}", hint=RECOVER) from None
 
     @cached_property
     def agent(self) -> AgentConfig:

@@ -98,3 +98,41 @@ def test_what_ls_prints_is_what_show_takes(home: Home) -> None:
         "in new\nline.md",
         "in back\\0012slash.md",
     }
+
+
+def test_what_is_damaged_is_named(home: Home) -> None:
+    home.must("secret", "set", "old", stdin=b"not a secret")
+    home.must("backup")
+    home.must("sync")
+    repository, wrong = str(home.repository), home.root / "wrong"
+    wrong.write_text("garbage\n")
+    ran = home.must("identity", "verify", str(wrong), code=30)
+    assert f"`{wrong}`: identity log entry 1: JSON is broken" in ran.err
+    ran = home.must("migrate", "finish", str(wrong), "--code", "X", "--out", "parcel", stdin=b"", code=30)
+    assert "`the offer`: JSON is broken" in ran.err
+    recover = ("recover", "new", "--kit", KIT, "--repository", repository, "--secrets", str(wrong))
+    ran = home.run(*recover, "--host", "other")
+    assert ran.code == 30 and f"the secrets' escrow `{wrong}`: age" in ran.err, ran
+    (home.workspace / "MEMORY.md").write_text("a fact\n")
+    home.must("sync")
+    log = next((home.workspace / ".antsmem/events").glob("*~*/*.jsonl"))
+    log.write_bytes(b'{"x": 1}\n' + log.read_bytes())
+    ran = home.must("sync", code=30)
+    assert f"`{log}`, byte 0: a line of an event log is not an event" in ran.err and "antsmem restore" in ran.err
+
+
+def test_an_epoch_key_that_is_gone_or_damaged_is_named(home: Home) -> None:
+    home.must("backup")
+    (hot,) = (home.workspace / ".antsmem/keystore/epochs").glob("hot-*")
+    kept = hot.read_bytes()
+    hot.write_bytes(b"garbage\n")
+    ran = home.must("restore", "--to", "x", code=30)
+    assert f"epoch file `{hot.name}`: age" in ran.err
+    hot.unlink()
+    ran = home.must("restore", "--to", "x", code=20)
+    assert "no key at hand opens snapshot" in ran.err and "--kit KIT --repository URL" in ran.err
+    shutil.rmtree(hot.parent)
+    home.must("restore", "--to", "x", code=20)
+    hot.parent.mkdir()
+    hot.write_bytes(kept)
+    home.must("restore", "--to", "x")
