@@ -111,6 +111,8 @@ class Context:
     @cached_property
     def layout(self) -> Layout:
         """The workspace: `-C`, else found upward from here, else `ANTSMEM_WORKSPACE`."""
+        if self.options.workspace == "":
+            raise UsageError("`-C` names no workspace: its word is empty", hint="antsmem -C PATH")
         if self.options.workspace is not None:
             return Layout(find_workspace(Path(self.options.workspace)))
         try:
@@ -119,7 +121,10 @@ class Context:
             named = self.environment.get("ANTSMEM_WORKSPACE")
             if not named:
                 raise
-            return Layout(find_workspace(Path(named)))
+            try:
+                return Layout(find_workspace(Path(named)))
+            except NotFoundError as error:
+                raise NotFoundError(f"{error}, which `ANTSMEM_WORKSPACE` names", hint=error.hint) from None
 
     @cached_property
     def settings(self) -> AgentSettings:

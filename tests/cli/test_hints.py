@@ -136,3 +136,56 @@ def test_an_epoch_key_that_is_gone_or_damaged_is_named(home: Home) -> None:
     hot.parent.mkdir()
     hot.write_bytes(kept)
     home.must("restore", "--to", "x")
+
+
+def test_the_tier_that_is_missing_is_the_one_to_back_up(home: Home) -> None:
+    assert "antsmem backup --tier cold makes one" in home.must("restore", "cold", "--to", "x", code=10).err
+    assert "antsmem backup makes one" in home.must("restore", "--to", "x", code=10).err
+
+
+def test_a_backup_lists_what_it_leaves_out(home: Home) -> None:
+    (home.workspace / "node_modules").mkdir()
+    (home.workspace / ".env").write_text("A=b\n")
+    assert "left out: 1 derived, 2 secret" in home.must("backup").out
+    told = home.must("-v", "backup").err
+    assert "left out: `.env` (secret: " in told and "left out: `node_modules` (derived: " in told
+
+
+@pytest.mark.parametrize("broken", ["agent.yaml", "ledger"])
+def test_what_is_wrong_is_said_once(home: Home, broken: str) -> None:
+    home.must("secret", "set", "old", stdin=b"not a secret")
+    home.must("guard")
+    if broken == "agent.yaml":
+        (home.workspace / ".antsmem/agent.yaml").write_text("nmae: kevin\n")
+    else:
+        (home.workspace / ".antsmem/keystore/ledger.age").write_bytes(b"garbage")
+    ran = home.must("backup", code=2 if broken == "agent.yaml" else 30)
+    assert ran.err.count(broken.partition(".")[0]) and "was not guarded" not in ran.err, ran
+
+
+@pytest.mark.parametrize("words", [["secret", "set", "a"], ["secret", "rotate", "a"], ["compact"], ["log"]])
+def test_nobody_is_asked_for_a_value_where_there_is_no_workspace(home: Home, words: list[str]) -> None:
+    ran = home.run(*words)
+    assert ran.code == 10 and "no workspace at or above" in ran.err, "an empty standard input is no value"
+
+
+def test_an_empty_word_means_nothing(home: Home) -> None:
+    home.must("backup")
+    for words in (["restore", "", "--to", "x"], ["ls", ""], ["show", ":MEMORY.md"]):
+        ran = home.must(*words, code=2)
+        assert "its name is empty" in ran.err, ran
+    ran = home.run("-C", "", "status")
+    assert ran.code == 2 and "`-C` names no workspace" in ran.err
+
+
+def test_the_variable_that_names_no_workspace_is_named(home: Home) -> None:
+    ran = home.run("status", more={"ANTSMEM_WORKSPACE": "/nowhere"})
+    assert ran.code == 10 and "`/nowhere`, which `ANTSMEM_WORKSPACE` names" in ran.err
+
+
+def test_a_pipe_is_no_empty_file(home: Home) -> None:
+    path = home.workspace / "HEARTBEAT.md"
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    ran = home.must("heartbeat", "plan", code=2)
+    assert f"`{path}` is no regular file" in ran.err
