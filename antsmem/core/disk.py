@@ -149,14 +149,15 @@ def make_private_dir(path: AnyPath) -> None:
     """Make directory `path` and its missing parents, all 0700."""
     missing = []
     place = Path(path)
-    while not place.exists():
-        missing.append(place)
-        place = place.parent
-    for place in reversed(missing):
-        try:
+    try:
+        while not place.exists():
+            missing.append(place)
+            place = place.parent
+        while missing:
+            place = missing.pop()
             place.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise disk_error("make", place, error) from error
+    except OSError as error:
+        raise disk_error("make", place, error) from error
 
 
 @contextmanager
