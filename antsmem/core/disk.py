@@ -130,7 +130,7 @@ def read_file(path: AnyPath, limit: int | None = None) -> bytes:
     finally:
         os.close(fd)
     if not wanted:
-        raise UsageError(f"`{os.fspath(path)}` is larger than {limit} bytes: not read")
+        raise UsageError(f"`{os.fspath(path)}` is larger than {limit} bytes: not read", hint="make it smaller")
     return b"".join(parts)
 
 
@@ -139,7 +139,7 @@ def disk_error(verb: str, path: AnyPath, error: OSError) -> DiskError | NotFound
     shown = os.fspath(path)
     why = (error.strerror or str(error)).lower()
     if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-        return NotFoundError(f"could not {verb} `{shown}`: {why}")
+        return NotFoundError(f"could not {verb} `{shown}`: {why}", hint="is the path right?")
     if error.errno in _DISK_TROUBLE:
         return DiskError(f"could not {verb} `{shown}`: {why}")
     return UsageError(f"could not {verb} `{shown}`: {why}", hint="look at its owner, mode and kind")

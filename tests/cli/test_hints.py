@@ -189,3 +189,19 @@ def test_a_pipe_is_no_empty_file(home: Home) -> None:
     os.mkfifo(path)
     ran = home.must("heartbeat", "plan", code=2)
     assert f"`{path}` is no regular file" in ran.err
+
+
+def test_a_wrong_call_names_what_is_wrong_and_the_help_of_its_command(home: Home) -> None:
+    token = "gh" + "p_0123456789"
+    for words, said in (
+        (["restore"], "see `antsmem restore --help`"),
+        (["backup", "--tier", "warm"], "see `antsmem backup --help`"),
+        (["exec", "--env", "A=secret://a", "--env", token, "--", "true"], "number 2 of --env is not NAME="),
+        (["exec", "--file", f"A={token}", "--", "true"], "--file `A`: what is given is no reference"),
+        (["secret", "set", "bad name"], "antsmem: `bad name` cannot name a secret"),
+    ):
+        ran = home.must(*words, stdin=b"value", code=2)
+        assert said in ran.err and token not in ran.err, ran
+    ran = home.must("secret", "set", "long", stdin=b"x" * 70_000, code=2)
+    assert "make it smaller" in ran.err
+    assert "is the path right?" in home.must("secret", "import", "/nowhere", code=10).err
