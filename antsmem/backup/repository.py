@@ -19,6 +19,7 @@ from antsmem.backup.snapshot import HOT, Head, ids_in, new_id
 from antsmem.backup.tombstones import DESTROYED, is_superseded, merged, names_in
 from antsmem.core import canonical
 from antsmem.core.errors import (
+    CannotUnlockError,
     IntegrityError,
     NotFoundError,
     RefusedError,
@@ -170,7 +171,7 @@ def _named_statement(data: bytes, trusted: Collection[bytes] | None) -> dict[str
     except IntegrityError as error:
         raise IntegrityError(
             str(error),
-            hint="put it back from a copy of the repository, or begin one elsewhere: antsmem repository add",
+            hint="put it back from a copy of the repository; a new one: antsmem repository add NAME URL",
         ) from None
 
 
@@ -249,7 +250,13 @@ def read_head(repository: Repository, snapshot_id: str) -> Head:
         statement = read_signature(repository, snapshot_id)
         if digest != statement["sealed_sha256"]:
             raise IntegrityError(f"the head of snapshot `{snapshot_id}` is not the one that was signed")
-    plain = age.unseal(sealed, repository.keys.identities)
+    try:
+        plain = age.unseal(sealed, repository.keys.identities)
+    except CannotUnlockError:
+        raise CannotUnlockError(
+            f"no key at hand opens snapshot `{snapshot_id}`",
+            hint="its epoch key is not on this host; the recovery kit opens it: --kit KIT --repository URL",
+        ) from None
     head = Head.from_json(canonical.loads(decompress(plain, 1 << 20), 1 << 20))
     if (head.id, head.repository, head.tier) != (snapshot_id, repository.id, HOT):
         raise IntegrityError(f"the head of snapshot `{snapshot_id}` was made for something else")

@@ -30,9 +30,9 @@ from antsmem.core.errors import (
     CannotUnlockError,
     ConfigError,
     DriverMissingError,
-    IntegrityError,
     NotFoundError,
     UsageError,
+    naming,
 )
 from antsmem.core.record import record, replace
 from antsmem.identity.files import CHANGE
@@ -111,6 +111,8 @@ class Context:
     @cached_property
     def layout(self) -> Layout:
         """The workspace: `-C`, else found upward from here, else `ANTSMEM_WORKSPACE`."""
+        if self.options.workspace == "":
+            raise UsageError("`-C` names no workspace: its word is empty", hint="antsmem -C PATH")
         if self.options.workspace is not None:
             return Layout(find_workspace(Path(self.options.workspace)))
         try:
@@ -119,7 +121,10 @@ class Context:
             named = self.environment.get("ANTSMEM_WORKSPACE")
             if not named:
                 raise
-            return Layout(find_workspace(Path(named)))
+            try:
+                return Layout(find_workspace(Path(named)))
+            except NotFoundError as error:
+                raise NotFoundError(f"{error}, which `ANTSMEM_WORKSPACE` names", hint=error.hint) from None
 
     @cached_property
     def settings(self) -> AgentSettings:
@@ -151,10 +156,8 @@ class Context:
                 f"the workspace `{self.layout.root}` has no identity{' log' if had else ''}",
                 hint=RECOVER if had else "antsmem init --adopt gives it one",
             ) from None
-        try:
+        with naming(f"`{self.layout.identity_log}`", RECOVER):
             return parse_log(data)
-        except IntegrityError as error:
-            raise IntegrityError(f"`{self.layout.identity_log}`: {error}", hint=RECOVER) from None
 
     @cached_property
     def agent(self) -> AgentConfig:

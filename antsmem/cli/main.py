@@ -94,6 +94,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = run(context, rest)
     except AntsmemError as error:
+        if error.hint == UsageError.hint and rest[:1] and rest[0] in COMMANDS:
+            error.hint = f"see `antsmem {rest[0]} --help`"
         context.output.close()
         context.output.error(error)
         code = error.exit_code

@@ -26,6 +26,8 @@ type next. A message is one line, lower case, with the thing in backticks: what 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Final, Self
 
 RECOVER: Final = "move the workspace aside, then: antsmem recover NEWDIR --kit KIT --repository URL"
@@ -115,6 +117,17 @@ class IntegrityError(AntsmemError):
     slug = "integrity"
     exit_code = 30
     hint = "see `antsmem check --read-data`"
+
+
+@contextmanager
+def naming(what: str, hint: str | None = None) -> Iterator[None]:
+    """Say of `what` (a thing in backticks) whatever inside is damaged or does not open, with its own `hint` or
+    this one."""
+    try:
+        yield
+    except (CannotUnlockError, IntegrityError) as error:
+        kind = CannotUnlockError if isinstance(error, CannotUnlockError) else IntegrityError
+        raise kind(f"{what}: {error}", hint=hint or error.hint) from None
 
 
 class RollbackError(AntsmemError):

@@ -79,7 +79,7 @@ def no_repository(home: Home) -> None:
 
 def retired(home: Home) -> None:
     home.must("backup")
-    name = home.must("status", "--json", code=3).document["host"]
+    name = home.must("status", "--json").document["host"]
     elsewhere = Home(home.root / "elsewhere")
     kit, place = str(home.root / KIT), str(home.repository)
     ran = elsewhere.run("recover", "agent", "--kit", kit, "--repository", place, "--host", name)
@@ -121,7 +121,8 @@ CASES: list[tuple[int, str, Callable[[Home], None], list[str]]] = [
     (2, "usage", nothing, ["backup", "--repository", "nobody"]),
     (2, "config", bad_configuration, ["backup"]),
     (3, "", unreadable_database, ["backup"]),
-    (3, "", nothing, ["status"]),
+    (0, "", nothing, ["status"]),
+    (3, "", no_repository, ["status"]),
     (4, "retired", retired, ["backup"]),
     (4, "retired", retired, ["restore", "--in-place"]),
     (4, "retired", retired, ["identity", "rotate", "--kit", KIT]),

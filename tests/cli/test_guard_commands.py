@@ -212,7 +212,7 @@ def test_doctor_says_what_is_broken_and_what_helps(home: Home, broken: str) -> N
         (home.repository / "repository.json").unlink()
         said, helps = "no repository at", "antsmem repository init"
     else:
-        name, elsewhere = home.must("status", "--json", code=3).document["host"], Home(home.root / "elsewhere")
+        name, elsewhere = home.must("status", "--json").document["host"], Home(home.root / "elsewhere")
         kit, place = str(home.root / KIT), str(home.repository)
         assert elsewhere.run("recover", "a", "--kit", kit, "--repository", place, "--host", name).code == 0
         home.must("backup", code=4)
@@ -220,6 +220,18 @@ def test_doctor_says_what_is_broken_and_what_helps(home: Home, broken: str) -> N
     ran = home.must("doctor", code=3)
     assert said in ran.out and helps in ran.out and "Traceback" not in ran.err, ran
     assert (broken == "repository") == ran.out.startswith("L1 file-backed"), "what does not open is no identity"
+
+
+def test_a_tier_without_a_snapshot_is_overdue_when_the_agent_is_old_enough(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "cold  0 snapshots, none yet\n" in home.must("status").out
+    home.must("backup")
+    born = clock.now_ns()
+    for hours, tiers in ((1, []), (3, ["hot"]), (15 * 24, ["hot", "cold"])):
+        monkeypatch.setattr(clock, "now_ns", lambda hours=hours: born + hours * 3600 * 10**9)
+        ran = home.must("status", code=3 if tiers else 0)
+        assert [line.split()[0] for line in ran.out.splitlines() if "OVERDUE" in line] == tiers
 
 
 def test_doctor_makes_the_backup_that_is_overdue(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

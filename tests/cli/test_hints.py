@@ -98,3 +98,110 @@ def test_what_ls_prints_is_what_show_takes(home: Home) -> None:
         "in new\nline.md",
         "in back\\0012slash.md",
     }
+
+
+def test_what_is_damaged_is_named(home: Home) -> None:
+    home.must("secret", "set", "old", stdin=b"not a secret")
+    home.must("backup")
+    home.must("sync")
+    repository, wrong = str(home.repository), home.root / "wrong"
+    wrong.write_text("garbage\n")
+    ran = home.must("identity", "verify", str(wrong), code=30)
+    assert f"`{wrong}`: identity log entry 1: JSON is broken" in ran.err
+    ran = home.must("migrate", "finish", str(wrong), "--code", "X", "--out", "parcel", stdin=b"", code=30)
+    assert "`the offer`: JSON is broken" in ran.err
+    recover = ("recover", "new", "--kit", KIT, "--repository", repository, "--secrets", str(wrong))
+    ran = home.run(*recover, "--host", "other")
+    assert ran.code == 30 and f"the secrets' escrow `{wrong}`: age" in ran.err, ran
+    (home.workspace / "MEMORY.md").write_text("a fact\n")
+    home.must("sync")
+    log = next((home.workspace / ".antsmem/events").glob("*~*/*.jsonl"))
+    log.write_bytes(b'{"x": 1}\n' + log.read_bytes())
+    ran = home.must("sync", code=30)
+    assert f"`{log}`, byte 0: a line of an event log is not an event" in ran.err and "antsmem restore" in ran.err
+
+
+def test_an_epoch_key_that_is_gone_or_damaged_is_named(home: Home) -> None:
+    home.must("backup")
+    (hot,) = (home.workspace / ".antsmem/keystore/epochs").glob("hot-*")
+    kept = hot.read_bytes()
+    hot.write_bytes(b"garbage\n")
+    ran = home.must("restore", "--to", "x", code=30)
+    assert f"epoch file `{hot.name}`: age" in ran.err
+    hot.unlink()
+    ran = home.must("restore", "--to", "x", code=20)
+    assert "no key at hand opens snapshot" in ran.err and "--kit KIT --repository URL" in ran.err
+    shutil.rmtree(hot.parent)
+    home.must("restore", "--to", "x", code=20)
+    hot.parent.mkdir()
+    hot.write_bytes(kept)
+    home.must("restore", "--to", "x")
+
+
+def test_the_tier_that_is_missing_is_the_one_to_back_up(home: Home) -> None:
+    assert "antsmem backup --tier cold makes one" in home.must("restore", "cold", "--to", "x", code=10).err
+    assert "antsmem backup makes one" in home.must("restore", "--to", "x", code=10).err
+
+
+def test_a_backup_lists_what_it_leaves_out(home: Home) -> None:
+    (home.workspace / "node_modules").mkdir()
+    (home.workspace / ".env").write_text("A=b\n")
+    assert "left out: 1 derived, 2 secret" in home.must("backup").out
+    told = home.must("-v", "backup").err
+    assert "left out: `.env` (secret: " in told and "left out: `node_modules` (derived: " in told
+
+
+@pytest.mark.parametrize("broken", ["agent.yaml", "ledger"])
+def test_what_is_wrong_is_said_once(home: Home, broken: str) -> None:
+    home.must("secret", "set", "old", stdin=b"not a secret")
+    home.must("guard")
+    if broken == "agent.yaml":
+        (home.workspace / ".antsmem/agent.yaml").write_text("nmae: kevin\n")
+    else:
+        (home.workspace / ".antsmem/keystore/ledger.age").write_bytes(b"garbage")
+    ran = home.must("backup", code=2 if broken == "agent.yaml" else 30)
+    assert ran.err.count(broken.partition(".")[0]) and "was not guarded" not in ran.err, ran
+
+
+@pytest.mark.parametrize("words", [["secret", "set", "a"], ["secret", "rotate", "a"], ["compact"], ["log"]])
+def test_nobody_is_asked_for_a_value_where_there_is_no_workspace(home: Home, words: list[str]) -> None:
+    ran = home.run(*words)
+    assert ran.code == 10 and "no workspace at or above" in ran.err, "an empty standard input is no value"
+
+
+def test_an_empty_word_means_nothing(home: Home) -> None:
+    home.must("backup")
+    for words in (["restore", "", "--to", "x"], ["ls", ""], ["show", ":MEMORY.md"]):
+        ran = home.must(*words, code=2)
+        assert "its name is empty" in ran.err, ran
+    ran = home.run("-C", "", "status")
+    assert ran.code == 2 and "`-C` names no workspace" in ran.err
+
+
+def test_the_variable_that_names_no_workspace_is_named(home: Home) -> None:
+    ran = home.run("status", more={"ANTSMEM_WORKSPACE": "/nowhere"})
+    assert ran.code == 10 and "`/nowhere`, which `ANTSMEM_WORKSPACE` names" in ran.err
+
+
+def test_a_pipe_is_no_empty_file(home: Home) -> None:
+    path = home.workspace / "HEARTBEAT.md"
+    path.unlink(missing_ok=True)
+    os.mkfifo(path)
+    ran = home.must("heartbeat", "plan", code=2)
+    assert f"`{path}` is no regular file" in ran.err
+
+
+def test_a_wrong_call_names_what_is_wrong_and_the_help_of_its_command(home: Home) -> None:
+    token = "gh" + "p_0123456789"
+    for words, said in (
+        (["restore"], "see `antsmem restore --help`"),
+        (["backup", "--tier", "warm"], "see `antsmem backup --help`"),
+        (["exec", "--env", "A=secret://a", "--env", token, "--", "true"], "number 2 of --env is not NAME="),
+        (["exec", "--file", f"A={token}", "--", "true"], "--file `A`: what is given is no reference"),
+        (["secret", "set", "bad name"], "antsmem: `bad name` cannot name a secret"),
+    ):
+        ran = home.must(*words, stdin=b"value", code=2)
+        assert said in ran.err and token not in ran.err, ran
+    ran = home.must("secret", "set", "long", stdin=b"x" * 70_000, code=2)
+    assert "make it smaller" in ran.err
+    assert "is the path right?" in home.must("secret", "import", "/nowhere", code=10).err
