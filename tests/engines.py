@@ -111,6 +111,12 @@ class Server:
         assert self._process is not None
         os.killpg(self._process.pid, number)
 
+    def suspend(self) -> None:
+        """Stop it as SIGSTOP does, and wait until it has: its threads may run on for a moment."""
+        assert self._process is not None
+        self.signal(signal.SIGSTOP)
+        os.waitpid(self._process.pid, os.WUNTRACED)
+
     def kill(self) -> None:
         """End it without any warning."""
         if self._process is not None and self._process.poll() is None:

@@ -14,17 +14,26 @@ import yaml
 
 TEMPLATES = Path(__file__).parents[1] / "templates"
 TABLES = TEMPLATES / "aws" / "memory-tables.yaml"
+CLUSTER = TEMPLATES / "aws" / "dax-cluster.yaml"
 COMPOSE = sorted(TEMPLATES.glob("backends/*/compose.yaml"))
 
 
 def test_the_tables_pass_cfn_lint_and_a_wrong_one_does_not(tmp_path: Path) -> None:
     wrong = tmp_path / "wrong.yaml"
     wrong.write_text(TABLES.read_text().replace("PAY_PER_REQUEST", "PAY_NEVER"))
-    words = [str(Path(sys.executable).parent / "cfn-lint"), "--format", "json", "--", str(TABLES), str(wrong)]
+    also = tmp_path / "also.yaml"
+    also.write_text(CLUSTER.read_text().replace("IAMRoleARN", "IAMRoleArm"))
+    words = [
+        str(Path(sys.executable).parent / "cfn-lint"),
+        "--format",
+        "json",
+        "--",
+        *map(str, (TABLES, CLUSTER, wrong, also)),
+    ]
     said = subprocess.run(words, check=False, capture_output=True, text=True, timeout=300).stdout
     found = json.loads(said)
-    assert {each["Filename"] for each in found} == {str(wrong)}
-    assert "PAY_NEVER" in said
+    assert {each["Filename"] for each in found} == {str(wrong), str(also)}
+    assert "PAY_NEVER" in said and "IAMRoleArm" in said
 
 
 class Intrinsics(yaml.SafeLoader):
@@ -44,7 +53,7 @@ def test_the_tables_are_those_that_the_driver_makes(moto: Any) -> None:
     made = log._client.api.describe_table(TableName="compared")["Table"]
     log.close()
     template = yaml.load(TABLES.read_text(), Intrinsics)["Resources"]
-    for table in (template["Durable"]["Properties"], template["Log"]["Properties"]):
+    for table in (template[name]["Properties"] for name in ("Durable", "Log", "Cache")):
         assert table["KeySchema"] == made["KeySchema"]
         assert table["AttributeDefinitions"] == made["AttributeDefinitions"]
         assert table["BillingMode"] == made["BillingModeSummary"]["BillingMode"]

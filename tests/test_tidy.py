@@ -25,6 +25,7 @@ PROJECT = Path(__file__).parents[1]
 CODE = sorted(PROJECT.glob("antsmem/**/*.py"))
 TESTS = sorted(PROJECT.glob("tests/**/*.py"))
 MODULE_LINES, FUNCTION_LINES, PARAMETERS = 400, 60, 6
+BESIDES = {"relay", "vectors"}  # extras of parts that are no drivers of an outside system
 VAGUE = {"utils", "util", "helpers", "helper", "managers", "manager", "common", "base"}
 TOP_LEVEL = {
     *("README.md", "LICENSE", "Makefile", "pyproject.toml", "constraints.txt"),
@@ -279,7 +280,7 @@ def test_documents_state_the_present() -> None:
 
 def backends() -> dict[str, str]:
     """The drivers of the shared memory, by name, each with one of its classes."""
-    roles = ("logs", "durables", "caches", "vectors", "blobs", "directories")
+    roles = ("logs", "durables", "caches", "vectors", "texts", "blobs", "directories")
     points = SETTINGS["project"]["entry-points"]
     return {name: place for role in roles for name, place in points.get(f"antsmem.{role}", {}).items()}
 
@@ -323,7 +324,7 @@ def test_a_driver_has_one_name_in_every_place(place: str) -> None:
         "entry point": lambda: set(project["entry-points"]["antsmem.stores"]),
         "extra": lambda: (
             {*project["optional-dependencies"], "file"}
-            - {"all", "relay", *OWN_PROVIDERS, *(backends().keys() - set(OWN_DRIVERS))}
+            - {"all", *BESIDES, *OWN_PROVIDERS, *(backends().keys() - set(OWN_DRIVERS))}
         ),
         "test": schemes_under_test,
         "page": lambda: {path.stem for path in PROJECT.glob("docs/**/*.md")} & set(OWN_DRIVERS),
@@ -341,7 +342,7 @@ def test_a_provider_has_one_name_in_every_place() -> None:
     libraries = {
         name for name in own if f', "{name}") from None' in (PROJECT / f"antsmem/drivers/{name}.py").read_text()
     }
-    assert {*project["optional-dependencies"]} - {"all", "relay", *OWN_DRIVERS, *backends()} == libraries
+    assert {*project["optional-dependencies"]} - {"all", *BESIDES, *OWN_DRIVERS, *backends()} == libraries
 
 
 def test_an_entry_point_names_the_class_of_its_driver() -> None:

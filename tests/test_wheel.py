@@ -76,7 +76,7 @@ def test_the_wheel_offers_the_drivers(wheel: Path) -> None:
         (points,) = (name for name in archive.namelist() if name.endswith("entry_points.txt"))
         text = archive.read(points).decode()
     assert "[antsmem.stores]" in text
-    assert "antsmem = antsmem.cli.main:main" in text
+    assert "antsmem = antsmem.__main__:main" in text
 
 
 def test_the_installed_program_runs_without_the_source_tree(installed: Path, tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from antsmem.backup.cache import Cache, line_of, load_cache, save_cache, size_of
 from antsmem.backup.index import extend_index, load_index
 from antsmem.backup.intake import Leak, Tally
 from antsmem.backup.lease import Lease, leased
-from antsmem.backup.manifest import object_list, segments
+from antsmem.backup.manifest import object_list, segments, unescape, word
 from antsmem.backup.objects import TEXT, ObjectIntake
 from antsmem.backup.packer import Kind, Packer, Written
 from antsmem.backup.repository import Anchor, Pin, Repository
@@ -312,5 +312,5 @@ def refusal(leaks: list[Leak]) -> LeakError:
     return LeakError(
         f"nothing was backed up, because a secret stands in: {where}{more}",
         hint=f"move it out of the file, or record that it may stay: "
-        f'antsmem waive {first.path}:{first.line} --reason "..."',
+        f'antsmem waive {word(unescape(first.path.encode()))}:{first.line} --reason "..."',
     )

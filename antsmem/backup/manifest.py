@@ -220,6 +220,16 @@ def shown(path: bytes) -> str:
     return legible(escape(path).decode())
 
 
+def word(path: bytes) -> str:
+    """A path as a word that a shell reads back, whatever its bytes."""
+    import shlex
+
+    text = shown(path)
+    if "\\" not in text:
+        return shlex.quote(text)
+    return "$'" + "".join(chr(c) if 32 <= c < 127 and c not in b"'\\" else f"\\{c:03o}" for c in path) + "'"
+
+
 def _in_ascii(name: bytes) -> bytes:
     return b"".join(b"\\0%03o" % c if c < 32 or c > 126 or c == 92 else bytes((c,)) for c in name)
 

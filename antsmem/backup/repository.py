@@ -19,6 +19,7 @@ from antsmem.backup.snapshot import HOT, Head, ids_in, new_id
 from antsmem.backup.tombstones import DESTROYED, is_superseded, merged, names_in
 from antsmem.core import canonical
 from antsmem.core.errors import (
+    CannotUnlockError,
     IntegrityError,
     NotFoundError,
     RefusedError,
@@ -153,14 +154,25 @@ def open_repository(store: Store, keys: Keyring) -> Repository:
         raise NotFoundError(
             f"no repository at `{store.url}`", hint="antsmem repository init NAME makes one; is it mounted?"
         ) from None
-    statement = open_statement(data, "antsmem.repository/1", None, "repository.json")
+    statement = _named_statement(data, None)
     if keys.scid and statement.get("agent") != keys.scid:
         raise UsageError(
             f"the repository at `{store.url}` belongs to another agent, `{str(statement.get('agent'))[:60]}`",
             hint="see `antsmem repository list`",
         )
-    open_statement(data, "antsmem.repository/1", keys.trusted, "repository.json")
+    _named_statement(data, keys.trusted)
     return Repository(store, str(statement.get("id")), keys)
+
+
+def _named_statement(data: bytes, trusted: Collection[bytes] | None) -> dict[str, Any]:
+    """What `repository.json` says. No check mends it: without it nothing of the repository is believed."""
+    try:
+        return open_statement(data, "antsmem.repository/1", trusted, "repository.json")
+    except IntegrityError as error:
+        raise IntegrityError(
+            str(error),
+            hint="put it back from a copy of the repository; a new one: antsmem repository add NAME URL",
+        ) from None
 
 
 def list_ids(repository: Repository, tier: str = HOT) -> list[str]:
@@ -238,7 +250,13 @@ def read_head(repository: Repository, snapshot_id: str) -> Head:
         statement = read_signature(repository, snapshot_id)
         if digest != statement["sealed_sha256"]:
             raise IntegrityError(f"the head of snapshot `{snapshot_id}` is not the one that was signed")
-    plain = age.unseal(sealed, repository.keys.identities)
+    try:
+        plain = age.unseal(sealed, repository.keys.identities)
+    except CannotUnlockError:
+        raise CannotUnlockError(
+            f"no key at hand opens snapshot `{snapshot_id}`",
+            hint="its epoch key is not on this host; the recovery kit opens it: --kit KIT --repository URL",
+        ) from None
     head = Head.from_json(canonical.loads(decompress(plain, 1 << 20), 1 << 20))
     if (head.id, head.repository, head.tier) != (snapshot_id, repository.id, HOT):
         raise IntegrityError(f"the head of snapshot `{snapshot_id}` was made for something else")

@@ -17,6 +17,7 @@ GROUPS: Final = {
     "durable": "antsmem.durables",
     "cache": "antsmem.caches",
     "vectors": "antsmem.vectors",
+    "text": "antsmem.texts",
     "blob": "antsmem.blobs",
     "directory": "antsmem.directories",
 }
@@ -25,7 +26,7 @@ GROUPS: Final = {
 NEEDED: Final = ("log", "durable", "blob")
 """The roles without which devices cannot meet."""
 
-READABLE: Final = ("vectors",)
+READABLE: Final = ("vectors", "text")
 """The roles in which a server can read what an agent remembers, or recover much of it."""
 
 TRUST: Final = "trusted_tenant"
@@ -35,6 +36,8 @@ _EMBEDDED: Final = {
     ("log", "file"): "logs:FileLog",
     ("durable", "file"): "durables:FileDurable",
     ("cache", "memory"): "caches:MemoryCache",
+    ("vectors", "file"): "vectors:FileVectors",
+    ("text", "file"): "texts:FileTexts",
     ("blob", "file"): "blobs:FileBlobs",
     ("directory", "file"): "directories:FileDirectory",
 }
@@ -52,6 +55,7 @@ PROFILES: Final[dict[str, dict[str, str]]] = {
         "durable": "postgres://{place}:5432/antsmem",
         "cache": "redis://{place}:6379",
         "vectors": "milvus://{place}:19530/antsmem",
+        "text": "postgres://{place}:5432/antsmem",
         "blob": "s3://antsmem/memory",
         "directory": "etcd://{place}:2379/antsmem",
     },
@@ -65,7 +69,7 @@ PROFILES: Final[dict[str, dict[str, str]]] = {
     "aws": {
         "log": "dynamodb://antsmem-log",
         "durable": "dynamodb://antsmem",
-        "cache": "memory:",
+        "cache": "dax:///antsmem-cache",
         "blob": "s3://antsmem/memory",
     },
 }
@@ -129,9 +133,14 @@ def configured(ctx: Context, role: str) -> BackendConfig:
     raise NotFoundError(f"no backend is configured for the role `{role}`", hint="antsmem backend add embedded DIR")
 
 
+def devices_meet(ctx: Context) -> bool:
+    """Whether any backend through which devices meet is configured: an index alone is none."""
+    return any(config.role in NEEDED for config in ctx.agent.backends)
+
+
 def exchange_backends(ctx: Context) -> Backends | None:
-    """The backends through which devices meet, open; None if none at all is configured."""
-    if not ctx.agent.backends:
+    """The backends through which devices meet, open; None if none of them is configured."""
+    if not devices_meet(ctx):
         return None
     from antsmem.memory.exchange import Backends
 

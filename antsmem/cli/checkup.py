@@ -58,7 +58,8 @@ def _agent(ctx: Context, _journal: Journal) -> Iterator[Row]:
     command = agent_of(ctx)
     if command is None:
         said = f"write into {ctx.operator_file}: agent: {{preset: claude}}"
-        yield Row("agent", "fail", "no agent is configured: tasks in prose cannot run", said)
+        wanted = any(task.runs for task in read_heartbeat(ctx).plan.tasks)
+        yield Row("agent", "fail" if wanted else "warn", "no agent is configured: tasks in prose cannot run", said)
         return
     yield Row("agent", "ok", f"{command.preset}: {command.argv[0]}, at most {command.timeout_seconds:.0f} s")
     yield from _program(ctx, command)

@@ -25,7 +25,15 @@ from antsmem.core.config import (
     resolve,
 )
 from antsmem.core.disk import locked, read_file
-from antsmem.core.errors import CannotUnlockError, ConfigError, DriverMissingError, NotFoundError, UsageError
+from antsmem.core.errors import (
+    RECOVER,
+    CannotUnlockError,
+    ConfigError,
+    DriverMissingError,
+    NotFoundError,
+    UsageError,
+    naming,
+)
 from antsmem.core.record import record, replace
 from antsmem.identity.files import CHANGE
 from antsmem.workspace.layout import Layout, find_workspace
@@ -115,6 +123,8 @@ class Context:
     @cached_property
     def layout(self) -> Layout:
         """The workspace: `-C`, else found upward from here, else `ANTSMEM_WORKSPACE`."""
+        if self.options.workspace == "":
+            raise UsageError("`-C` names no workspace: its word is empty", hint="antsmem -C PATH")
         if self.options.workspace is not None:
             return Layout(find_workspace(Path(self.options.workspace)))
         try:
@@ -123,7 +133,10 @@ class Context:
             named = self.environment.get("ANTSMEM_WORKSPACE")
             if not named:
                 raise
-            return Layout(find_workspace(Path(named)))
+            try:
+                return Layout(find_workspace(Path(named)))
+            except NotFoundError as error:
+                raise NotFoundError(f"{error}, which `ANTSMEM_WORKSPACE` names", hint=error.hint) from None
 
     @cached_property
     def settings(self) -> AgentSettings:
@@ -150,10 +163,13 @@ class Context:
         try:
             data = read_file(self.layout.identity_log, _LOG_LIMIT)
         except NotFoundError:
+            had = os.path.lexists(self.layout.keystore / "keystore.age")
             raise NotFoundError(
-                f"the workspace `{self.layout.root}` has no identity", hint="antsmem init --adopt gives it one"
+                f"the workspace `{self.layout.root}` has no identity{' log' if had else ''}",
+                hint=RECOVER if had else "antsmem init --adopt gives it one",
             ) from None
-        return parse_log(data)
+        with naming(f"`{self.layout.identity_log}`", RECOVER):
+            return parse_log(data)
 
     @cached_property
     def agent(self) -> AgentConfig:
@@ -311,7 +327,8 @@ class Context:
 
     def named(self, wanted: Sequence[str] = ()) -> list[RepositoryConfig]:
         """The repositories that `wanted` (names or URLs) means; all configured ones if empty."""
-        configured = {item.name: item for item in self.agent.repositories} if self._has_workspace else {}
+        known = self.agent.repositories if self._has_workspace or not wanted else ()
+        configured = {item.name: item for item in known}
         if not wanted:
             if not configured:
                 raise NotFoundError("no repository is configured", hint="antsmem repository add NAME URL")

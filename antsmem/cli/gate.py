@@ -12,6 +12,7 @@ from antsmem.backup.repository import Repository
 from antsmem.cli.context import Context
 from antsmem.core.config import ANCHOR_PREFIX, RepositoryConfig, agent_path, read_agent
 from antsmem.core.disk import read_file
+from antsmem.core.errors import naming
 from antsmem.core.record import record
 from antsmem.identity.anchor import PinFile, ask
 from antsmem.identity.gate import Gated, gate, newest_ledger
@@ -49,7 +50,8 @@ def pass_gate(
     escrow = _escrow(ctx, log, given.secrets)
     opened_escrow: SecretsEscrow | None = None
     if escrow is not None:
-        opened_escrow = open_secrets(read_file(escrow, _ESCROW_LIMIT), [identity], log)
+        with naming(f"the secrets' escrow `{escrow}`"):
+            opened_escrow = open_secrets(read_file(escrow, _ESCROW_LIMIT), [identity], log)
     pin = PinFile(ctx.state_dir / log.scid / "ledger-pin.json", "this machine's pin")
     backup = (config.name, pin.name)
     own = RepositoryAnchor(config.name, lambda: opened.store)

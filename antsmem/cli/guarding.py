@@ -119,12 +119,11 @@ def look(ctx: Context, reason: str) -> None:
 
 def alarm_text(alarm: Alarm) -> str:
     """An alarm with the commands that answer it, on one line."""
-    import shlex
+    from antsmem.backup.manifest import word
 
-    path = shown(alarm.path)
-    word = shlex.quote(path)
-    back = f"`antsmem undo {word}` brings it back, " if alarm.blob else ""
-    return f"`{path}` {alarm.damage.told}; {back}`antsmem guard accept {word}` keeps it"
+    typed = word(alarm.path)
+    back = f"`antsmem undo {typed}` brings it back, " if alarm.blob else ""
+    return f"`{shown(alarm.path)}` {alarm.damage.told}; {back}`antsmem guard accept {typed}` keeps it"
 
 
 def shown(path: bytes) -> str:

@@ -16,6 +16,7 @@ from antsmem.cli.output import size
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.errors import AntsmemError, LeakError, RollbackError, UsageError
 from antsmem.core.record import record
+from antsmem.identity.waivers import Waivers
 from antsmem.workspace.classes import Classifier
 
 
@@ -36,13 +37,14 @@ def back_up(ctx: Context, tier: str = HOT, wanted: Sequence[str] = (), *, rehash
         configs = ctx.named(wanted)
         keys = host_keyring(ctx, HOT, COLD)
         refuse_overlap(ctx.layout.root, configs)
+        classifier, waivers = Classifier(ctx.settings.classes), ctx.waivers()  # what is wrong there is said once
         look(ctx, "backup")
         done: list[BackupResult] = []
         failed: dict[str, AntsmemError] = {}
         for config in configs:
             try:
                 opened = ctx.repository(config, keys)
-                done.append(_one(ctx, opened, tier, rehash))
+                done.append(_one(ctx, opened, tier, rehash, classifier, waivers))
                 ctx.keep_pin(opened, done[-1].pin)
                 if (trouble := _publish_ledger(ctx, config, opened)) is not None:
                     failed[config.name] = trouble
@@ -60,6 +62,8 @@ def back_up(ctx: Context, tier: str = HOT, wanted: Sequence[str] = (), *, rehash
             ctx.output.warn(warning)
         for leak in result.waived:
             ctx.output.warn(f"`{leak.path}:{leak.line}` holds {leak.rule} {leak.shown}: stored, as was waived")
+    if ctx.options.verbose and done:
+        _list_left_out(ctx, classifier)
     ctx.output.result("backup", report, "" if ctx.options.quiet else "\n".join(map(_line, done)))
     if not done:
         return next(iter(failed.values())).exit_code
@@ -105,12 +109,14 @@ def _folder_of(rest: str) -> str:
     return unquote("/" + rest.partition("/")[2])
 
 
-def _one(ctx: Context, repository: Repository, tier: str, rehash: bool) -> BackupResult:
+def _one(
+    ctx: Context, repository: Repository, tier: str, rehash: bool, classifier: Classifier, waivers: Waivers
+) -> BackupResult:
     job = Job(
         root=os.fsencode(ctx.layout.root),
-        classifier=Classifier(ctx.settings.classes),
+        classifier=classifier,
         scanner=ctx.scanner(),
-        waivers=ctx.waivers(),
+        waivers=waivers,
         cache_path=ctx.agent_state / f"cache-{repository.id}",
         now_ns=ctx.now_ns,
         pin=ctx.pin(repository),
@@ -122,6 +128,15 @@ def _one(ctx: Context, repository: Repository, tier: str, rehash: bool) -> Backu
     from antsmem.backup.cold import back_up_cold
 
     return back_up_cold(repository, job)
+
+
+def _list_left_out(ctx: Context, classifier: Classifier) -> None:
+    """Name what a backup leaves out: the result counts it."""
+    from antsmem.backup.manifest import shown
+    from antsmem.workspace.survey import survey
+
+    for item in survey(ctx.layout.root, classifier).left_out:
+        ctx.output.note(f"left out: `{shown(item.path)}` ({item.verdict.path_class}: {item.verdict.reason})")
 
 
 def _line(result: BackupResult) -> str:

@@ -120,7 +120,8 @@ def host_keyring(context: Context, *tiers: str) -> Keyring:
         )
         keystore = ensured.keystore
         sealing[tier] = (ensured.epoch.name, parse_recipient(ensured.epoch.recipient))
-    names = sorted(name for name in os.listdir(files.epochs) if not is_temp(name))
+    there = os.listdir(files.epochs) if files.epochs.is_dir() else []
+    names = sorted(name for name in there if not is_temp(name))
     epochs = {name: read_file(files.epochs / name, _LIMIT) for name in names}
     return Keyring(
         scid=context.log.scid,

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from antsmem.backup.repository import read_state
+from antsmem.backup.repository import Keyring, read_state
 from antsmem.backup.snapshot import time_of
 from antsmem.cli.context import Context
 from antsmem.cli.keys import host_keyring
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.disk import read_file
 from antsmem.core.errors import AntsmemError
+from antsmem.core.record import replace
 from antsmem.drill.copies import host_of
-from antsmem.drill.levels import Assessment, Copy, Facts, assess
+from antsmem.drill.levels import Copy, Facts
 from antsmem.workspace.alarms import memory_paths
 from antsmem.workspace.evidence import read_evidence, record_evidence
 
@@ -23,11 +24,15 @@ _MOUNTS = Path("/proc/mounts")
 _LIMIT = 4 << 20
 
 
-def assessed(ctx: Context) -> Assessment:
-    """The level that the agent holds, by what is there now and what this host saw."""
-    copies = tuple(_copy(ctx, config) for config in ctx.agent.repositories)
-    facts = Facts(_memory_files(ctx), bool(ctx.log.scid), copies, read_evidence(ctx.agent_state))
-    return assess(facts, ctx.now_ns)
+def facts_of(ctx: Context) -> Facts:
+    """What decides the level of the agent: what is there now, and what this host saw."""
+    keys, fault, helps = None, "", ""
+    try:
+        keys = host_keyring(ctx)
+    except AntsmemError as error:
+        fault, helps = str(error), error.hint
+    copies = tuple(_copy(ctx, config, keys) for config in ctx.agent.repositories)
+    return Facts(_memory_files(ctx), copies, read_evidence(ctx.agent_state), fault, helps)
 
 
 def saw(ctx: Context, kind: str, details: Mapping[str, Any]) -> None:
@@ -45,16 +50,24 @@ def _memory_files(ctx: Context) -> int:
     return sum(os.path.isfile(top + b"/" + path) and os.path.getsize(top + b"/" + path) > 0 for path in paths)
 
 
-def _copy(ctx: Context, config: RepositoryConfig) -> Copy:
+def _copy(ctx: Context, config: RepositoryConfig, keys: Keyring | None) -> Copy:
+    """A repository as this host's `keys` show it; without them nobody looks into it."""
     try:
         mounts = read_file(_MOUNTS, _LIMIT).decode("utf-8", "replace")
     except AntsmemError:
         mounts = ""  # not Linux: a directory is on this host, as far as we can see
-    host = host_of(config.url, config.options, mounts, ctx.host)
-    interval = ctx.settings.hot.interval_seconds
+    copy = Copy(
+        config.name,
+        config.url,
+        host_of(config.url, config.options, mounts, ctx.host),
+        None,
+        ctx.settings.hot.interval_seconds,
+    )
+    if keys is None:
+        return copy
     try:
-        opened = ctx.repository(config, host_keyring(ctx))
-        ids, url = read_state(opened, ctx.pin(opened)).ids, opened.store.url
+        opened = ctx.repository(config, keys)
+        ids = read_state(opened, ctx.pin(opened)).ids
     except AntsmemError as error:
-        return Copy(config.name, config.url, host, None, interval, str(error))
-    return Copy(config.name, url, host, time_of(ids[-1]) if ids else None, interval)
+        return replace(copy, problem=str(error), helps=error.hint)
+    return replace(copy, url=opened.store.url, newest_ns=time_of(ids[-1]) if ids else None)

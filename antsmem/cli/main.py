@@ -73,7 +73,7 @@ class Interrupted(BaseException):
 
     def __init__(self, number: int) -> None:
         super().__init__(number)
-        self.number = number
+        self.exit_code = 128 + number
         self.says = "what was not finished is as it was before"
 
 
@@ -94,13 +94,15 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = run(context, rest)
     except AntsmemError as error:
+        if error.hint == UsageError.hint and rest[:1] and rest[0] in COMMANDS:
+            error.hint = f"see `antsmem {rest[0]} --help`"
         context.output.close()
         context.output.error(error)
         code = error.exit_code
     except Interrupted as signalled:
         context.output.close()
-        context.output.warn(f"interrupted: {signalled.says}")
-        code = 128 + signalled.number
+        code = signalled.exit_code
+        context.output.interrupted(code, signalled.says)
     except BrokenPipeError:  # whoever read our output went away
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 141
@@ -178,16 +180,22 @@ def run(context: Context, words: list[str]) -> int:
 
 def _call(app: typer.Typer, words: list[str], name: str, context: Context) -> int:
     """Run `app`; its exit code. What is wrong with a call is told by typer, to programs by us."""
-    if not context.options.json:
-        app(words, prog_name=name, obj=context)
-        return 0
     import typer
 
     wrong_call: Any = typer.BadParameter.__mro__[1]  # what an unknown option raises too; typer has no name for it
     try:
         return app(words, prog_name=name, obj=context, standalone_mode=False) or 0
     except wrong_call as error:
-        raise UsageError(error.format_message(), hint=f"see `{name} --help`") from None
+        if context.options.json:
+            raise UsageError(error.format_message(), hint=f"see `{name} --help`") from None
+        error.show()
+        return int(error.exit_code)
+    except typer.Abort:
+        raise UsageError("the input ended where an answer was asked for", hint="give it, or a file") from None
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer takes that for itself, and says 1
+            raise ended.__context__ from None
+        raise
 
 
 def single(name: str) -> typer.Typer:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from antsmem.cli.backends import exchange_backends
+from antsmem.cli.backends import devices_meet, exchange_backends
 from antsmem.core import clock
 from antsmem.core.disk import locked, read_file
 from antsmem.core.errors import BackendError, IntegrityError
@@ -105,7 +105,7 @@ def record_here(ctx: Context) -> None:
     """Record what changed here as events of this device, and leave it to the next `sync` to give them. Where this
     device did not meet the others yet, nothing is recorded: it has not got their keys."""
     work = replace(job(ctx), now_ns=clock.now_ns())
-    if ctx.agent.backends and work.state.exists():
+    if devices_meet(ctx) and work.state.exists():
         with memory(ctx) as opened:
             sync(opened, work, None, give=False, take=False)
 

@@ -82,20 +82,25 @@ class Output:
     def error(self, error: AntsmemError) -> None:
         """A failure, one line and what helps."""
         if self.json:
-            import json
-
-            document = {
-                "schema": "antsmem.error/1",
-                "error": error.slug,
-                "message": str(error),
-                "hint": error.hint,
-                "exit_code": error.exit_code,
-                "transient": error.transient,
-            }
-            _tell(json.dumps(document, ensure_ascii=False))
+            told = {"error": error.slug, "message": str(error), "hint": error.hint}
+            self._fail(told, error.exit_code, error.transient)
             return
         hint = f"\n  → {error.hint}" if error.hint else ""
         _tell(f"antsmem: {error}{hint}")
+
+    def interrupted(self, exit_code: int, says: str) -> None:
+        """A signal ended it, and what there is to say of that."""
+        if self.json:
+            self._fail({"error": "interrupted", "message": says, "hint": ""}, exit_code, True)
+        else:
+            _tell(f"warning: interrupted: {says}")
+
+    @staticmethod
+    def _fail(told: Mapping[str, str], exit_code: int, transient: bool) -> None:
+        import json
+
+        whole = {"schema": "antsmem.error/1", **told, "exit_code": exit_code, "transient": transient}
+        _tell(json.dumps(whole, ensure_ascii=False))
 
     def progress(self, title: str) -> Callable[[str, int, int], None]:
         """A progress bar on the terminal, for what takes longer than a second; silent where nobody watches."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from antsmem.cli.backends import devices_meet
 from antsmem.cli.memories import run_sync
 from antsmem.core.errors import IntegrityError
 from antsmem.core.record import record
@@ -39,7 +40,7 @@ def sync_now(ctx: Context, *, give: bool = True, take: bool = True) -> int:
     `IntegrityError` after all else is done, if there were events that are not believed.
     """
     result = run_sync(ctx, give=give, take=take)
-    offline = not ctx.agent.backends
+    offline = not devices_meet(ctx)
     report = _report(result, offline)
     for path, why in report.clashes.items():
         ctx.output.warn(f"`{path}` was changed on two devices: {why}")

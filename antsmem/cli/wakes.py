@@ -45,6 +45,7 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
         return last.code
     if not dry_run:
         write_last_wake(place, LastWake(began))
+    from antsmem.cli.main import Interrupted
     from antsmem.core.errors import AntsmemError
 
     code = 1
@@ -57,6 +58,9 @@ def wake_up(ctx: Context, *, only: str = "", dry_run: bool = False) -> int:
         code = error.exit_code
         if not dry_run:
             pings.ended(code)
+        raise
+    except Interrupted as signalled:
+        code = signalled.exit_code
         raise
     finally:
         if not dry_run and code:

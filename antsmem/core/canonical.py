@@ -7,7 +7,8 @@ any other JCS implementation.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
+from functools import cache
 from typing import Any, Final, NoReturn
 
 from antsmem.core.disk import Buffer
@@ -23,11 +24,9 @@ def dumps(value: object) -> bytes:
 
     Anything else (a float, an integer beyond 2^53 - 1, a lone surrogate, 64 levels) raises `UsageError`.
     """
-    import json  # a wake that has nothing to do needs none
-
+    plain = _check(value, 0)
     try:
-        text = json.dumps(_ordered(value, 0), ensure_ascii=False, separators=(",", ":"))
-        return text.encode()
+        return _encoder(plain)(value if plain else _ordered(value)).encode()
     except UnicodeEncodeError:
         raise UsageError("canonical JSON cannot hold a lone surrogate") from None
 
@@ -72,34 +71,53 @@ def loads(data: Buffer, limit: int, *, fractions: bool = False) -> Any:
         if "\\u" in text:  # the only way to a lone surrogate
             dumps(value)
         else:
-            _ordered(value, 0)
+            _check(value, 0)
     except UsageError as error:
         raise IntegrityError(str(error)) from None
     return value
 
 
-def _ordered(value: object, depth: int) -> object:
-    """`value` with every object's keys in order, or `UsageError`."""
+@cache
+def _encoder(sorts: bool) -> Callable[[object], str]:
+    """What writes a value as JSON; `sorts`: with every object's keys by their code points."""
+    import json  # a wake that has nothing to do needs none
+
+    return json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), sort_keys=sorts).encode
+
+
+def _check(value: object, depth: int) -> bool:
+    """Whether all keys are ASCII, so that code points are their order too; `UsageError` for what has no bytes."""
     if value is None or isinstance(value, bool | str):
-        return value
+        return True
     if isinstance(value, int):
         if abs(value) > MAX_INTEGER:
             raise UsageError("canonical JSON holds integers up to 2^53 - 1 only")
-        return value
+        return True
     if depth == MAX_DEPTH:
         raise UsageError(f"canonical JSON is nested deeper than {MAX_DEPTH} levels")
+    plain = True
+    inside: Collection[object]
     if isinstance(value, list | tuple):
-        if _TEXT.issuperset(map(type, value)):
-            return value
-        return [_ordered(item, depth + 1) for item in value]
-    if isinstance(value, dict):
+        inside = value
+    elif isinstance(value, dict):
         if not (_TEXT.issuperset(map(type, value)) or all(isinstance(key, str) for key in value)):
             raise UsageError("canonical JSON has text for keys only")
-        keys = sorted(value) if "".join(value).isascii() else sorted(value, key=_code_units)
-        if _TEXT.issuperset(map(type, value.values())):
-            return {key: value[key] for key in keys}
-        return {key: _ordered(value[key], depth + 1) for key in keys}
-    raise UsageError(f"canonical JSON cannot hold a `{type(value).__name__}`")
+        plain, inside = "".join(value).isascii(), value.values()
+    else:
+        raise UsageError(f"canonical JSON cannot hold a `{type(value).__name__}`")
+    if not _TEXT.issuperset(map(type, inside)):
+        for item in inside:
+            plain &= _check(item, depth + 1)
+    return plain
+
+
+def _ordered(value: object) -> object:
+    """`value`, which was checked, with every object's keys by their UTF-16 code units."""
+    if isinstance(value, list | tuple):
+        return [_ordered(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _ordered(value[key]) for key in sorted(value, key=_code_units)}
+    return value
 
 
 def _code_units(key: str) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import errno
 import fcntl
 import os
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -132,6 +133,11 @@ def read_file(path: AnyPath, limit: int | None = None) -> bytes:
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
     except OSError as error:
         raise disk_error("read", path, error) from error
+    if not stat.S_ISREG(os.fstat(fd).st_mode):  # a pipe would look like an empty file
+        os.close(fd)
+        raise UsageError(
+            f"`{os.fspath(path)}` is no regular file: not read", hint="look at its owner, mode and kind"
+        )
     parts, wanted = [], limit + 1 if limit is not None else 1 << 62
     try:
         while wanted > 0 and (part := os.read(fd, min(wanted, 1 << 24))):
@@ -142,7 +148,7 @@ def read_file(path: AnyPath, limit: int | None = None) -> bytes:
     finally:
         os.close(fd)
     if not wanted:
-        raise UsageError(f"`{os.fspath(path)}` is larger than {limit} bytes: not read")
+        raise UsageError(f"`{os.fspath(path)}` is larger than {limit} bytes: not read", hint="make it smaller")
     return b"".join(parts)
 
 
@@ -151,7 +157,7 @@ def disk_error(verb: str, path: AnyPath, error: OSError) -> DiskError | NotFound
     shown = os.fspath(path)
     why = (error.strerror or str(error)).lower()
     if error.errno in {errno.ENOENT, errno.ENOTDIR}:
-        return NotFoundError(f"could not {verb} `{shown}`: {why}")
+        return NotFoundError(f"could not {verb} `{shown}`: {why}", hint="is the path right?")
     if error.errno in _DISK_TROUBLE:
         return DiskError(f"could not {verb} `{shown}`: {why}")
     return UsageError(f"could not {verb} `{shown}`: {why}", hint="look at its owner, mode and kind")
@@ -161,14 +167,15 @@ def make_private_dir(path: AnyPath) -> None:
     """Make directory `path` and its missing parents, all 0700."""
     missing = []
     place = Path(path)
-    while not place.exists():
-        missing.append(place)
-        place = place.parent
-    for place in reversed(missing):
-        try:
+    try:
+        while not place.exists():
+            missing.append(place)
+            place = place.parent
+        while missing:
+            place = missing.pop()
             place.mkdir(mode=0o700, exist_ok=True)
-        except OSError as error:
-            raise disk_error("make", place, error) from error
+    except OSError as error:
+        raise disk_error("make", place, error) from error
 
 
 @contextmanager

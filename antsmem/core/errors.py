@@ -26,7 +26,12 @@ type next. A message is one line, lower case, with the thing in backticks: what 
 from __future__ import annotations
 
 import re
-from typing import Self
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Final, Self
+
+RECOVER: Final = "move the workspace aside, then: antsmem recover NEWDIR --kit KIT --repository URL"
+"""What helps where the identity in a workspace can no longer be used."""
 
 _MOVING = re.compile("[\0-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
@@ -68,7 +73,7 @@ class ConfigError(UsageError):
 class RetiredError(AntsmemError):
     slug = "retired"
     exit_code = 4
-    hint = "this host is retired; `antsmem recover` makes a machine a host again"
+    hint = f"this host is retired; to make it one again, {RECOVER}"
 
 
 class NotFoundError(AntsmemError):
@@ -112,6 +117,17 @@ class IntegrityError(AntsmemError):
     slug = "integrity"
     exit_code = 30
     hint = "see `antsmem check --read-data`"
+
+
+@contextmanager
+def naming(what: str, hint: str | None = None) -> Iterator[None]:
+    """Say of `what` (a thing in backticks) whatever inside is damaged or does not open, with its own `hint` or
+    this one."""
+    try:
+        yield
+    except (CannotUnlockError, IntegrityError) as error:
+        kind = CannotUnlockError if isinstance(error, CannotUnlockError) else IntegrityError
+        raise kind(f"{what}: {error}", hint=hint or error.hint) from None
 
 
 class RollbackError(AntsmemError):

@@ -42,12 +42,12 @@ def read_yaml(data: bytes, shown: str) -> Node:
     data, for a key that is there twice and for text that is not UTF-8 or larger than 64 KiB.
     """
     if len(data) > MAX_BYTES:
-        raise ConfigError(f"`{shown}` is larger than {MAX_BYTES // 1024} KiB: not read")
+        raise ConfigError(f"`{shown}` is larger than {MAX_BYTES // 1024} KiB: not read", hint="make it smaller")
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise ConfigError(f"`{shown}:{line}` is not UTF-8") from None
+        raise _fault(shown, line, "is not UTF-8") from None
     return _quick(text) or _thorough(text, shown)
 
 
@@ -108,10 +108,15 @@ def _thorough(text: str, shown: str) -> Node:
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = mark.line + 1 if mark else 1
-        raise ConfigError(f"`{shown}:{line}` is not YAML: {error.problem or error.context}") from None
+        raise _fault(shown, line, f"is not YAML: {error.problem or error.context}") from None
     except (yaml.YAMLError, ValueError, OverflowError):
-        raise ConfigError(f"`{shown}` is not YAML") from None
+        raise ConfigError(f"`{shown}` is not YAML", hint=f"edit `{shown}`") from None
     return builder.top
+
+
+def _fault(shown: str, line: int, what: str, colon: str = "") -> ConfigError:
+    """What is wrong in a line of the file `shown`."""
+    return ConfigError(f"`{shown}:{line}`{colon} {what}", hint=f"edit `{shown}`, line {line}")
 
 
 class _Builder:
@@ -170,7 +175,7 @@ class _Builder:
     def put(self, node: Node, line: int) -> None:
         if not self.blocks:
             if node.value is not None and not isinstance(node.value, dict):
-                raise ConfigError(f"`{self.shown}:{line}` is not a list of keys and values")
+                raise _fault(self.shown, line, "is not a list of keys and values")
             self.top = Node({} if node.value is None else node.value, 1)
             return
         block = self.blocks[-1].value
@@ -181,7 +186,7 @@ class _Builder:
             self.keys[-1] = None
 
     def refuse(self, line: int, what: str) -> None:
-        raise ConfigError(f"`{self.shown}:{line}` holds {what}: not allowed in this file")
+        raise _fault(self.shown, line, f"holds {what}: not allowed in this file")
 
 
 class Reader:
@@ -238,4 +243,4 @@ class Reader:
 
     def fail(self, node: Node, what: str) -> NoReturn:
         """Raise `ConfigError` for `node`."""
-        raise ConfigError(f"`{self.shown}:{node.line}`: {what}", hint=f"edit `{self.shown}`, line {node.line}")
+        raise _fault(self.shown, node.line, what, ":")

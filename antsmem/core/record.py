@@ -74,7 +74,8 @@ def _made(cls: type[_T], methods: dict[str, Any]) -> type[_T]:
     for name in space.get("__annotations__", ()):
         default = space.pop(name, _NONE)
         declared[name] = default if isinstance(default, Member) else Member(default, None, True, True)
-    methods = {"__init__": _init, "__repr__": _repr, "__eq__": _eq, **methods} | space
+    whole = all(each.given for each in declared.values()) and "__post_init__" not in space
+    methods = {"__init__": _init_whole if whole else _init, "__repr__": _repr, "__eq__": _eq, **methods} | space
     if space.get("__hash__", _NONE) is None and "__eq__" in space:  # Python's own reaction to `__eq__`
         del methods["__hash__"]
     methods |= {
@@ -85,7 +86,18 @@ def _made(cls: type[_T], methods: dict[str, Any]) -> type[_T]:
     kind: Any = type(cls)
     remade: type[_T] = kind(cls.__name__, cls.__bases__, methods)
     remade.__qualname__ = cls.__qualname__
+    remade.__setters__ = tuple([getattr(remade, name).__set__ for name in declared])  # type: ignore[attr-defined]
     return remade
+
+
+def _init_whole(self: Any, *values: Any, **named: Any) -> None:
+    """`_init` where all members are given and nothing follows: in half the time if they are given in order."""
+    setters = self.__setters__
+    if named or len(values) != len(setters):
+        _init(self, *values, **named)
+        return
+    for put, value in zip(setters, values):  # noqa: B905 - as many, and this is called very often
+        put(self, value)
 
 
 def _init(self: Any, *values: Any, **named: Any) -> None:

@@ -67,13 +67,15 @@ class KnownValues:
             return []
         if self._all is None:
             self._all = search_all(self._needles)  # slower, so it runs where one was found
-        found = []
+        found: dict[tuple[int, int], Spelt] = {}
         for needle, start, _ in self._all(window):
             for number, form, text, offset in self._places[needle]:
-                begin = start - offset
-                if begin >= 0 and bytes(window[begin : begin + len(text)]) == text:
-                    found.append(Spelt(begin, begin + len(text), number, form))
-        return found
+                begin, end = start - offset, start - offset + len(text)
+                if begin >= 0 and bytes(window[begin:end]) == text:
+                    known = found.get((begin, number))
+                    if known is None or known.end < end:  # base64 that ends there has a letter more
+                        found[begin, number] = Spelt(begin, end, number, form)
+        return list(found.values())
 
 
 def spellings(value: bytes) -> dict[bytes, str]:
@@ -92,9 +94,11 @@ def spellings(value: bytes) -> dict[bytes, str]:
             found |= {json.dumps(text, ensure_ascii=each)[1:-1].encode(): "json" for each in (True, False)}
         found |= {text.encode("utf-16-le"): "utf-16", text.encode("utf-16-be"): "utf-16"}
     found |= {value.hex().encode(): "hex", value.hex().upper().encode(): "hex"}
-    for offset in range(3):  # bytes before it, modulo 3; only letters that `value` alone decides
-        code = b2a_base64(bytes(offset) + value)[-(-8 * offset // 6) : 8 * (offset + len(value)) // 6]
-        found |= {code.translate(_URLSAFE): "base64", code: "base64"}
+    for offset in range(3):  # bytes before it, modulo 3
+        ended = b2a_base64(bytes(offset) + value, newline=False)[-(-8 * offset // 6) :]
+        alone = ended[: 8 * (offset + len(value)) // 6 - -(-8 * offset // 6)]  # letters that `value` alone decides
+        for code in (alone, ended.rstrip(b"="), ended):
+            found |= {code.translate(_URLSAFE): "base64", code: "base64"}
     return {**found, value[::-1]: "reversed", value: "raw"}
 
 

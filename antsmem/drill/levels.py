@@ -29,7 +29,7 @@ _SKEW_NS: Final = 60 * 10**9
 @record
 class Copy:
     """A repository as it is now. `host`: what it would go down with; empty for a place on this host. `newest_ns`:
-    of the newest hot snapshot in it (None: none); `problem`: why it could not be read."""
+    of the newest hot snapshot in it (None: none); `problem`: why it could not be read, and what `helps`."""
 
     name: str
     url: str
@@ -37,17 +37,25 @@ class Copy:
     newest_ns: int | None
     interval_seconds: int
     problem: str = ""
+    helps: str = ""
+
+    def is_fresh(self, now_ns: int) -> bool:
+        """Whether the newest snapshot is not older than twice its interval. What lies in the future is not."""
+        if self.newest_ns is None or self.newest_ns > now_ns + _SKEW_NS:
+            return False
+        return (now_ns - self.newest_ns) / 1e9 <= 2 * self.interval_seconds
 
 
 @record
 class Facts:
     """What is known of the agent. `memory_files`: files of the workspace in which memory is; `evidence`: what
-    this host saw proven."""
+    this host saw proven; `fault`: why the identity cannot be used here (empty: it can), and what `helps`."""
 
     memory_files: int
-    has_identity: bool
     copies: tuple[Copy, ...]
     evidence: tuple[Evidence, ...]
+    fault: str = ""
+    helps: str = ""
 
 
 @record
@@ -114,9 +122,9 @@ class _Judge:
         )
 
     def identity(self) -> Step:
-        held = self.facts.has_identity
-        seen = "identity log and keystore" if held else ""
-        return Step(1, "an identity in files", seen, None, "" if held else "it has none", "antsmem init --adopt")
+        fault = self.facts.fault
+        seen = "" if fault else "identity log and keystore"
+        return Step(1, "an identity in files", seen, None, fault, self.facts.helps)
 
     def snapshot(self) -> Step:
         empty = Step(2, "a fresh backup off this host", "", None, "", "antsmem backup")
@@ -127,7 +135,7 @@ class _Judge:
         if best.newest_ns is None:
             return replace(empty, missing=f"`{best.name}`: {best.problem or 'holds no snapshot'}")
         step = replace(empty, seen=f"`{best.name}` on {best.host}", age_seconds=self._age(best.newest_ns))
-        if any(self._is_fresh(copy) for copy in self.away):
+        if any(copy.is_fresh(self.now_ns) for copy in self.away):
             return step
         return replace(step, missing="the newest snapshot is older than twice its interval")
 
@@ -169,7 +177,11 @@ class _Judge:
         proven: dict[str, float] = {}
         for copy in self.away:
             found = self._newest("backend-verified", partial(_is_of, copy.url))
-            if found is not None and self._is_fresh(copy) and self._age(found.time_ns) <= BACKEND_DAYS * 86_400:
+            if (
+                found is not None
+                and copy.is_fresh(self.now_ns)
+                and self._age(found.time_ns) <= BACKEND_DAYS * 86_400
+            ):
                 proven[copy.host] = min(proven.get(copy.host, 1e18), self._age(found.time_ns))
         step = replace(step, seen=", ".join(sorted(proven)), age_seconds=max(proven.values(), default=None))
         if len(proven) >= 2:
@@ -215,11 +227,6 @@ class _Judge:
 
     def _age(self, time_ns: int) -> float:
         return max(self.now_ns - time_ns, 0) / 1e9
-
-    def _is_fresh(self, copy: Copy) -> bool:
-        if copy.newest_ns is None or copy.newest_ns > self.now_ns + _SKEW_NS:
-            return False
-        return self._age(copy.newest_ns) <= 2 * copy.interval_seconds
 
 
 def _is_of(url: str, one: Evidence) -> bool:

@@ -6,7 +6,7 @@ As the Kafka Protocol Binding for CloudEvents 1.0.2 says in section 3.2: `ce_` b
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import lru_cache
 from typing import Final
 
@@ -16,6 +16,7 @@ _PREFIX: Final = "ce_"
 _CONTENT_TYPE: Final = "content-type"
 _PLAIN_ID: Final = "id"
 _FOREIGN: Final = " "  # no attribute is named so
+_REMEMBERED: Final = 256  # headers, which strangers may name
 
 
 @lru_cache(256)
@@ -23,12 +24,20 @@ def _header(attribute: str) -> str:
     return _CONTENT_TYPE if attribute == "datacontenttype" else _PREFIX + attribute
 
 
-@lru_cache(256)
-def _attribute(header: str) -> str:
-    """The attribute that a header names; "" for the id of an event that is no CloudEvent."""
-    if header.startswith(_PREFIX):
-        return header[len(_PREFIX) :] or _FOREIGN
-    return {_CONTENT_TYPE: "datacontenttype", _PLAIN_ID: ""}.get(header, _FOREIGN)
+class _Attributes(dict[str, str]):
+    """Header → the attribute that it names; "" for the id of an event that is no CloudEvent."""
+
+    def __missing__(self, header: str) -> str:
+        if header.startswith(_PREFIX):
+            found = header[len(_PREFIX) :] or _FOREIGN
+        else:
+            found = {_CONTENT_TYPE: "datacontenttype", _PLAIN_ID: ""}.get(header, _FOREIGN)
+        if len(self) < _REMEMBERED:
+            self[header] = found
+        return found
+
+
+_ATTRIBUTES: Final = _Attributes()
 
 
 def headers_of(event: LogRecord) -> list[tuple[str, str]]:
@@ -39,16 +48,21 @@ def headers_of(event: LogRecord) -> list[tuple[str, str]]:
     return found
 
 
-def event_of(stream: str, headers: Iterable[tuple[str, str | bytes]], data: bytes | None) -> LogRecord | None:
+def event_of(stream: str, headers: Iterable[tuple[str, bytes]], data: bytes | None) -> LogRecord | None:
     """The event that a message is; None if it is none: somebody else's, or a value-less tombstone."""
-    if data is None:
-        return None
     try:
-        told = {
-            _attribute(header): value if isinstance(value, str) else value.decode() for header, value in headers
-        }
-    except (UnicodeDecodeError, AttributeError):
+        told = {_ATTRIBUTES[header]: value.decode() for header, value in headers}
+    except (UnicodeDecodeError, AttributeError):  # a value that is no text, or none
         return None
+    return _event(stream, told, data)
+
+
+def event_with(stream: str, properties: Mapping[str, str], data: bytes | None) -> LogRecord | None:
+    """`event_of` where the library has the headers as text."""
+    return _event(stream, {_ATTRIBUTES[header]: value for header, value in properties.items()}, data)
+
+
+def _event(stream: str, told: dict[str, str], data: bytes | None) -> LogRecord | None:
     told.pop(_FOREIGN, None)
     name = told.pop("", "") or told.get("id", "")
-    return LogRecord(stream, name, told, data) if name else None
+    return LogRecord(stream, name, told, data) if name and data is not None else None

@@ -25,8 +25,8 @@ from antsmem.memory.roles import LogRecord
 T = TypeVar("T")
 Item: TypeAlias = dict[str, Any]
 
-_SECRET: Final = ("access_key_id", "secret_access_key", "session_token")
-_PLAIN: Final = ("ca_file", "endpoint", "profile", "region", "timeout_seconds")
+SECRET: Final = ("access_key_id", "secret_access_key", "session_token")
+PLAIN: Final = ("ca_file", "endpoint", "profile", "region", "timeout_seconds")
 _match_table = re.compile(r"[A-Za-z0-9_.-]{3,255}").fullmatch
 _PASSING: Final = {
     "InternalServerError",
@@ -54,6 +54,7 @@ class DynamodbClient:
             from botocore.config import Config
         except ImportError:
             raise DriverMissingError.library("boto3", "dynamodb") from None
+        check_settings(table, settings)
         self.url = url
         self.table = table
         self.timeout_seconds = timeout_seconds(settings)
@@ -62,23 +63,24 @@ class DynamodbClient:
         ca_file = settings.get("ca_file")
         silence = self.timeout_seconds / 2
         try:
-            session = boto3.session.Session(
+            self.config = Config(
+                connect_timeout=silence,
+                read_timeout=silence,
+                retries={"total_max_attempts": 1, "max_attempts": 0},  # core/retry.py does that
+                tcp_keepalive=True,
+            )
+            self.session = boto3.session.Session(
                 aws_access_key_id=settings.get("access_key_id"),
                 aws_secret_access_key=settings.get("secret_access_key"),
                 aws_session_token=settings.get("session_token"),
                 profile_name=settings.get("profile"),
                 region_name=settings.get("region", "us-east-1" if "endpoint" in settings else None),
             )
-            self.api: Any = session.client(
+            self.api: Any = self.session.client(
                 "dynamodb",
                 endpoint_url=settings.get("endpoint"),
                 verify=None if ca_file is None else os.path.expanduser(ca_file),
-                config=Config(
-                    connect_timeout=silence,
-                    read_timeout=silence,
-                    retries={"total_max_attempts": 1},  # core/retry.py does that
-                    tcp_keepalive=True,
-                ),
+                config=self.config,
             )
         except (exceptions.BotoCoreError, ValueError) as error:
             word = type(error).__name__
@@ -88,7 +90,7 @@ class DynamodbClient:
     def parse(cls, url: str, options: Mapping[str, str]) -> DynamodbClient:
         """The client for `dynamodb://table?region=…&endpoint=…`. Settings that are no secrets may stand in the
         URL; without keys, boto3 looks where every AWS tool does."""
-        check_options("dynamodb", options, (*_PLAIN, *_SECRET))
+        check_options("dynamodb", options, (*PLAIN, *SECRET))
         try:
             parts = urlsplit(url)
         except ValueError:
@@ -96,14 +98,8 @@ class DynamodbClient:
         if not _match_table(parts.netloc) or parts.path.strip("/") or parts.fragment:
             raise ConfigError("a `dynamodb` URL is `dynamodb://table?region=…`: it carries no keys")
         asked = dict(parse_qsl(parts.query))
-        check_options("dynamodb", asked, _PLAIN)
-        settings = {**asked, **options}
-        if ("access_key_id" in settings) != ("secret_access_key" in settings):
-            raise ConfigError("options `access_key_id` and `secret_access_key` go together")
-        endpoint = settings.get("endpoint")
-        if endpoint is not None and not re.fullmatch(r"https?://[^/@?#]+/?", endpoint):
-            raise ConfigError("option `endpoint` must look like `https://host:port`")
-        return cls(f"dynamodb://{parts.netloc}", parts.netloc, settings)
+        check_options("dynamodb", asked, PLAIN)
+        return cls(f"dynamodb://{parts.netloc}", parts.netloc, {**asked, **options})
 
     def run(self, action: Callable[[], T], passes: Sequence[str] = ()) -> T:
         """What `action` returns, tried again while DynamoDB does not answer."""
@@ -202,6 +198,17 @@ class DynamodbTable:
     def close(self) -> None:
         """End the connections."""
         self._client.api.close()
+
+
+def check_settings(table: str, settings: Mapping[str, str]) -> None:
+    """`ConfigError` for what can be no table of DynamoDB, or no way to it."""
+    if not _match_table(table):
+        raise ConfigError("the URL names no table", hint="3 to 255 letters, digits, `_`, `.` and `-`")
+    if ("access_key_id" in settings) != ("secret_access_key" in settings):
+        raise ConfigError("options `access_key_id` and `secret_access_key` go together")
+    endpoint = settings.get("endpoint")
+    if endpoint is not None and not re.fullmatch(r"https?://[^/@?#]+/?", endpoint):
+        raise ConfigError("option `endpoint` must look like `https://host:port`")
 
 
 def code(error: Any) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -131,9 +132,12 @@ class MilvusIndex:
             schema.add_field("name", DataType.VARCHAR, max_length=_TEXT_BYTES)
             schema.add_field("version", DataType.INT64)
             schema.add_field("vector", DataType.FLOAT_VECTOR, dim=dimensions)
+            api.create_collection(self._collection, schema=schema, **bounded)
+        # Each step by itself, for whoever died in between.
+        if not api.list_indexes(self._collection, **bounded):
             index = api.prepare_index_params()
             index.add_index("vector", index_type="HNSW", metric_type="COSINE", params=_GRAPH)
-            api.create_collection(self._collection, schema=schema, index_params=index, **bounded)
+            api.create_index(self._collection, index, **bounded)
         for partition in _PARTITIONS:
             if not api.has_partition(self._collection, partition, **bounded):
                 api.create_partition(self._collection, partition, **bounded)
@@ -190,6 +194,8 @@ class MilvusIndex:
         if self._client is None:
             from pymilvus import MilvusClient
 
+            # It prints a traceback for each failure: what it would tell, our errors tell.
+            logging.getLogger("pymilvus").handlers[:] = [logging.NullHandler()]
             login = {"user": "username", "password": "password", "token": "token", "db_name": "database"}
             named = {kind: self._options[name] for kind, name in login.items() if name in self._options}
             tls = self._tls or Tls()

@@ -7,6 +7,7 @@ where it gives fewer rows of a stream than were asked for, all of the stream are
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
 
@@ -155,4 +156,6 @@ class PostgresVectors:
 
 
 def _text(vector: Vector) -> str:
-    return "[" + ",".join(map(repr, map(float, vector))) + "]"
+    """`vector` at unit length, which changes no cosine: single and half precision have room for its values."""
+    length = math.hypot(*vector)
+    return "[" + ",".join(repr(float(value) / length) for value in vector) + "]"

@@ -24,7 +24,7 @@ from antsmem.core.errors import (
     UsageError,
 )
 from antsmem.core.retry import timeout_seconds
-from antsmem.drivers.cloudevents import event_of, headers_of
+from antsmem.drivers.cloudevents import event_with, headers_of
 from antsmem.drivers.pulsar_admin import PulsarAdmin
 from antsmem.drivers.servers import (
     TLS_OPTIONS,
@@ -271,13 +271,11 @@ class PulsarLog:
 
         assert self._at is not None
         found: list[tuple[str, LogRecord]] = []
-        give_up = time.monotonic() + wait_seconds
+        give_up, bound_ms = time.monotonic() + wait_seconds, max(1, int(self._bound * 1000))
         try:
             while len(found) < limit:
                 if self._reader.has_message_available():
-                    message = self._next(self._bound)
-                    if message is None:
-                        raise pulsar.exceptions.Timeout
+                    message = self._reader.read_next(bound_ms)
                 elif found or (left := give_up - time.monotonic()) <= 0:
                     return found
                 elif (message := self._next(left)) is None:
@@ -287,7 +285,7 @@ class PulsarLog:
                 position = _position(message.message_id())
                 self._at = (self._at[0], position)
                 if message.partition_key() == stream:
-                    event = event_of(stream, message.properties().items(), message.data())
+                    event = event_with(stream, message.properties(), message.data())
                     if event is not None:
                         found.append((position, event))
         except pulsar.exceptions.PulsarException as error:

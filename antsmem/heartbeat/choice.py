@@ -84,8 +84,9 @@ class Choice:
 
 @record
 class Limits:
-    """What keeps work from starting: `paused` tasks, the `day` that budgets count, and whether only `pure` work
-    may start, because nobody can say whether another host has taken over. `only`: this task alone."""
+    """What keeps work from starting: `paused` tasks, the day that budgets count (`day` tells it where there are
+    any), and whether only `pure` work may start, because nobody can say whether another host has taken over.
+    `only`: this task alone."""
 
     paused: frozenset[str]
     day: Callable[[], str]

@@ -32,10 +32,10 @@ class Fold:
     """The state after `size` bytes of a month.
 
     `keys` gives for each key the place of its last line and its record's number, but for those that are still
-    `packed`, as the cache had them: see `place`. `open` the states that are not
-    settled; `facts` the places of their last lines; `untold` place and number of the newest record of each key of
-    which the daily log has still to be told. `head` is the SHA-256 of the last good line, `last` that line;
-    `carried` the last number that was taken over from the month before.
+    `packed`, as the cache had them: see `place`. `open` are the states that are not settled; `facts` the places of
+    their last lines; `untold` place and number of the newest record of each key of which the daily log has still
+    to be told. `head` is the SHA-256 of the last good line, `last` that line; `carried` the last number that was
+    taken over from the month before.
 
     `gaps` are missing records: first number, how many, and whether even a key that no record names may have been
     started in them. `doubt`: this is a copy that ends earlier than what was done. `bad` are the places of bad

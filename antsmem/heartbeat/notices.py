@@ -95,10 +95,11 @@ def answer(key: str, state: str) -> str:
 
 
 def tell(
-    journal: Journal, found: Sequence[Trouble], day: str, failing: frozenset[str], only: str = ""
+    journal: Journal, found: Sequence[Trouble], day: str, plan: Plan, only: str = ""
 ) -> tuple[list[str], list[Mapping[str, Any]]]:
-    """The lines to tell on `day`, and what to record of them. `failing` are subjects whose trouble is not over,
+    """The lines to tell on `day`, and what to record of them. A task of `plan` that failed last is not over,
     though nothing new happened. `only` this task was looked at, if one is named: nothing is over of the others."""
+    failures = {task.id: journal.mark(task.id).failures for task in plan.tasks}
     lines: list[str] = []
     facts: list[Mapping[str, Any]] = []
     subjects: set[str] = set()
@@ -114,11 +115,11 @@ def tell(
     for subject in [name.removeprefix(TOLD) for name in journal.facts if name.startswith(TOLD)]:
         told = _told(journal, subject)
         failed = str(told.get("what")).startswith(_FAILS)
-        if not told or subject in subjects or (failed and subject in failing):
+        if not told or subject in subjects or (failed and failures.get(subject)):
             continue
         if only and subject.partition(" ")[0] != only:
             continue
-        lines += [f"`{subject}`: recovered"] if failed else []
+        lines += [f"`{subject}`: recovered"] if failed and subject in failures else []
         facts.append(fact_body(TOLD + subject, None))
     return lines, facts
 

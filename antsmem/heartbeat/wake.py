@@ -299,7 +299,8 @@ class _Wake:
         text = "HEARTBEAT.md is not the one that was approved: nothing started"
         trouble = Trouble("HEARTBEAT.md", self.sha256, text, HUMAN, "antsmem heartbeat approve")
         asked = questions(self.journal)
-        lines = self._tell([trouble, *troubles(self.journal, self.request.plan, Choice(), asked)], frozenset())
+        plan = self.request.plan
+        lines = self._tell([trouble, *troubles(self.journal, plan, Choice(), asked)], plan)
         return WakeResult(HUMAN, self.sha256, questions=asked, notices=lines, again=True)
 
     def _told(self, choice: Choice, standing: Standing, *, dry: bool = False) -> WakeResult:
@@ -318,8 +319,7 @@ class _Wake:
             for each in self.troubles
             if not wanted or each.subject.partition(" ")[0] in {wanted, "witness"}
         }
-        failing = frozenset(task.id for task in plan.tasks if self.journal.mark(task.id).failures)
-        lines = tuple(each.text for each in self.troubles) if dry else self._tell(self.troubles, failing)
+        lines = tuple(each.text for each in self.troubles) if dry else self._tell(self.troubles, plan)
         if dry:
             planned = [Done(work.effect.key, work.effect.task, "PLANNED", False) for work in choice.work]
             self.done = planned
@@ -339,9 +339,9 @@ class _Wake:
             again=choice.again or bool(self.done) or bool(self.troubles) or bool(choice.settled),
         )
 
-    def _tell(self, found: list[Trouble], failing: frozenset[str]) -> tuple[str, ...]:
+    def _tell(self, found: list[Trouble], plan: Plan) -> tuple[str, ...]:
         wanted = self.request.only or self.request.now
-        lines, facts = tell(self.journal, found, self.day if found else "", failing, wanted)
+        lines, facts = tell(self.journal, found, self.day if found else "", plan, wanted)
         if facts and not self.request.dry_run:
             self._append(facts)
         return tuple(lines)

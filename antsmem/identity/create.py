@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from antsmem.core.age import X25519Identity
 from antsmem.core.clock import utc_text
-from antsmem.core.errors import WouldOverwriteError
+from antsmem.core.errors import RECOVER, WouldOverwriteError
 from antsmem.core.record import field, record, replace
 from antsmem.identity.document import check_host
 from antsmem.identity.epochs import new_epoch
@@ -55,7 +55,7 @@ def create_identity(
     if os.path.lexists(files.log):
         raise WouldOverwriteError(
             f"identity log `{files.log}` exists already",
-            hint="it is an identity without a host: bring it back with `antsmem recover`",
+            hint=f"it is an identity without a host: {RECOVER}",
         )
     refuse_exposed(files.host_key, files.backed_up)
     host_key, op_key = X25519Identity.generate(), SigningKey.generate()

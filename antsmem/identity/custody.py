@@ -18,6 +18,7 @@ from antsmem.core.age import X25519Identity
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import locked, read_file, write_file
 from antsmem.core.errors import (
+    RECOVER,
     AntsmemError,
     CannotUnlockError,
     DiskError,
@@ -241,7 +242,7 @@ def _ledger(access: Access, keystore: Keystore) -> Ledger:
     except IntegrityError as error:
         raise IntegrityError(f"ledger `{path}`: {error}", hint=f"remove it, then: {_FIND}") from None
     except CannotUnlockError:
-        raise CannotUnlockError(f"no key at hand opens ledger `{path}`", hint="run `antsmem recover`") from None
+        raise CannotUnlockError(f"no key at hand opens ledger `{path}`", hint=RECOVER) from None
 
 
 def _pinned(access: Access, pin: bytes | None, ledger: Ledger, *, lost: bool) -> bool:

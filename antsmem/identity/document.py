@@ -36,7 +36,7 @@ def check_host(host: str) -> None:
     """`UsageError` unless `host` may name a key: 1 to 63 of letters, digits, `.`, `_`, `-`, first not a sign."""
     if not _HOST.fullmatch(host):
         raise UsageError(
-            f"host name `{host[:80]!r}` cannot name a key",
+            f"host name `{host[:80]}` cannot name a key",
             hint="use up to 63 letters, digits, `.`, `_` and `-`, for example `--host laptop`",
         )
 

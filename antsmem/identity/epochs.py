@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from antsmem.core.age import X25519Identity, parse_identity_file, parse_recipient, seal, unseal
 from antsmem.core.clock import utc_text
 from antsmem.core.disk import Buffer
-from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError
+from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError, naming
 from antsmem.core.record import field, record
 
 Tier: TypeAlias = Literal["hot", "cold"]
@@ -131,7 +131,8 @@ def open_epoch(name: str, data: Buffer, identities: Sequence[X25519Identity]) ->
     `CannotUnlockError`: none of `identities` opens it. `IntegrityError`: changed, or the file of another epoch.
     """
     check_epoch_name(name)
-    text = bytes(unseal(data, identities)).decode("latin-1")
+    with naming(f"epoch file `{name}.age`"):
+        text = bytes(unseal(data, identities)).decode("latin-1")
     if f"# name: {name}" not in text.splitlines():
         raise IntegrityError(f"epoch file `{name}.age` holds the key of another epoch")
     keys = parse_identity_file(text)

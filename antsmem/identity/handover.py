@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from antsmem.core.age import X25519Identity
 from antsmem.core.clock import file_stamp, utc_text
 from antsmem.core.disk import Buffer
-from antsmem.core.errors import IntegrityError, RetiredError, UsageError
+from antsmem.core.errors import IntegrityError, RetiredError, UsageError, naming
 from antsmem.core.record import field, record, replace
 from antsmem.identity.change import save_change
 from antsmem.identity.document import check_host, op_keys_of
@@ -164,7 +164,8 @@ def open_parcel(data: Buffer, pending: Pending) -> Parcel:
 
     Raises `CannotUnlockError` (it is for another host), `IntegrityError` (changed, forged, or not for these keys).
     """
-    opened = open_envelope(data, PARCEL_SCHEMA, [pending.host_key])
+    with naming("the parcel"):
+        opened = open_envelope(data, PARCEL_SCHEMA, [pending.host_key])
     fields = Fields(opened.body, "the parcel")
     fields.text("schema")
     agent, log = fields.text("agent"), parse_log(fields.text("log").encode())

@@ -14,6 +14,7 @@ from typing import Any
 from antsmem.core.age import X25519Identity
 from antsmem.core.disk import Buffer, locked, read_file, write_file
 from antsmem.core.errors import (
+    RECOVER,
     CannotUnlockError,
     ConflictError,
     IntegrityError,
@@ -74,12 +75,12 @@ def open_keystore(path: Path, identities: Sequence[X25519Identity]) -> Keystore:
     except CannotUnlockError:
         raise CannotUnlockError(
             f"no key at hand opens keystore `{path}`",
-            hint="see `antsmem config show --origin` for the key sources, or run `antsmem recover`",
+            hint=f"see `antsmem config show --origin` for the key sources; if the key is lost, {RECOVER}",
         ) from None
     except IntegrityError as error:
-        raise IntegrityError(
-            f"keystore `{path}`: {error}", hint="run `antsmem recover` with the recovery kit"
-        ) from None
+        raise IntegrityError(f"keystore `{path}`: {error}", hint=RECOVER) from None
+    except NotFoundError:
+        raise NotFoundError(f"there is no keystore `{path}`", hint=RECOVER) from None
 
 
 def save_keystore(path: Path, keystore: Keystore, host: X25519Identity) -> Keystore:
@@ -90,7 +91,7 @@ def save_keystore(path: Path, keystore: Keystore, host: X25519Identity) -> Keyst
     before they replace the old ones; after a crash either is there whole.
     """
     if str(host.recipient) != keystore.host_recipient:
-        raise UsageError("the key that opens this keystore is not its host's key", hint="run `antsmem recover`")
+        raise UsageError("the key that opens this keystore is not its host's key", hint=RECOVER)
     with locked(path.with_suffix(".lock"), f"keystore `{path}` is being saved by another process"):
         saved, data = successor(path, keystore, host)
         write_file(path, [data], new=saved.sequence == 1)

@@ -58,6 +58,8 @@ class IdentityLog:
     did: str
     version_ids: tuple[str, ...]
     """`<number>-<hash>` of every entry, oldest first."""
+    created: str
+    """`versionTime` of the first entry."""
     updated: str
     """`versionTime` of the newest entry."""
     document: Document = field(repr=False)
@@ -153,6 +155,7 @@ def next_version(log: IdentityLog | None, entry: Any) -> IdentityLog:
         scid=scid,
         did=document["id"],
         version_ids=(*(log.version_ids if log else ()), entry["versionId"]),
+        created=log.created if log else entry["versionTime"],
         updated=entry["versionTime"],
         document=document,
         update_keys=tuple(carried("updateKeys", log.update_keys if log else ())),

@@ -40,8 +40,9 @@ def parse_reference(text: str) -> Reference:
     """
     found = _FORM.fullmatch(text) if len(text) <= _LONGEST else None
     if found is None or (found["provider"] is None and "/" in found["name"]):
-        shown = text if text.isprintable() and text.startswith("secret://") and len(text) <= _LONGEST else "that"
-        raise UsageError(f"`{shown}` is no reference", hint="write secret://NAME or secret://PROVIDER/NAME#KEY")
+        harmless = text.isprintable() and text.startswith("secret://") and len(text) <= _LONGEST
+        shown = f"`{text}`" if harmless else "what is given"
+        raise UsageError(f"{shown} is no reference", hint="write secret://NAME or secret://PROVIDER/NAME#KEY")
     return Reference(found["provider"] or DEFAULT_PROVIDER, found["name"], found["key"] or "")
 
 

@@ -40,7 +40,7 @@ def check_secret_name(name: str) -> None:
     """`UsageError` unless `name` can name a secret: 1 to 128 letters, digits, `_`, `.` and `-`."""
     if not SECRET_NAME.fullmatch(name):
         raise UsageError(
-            f"`{name[:80]!r}` cannot name a secret", hint="use up to 128 letters, digits, `_`, `.` and `-`"
+            f"`{name[:80]}` cannot name a secret", hint="use up to 128 letters, digits, `_`, `.` and `-`"
         )
 
 

@@ -73,7 +73,8 @@ def check_new(new: NewSecret) -> None:
         raise UsageError(f"`{new.kind[:40]}` is no class of secrets: there are {', '.join(CLASSES)}")
     if not 0 < len(new.value) <= MAX_VALUE_BYTES:
         raise UsageError(
-            f"the value of secret `{new.name}` has {len(new.value)} bytes: 1 to {MAX_VALUE_BYTES} fit"
+            f"the value of secret `{new.name}` has {len(new.value)} bytes: 1 to {MAX_VALUE_BYTES} fit",
+            hint="make it smaller" if new.value else "give it a value",
         )
 
 

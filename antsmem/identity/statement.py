@@ -6,7 +6,7 @@ from collections.abc import Container, Mapping
 from typing import Any, Protocol
 
 from antsmem.core import canonical
-from antsmem.core.errors import IntegrityError, UsageError
+from antsmem.core.errors import IntegrityError, UsageError, naming
 from antsmem.identity.multikey import multikey, parse_multikey
 from antsmem.identity.signing import verify
 
@@ -40,7 +40,8 @@ def open_statement(data: bytes, schema: str, trusted: Container[bytes] | None, n
     Raises `IntegrityError` where it is damaged, unsigned, or signed by somebody else, `UsageError` where its
     `schema` is a later version than this program reads.
     """
-    statement = canonical.loads(data, _LIMIT)
+    with naming(f"`{name}`"):
+        statement = canonical.loads(data, _LIMIT)
     if not isinstance(statement, dict) or not isinstance(statement.get("schema"), str):
         raise IntegrityError(f"`{name}` is not a statement")
     _require_schema(statement["schema"], schema, name)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from antsmem.core.age import ScryptIdentity, X25519Identity, parse_identity_file, unseal
 from antsmem.core.disk import disk_error, read_file
-from antsmem.core.errors import AntsmemError, CannotUnlockError, UsageError
+from antsmem.core.errors import RECOVER, AntsmemError, CannotUnlockError, UsageError
 from antsmem.core.record import record
 
 CREDENTIAL_NAME = "antsmem.key"
@@ -52,7 +52,7 @@ def unlock(sources: Sequence[KeySource]) -> Unlocked:
     tried = "; ".join(reasons) if reasons else "no key source is configured"
     raise CannotUnlockError(
         f"nothing gave the host's key: {tried}",
-        hint="see `antsmem config show --origin` for the key sources; `antsmem recover` if the key is lost",
+        hint=f"see `antsmem config show --origin` for the key sources; if the key is lost, {RECOVER}",
     )
 
 

@@ -92,18 +92,18 @@ class _Place:
         main = index.known_at(found.path)
         if main is not None and not main.origin:
             before[found.path] = main
-        for path, known in before.items():
-            if path not in wanted and self.remove(known):
-                arranged.removed.append(path)
-        for item in found.files:
-            origin = "" if item.path == found.path else found.path
-            if self.put(item, origin):
+        for item in reversed(found.files):  # first the copies beside: no version is ever nowhere
+            if self.put(item, found):
                 arranged.written.append(item.path)
+        for path, known in before.items():
+            if path not in wanted and self.remove(known, found):
+                arranged.removed.append(path)
         if found.clash:
             arranged.clashes[found.path] = found.clash
 
-    def put(self, wanted: Wanted, origin: str) -> bool:
+    def put(self, wanted: Wanted, found: Outcome) -> bool:
         """See that a file is as wanted; whether it was written."""
+        origin = "" if wanted.path == found.path else found.path
         if not self.may_stand(wanted.path):
             return False  # a rule of this host keeps it away
         index, place = self.memory.index, self.root / wanted.path
@@ -121,6 +121,7 @@ class _Place:
             content = wanted.content
             if content is None:
                 content = self.memory.content(wanted.source, self.fetch)
+            self.doubt(known, found)
             status = self.write(place, content, wanted.executable)
         index.know(
             [replace(known_of(wanted.path, wanted.sha256, status, wanted.heads, self.now_ns), origin=origin)]
@@ -143,12 +144,20 @@ class _Place:
                 os.unlink(f"{place}{side}")
         return os.lstat(place)
 
-    def remove(self, known: Known) -> bool:
+    def doubt(self, known: Known | None, found: Outcome) -> None:
+        """Before what was `known` goes: if it will stand elsewhere, no edit after a death counts as one of it."""
+        if known is not None:
+            elsewhere = {head for item in found.files if item.path != known.path for head in item.heads}
+            if elsewhere.intersection(known.heads):
+                self.memory.index.doubt(known)
+
+    def remove(self, known: Known, found: Outcome) -> bool:
         """See that a file is not there; whether it was removed."""
         place = self.root / known.path
         with _alone(place, known.path):
             try:
                 self.refuse_changed(place, known, "")
+                self.doubt(known, found)
                 os.unlink(place)
                 gone = True
             except FileNotFoundError:

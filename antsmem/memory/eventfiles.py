@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Final
 
 from antsmem.core.disk import append_file, is_temp, make_private_dir, read_file, write_file
-from antsmem.core.errors import IntegrityError, NotFoundError
+from antsmem.core.errors import IntegrityError, NotFoundError, naming
 from antsmem.core.record import record
 from antsmem.memory.event import Event, event_from_line, event_to_line
 
 SEGMENT_BYTES: Final = 8 << 20
 BLOBS: Final = "blobs"
 _ENDING: Final = ".jsonl"
+_HINT: Final = "antsmem restore --to DIR --path .antsmem/events gets it from a backup"
 
 
 @record
@@ -68,18 +69,23 @@ class EventFiles:
         except OSError:
             raise IntegrityError(f"the events of `{device}` are not where they were written") from None
         try:
-            return event_from_line(os.pread(fd, spot.size, spot.start))
+            with naming(f"`{self._path(device, spot.segment)}`, byte {spot.start}", _HINT):
+                return event_from_line(os.pread(fd, spot.size, spot.start))
         finally:
             os.close(fd)
 
     def events(self, device: str) -> Iterator[tuple[Event, Spot]]:
         """All events of `device` as they were written, not verified. `IntegrityError` for a line that is none."""
         for segment in self._segments(device):
-            data = read_file(self._path(device, segment))
+            path = self._path(device, segment)
             start = 0
-            for line in data.split(b"\n")[:-1]:
+            for line in read_file(path).split(b"\n")[:-1]:
                 size = len(line) + 1
-                yield event_from_line(line + b"\n"), Spot(segment, start, size)
+                try:
+                    event = event_from_line(line + b"\n")
+                except IntegrityError as error:
+                    raise IntegrityError(f"`{path}`, byte {start}: {error}", hint=_HINT) from None
+                yield event, Spot(segment, start, size)
                 start += size
 
     def sizes(self, device: str) -> int:

@@ -14,13 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from antsmem.core.disk import make_private_dir
-from antsmem.core.record import record
+from antsmem.core.record import record, replace
 from antsmem.memory.clocks import START
 from antsmem.memory.embedded.place import our_errors
 from antsmem.memory.event import FIRST, Event
 from antsmem.memory.eventfiles import Spot
+from antsmem.memory.kinds import revision_beside
 
-VERSION: Final = "1"
+VERSION: Final = "2"
 _SCHEMA: Final = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS events (device TEXT, sequence INTEGER, id TEXT, hash TEXT, clock TEXT, type TEXT,
@@ -35,6 +36,7 @@ CREATE TABLE IF NOT EXISTS held (device TEXT, sequence INTEGER, line BLOB,
   PRIMARY KEY (device, sequence)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS known (path TEXT PRIMARY KEY, sha256 TEXT, size INTEGER, mtime INTEGER, inode INTEGER,
   executable INTEGER, heads TEXT, origin TEXT) WITHOUT ROWID;
+CREATE INDEX IF NOT EXISTS beside ON known (origin) WHERE origin != '';
 CREATE TABLE IF NOT EXISTS dirty (path TEXT PRIMARY KEY) WITHOUT ROWID;
 """
 
@@ -84,7 +86,7 @@ NOTHING: Final = Head(0, FIRST, b"")
 
 
 class Index:
-    """The index at `path`; it is made if it is missing, or emptied if it is of another version or damaged."""
+    """The index at `path`; it is made if it is missing or damaged, and gets what an older version lacks."""
 
     def __init__(self, path: Path) -> None:
         make_private_dir(path.parent)
@@ -146,10 +148,11 @@ class Index:
 
     def heads(self) -> dict[str, Head]:
         """Device → its newest event."""
-        rows = self._db.execute(
-            "SELECT e.device, e.sequence, e.hash, e.signer FROM events e JOIN "
-            "(SELECT device, max(sequence) AS top FROM events GROUP BY device) t "
-            "ON e.device = t.device AND e.sequence = t.top"
+        rows = self._db.execute(  # from one device to the next by the key, not through all events
+            "WITH RECURSIVE each (device) AS (SELECT min(device) FROM events UNION ALL SELECT "
+            "(SELECT min(device) FROM events WHERE device > each.device) FROM each WHERE device IS NOT NULL) "
+            "SELECT e.device, e.sequence, e.hash, e.signer FROM each JOIN events e ON e.device = each.device "
+            "AND e.sequence = (SELECT max(sequence) FROM events WHERE device = each.device)"
         )
         return {device: Head(sequence, digest, signer) for device, sequence, digest, signer in rows}
 
@@ -240,6 +243,10 @@ class Index:
             self._db.execute(
                 "INSERT OR IGNORE INTO dirty SELECT path FROM revisions WHERE path = ?", ("/".join(parts[:count]),)
             )
+        if ending := revision_beside(past.path):  # what stood there gives way, or comes back
+            self._db.execute(
+                "INSERT OR IGNORE INTO dirty SELECT path FROM revisions WHERE substr(id, -10) = ?", (ending,)
+            )
 
     def history(self, path: str) -> dict[str, Past]:
         """Every revision of `path` by its id."""
@@ -250,6 +257,13 @@ class Index:
         """The revision that the event `event_id` made, or None."""
         row = self._db.execute("SELECT * FROM revisions WHERE id = ?", (event_id,)).fetchone()
         return _past(row) if row else None
+
+    def revisions_after(self, device: str, sequence: int) -> list[Past]:
+        """What the events of `device` behind number `sequence` did to files, in order."""
+        rows = self._db.execute(
+            "SELECT * FROM revisions WHERE device = ? AND sequence > ? ORDER BY sequence", (device, sequence)
+        )
+        return [_past(row) for row in rows]
 
     def paths(self) -> list[str]:
         """Every path that ever had a revision."""
@@ -299,7 +313,8 @@ class Index:
 
     def copies_of(self, path: str) -> list[Known]:
         """The other versions that stand beside `path`."""
-        return [_known(row) for row in self._db.execute("SELECT * FROM known WHERE origin = ?", (path,))]
+        rows = self._db.execute("SELECT * FROM known WHERE origin = ? AND origin != ''", (path,))
+        return [_known(row) for row in rows]
 
     def several(self) -> list[Known]:
         """The files that came from more than one revision, and the other versions beside files."""
@@ -318,6 +333,14 @@ class Index:
                 for item in items
             ],
         )
+
+    def doubt(self, known: Known) -> None:
+        """Remember, before the disk is touched, that another version may stand where `known` does: after a death
+        nobody can tell from which of both an edit was made, so it has to supersede neither."""
+        with our_errors(self._path):
+            self._db.execute("PRAGMA synchronous=FULL")  # as durable as what is written next
+            self.know([replace(known, mtime_ns=-1, heads=())])
+            self._db.execute("PRAGMA synchronous=NORMAL")
 
     def unknow(self, paths: Sequence[str]) -> None:
         """Forget files that are not there any more."""

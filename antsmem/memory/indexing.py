@@ -1,13 +1,15 @@
-"""What indexes do with rows before they keep them: the newest of each, and vectors that have a direction."""
+"""What indexes do with rows before they keep them: the newest of each, and none that cannot be kept."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Protocol, TypeVar
+from typing import Final, Protocol, TypeVar
 
 from antsmem.core.errors import UsageError
-from antsmem.memory.roles import Vector
+from antsmem.memory.roles import TextRow, Vector
+
+MAX_TEXT_BYTES: Final = 1 << 18
 
 
 class Versioned(Protocol):
@@ -49,3 +51,9 @@ def check_vector(vector: Vector, dimensions: int) -> None:
         raise UsageError(f"a vector of {len(vector)} dimensions does not fit into an index of {dimensions}")
     if not 0.0 < math.hypot(*vector) < math.inf:
         raise UsageError("a vector without a direction cannot be put into an index or searched with")
+
+
+def check_text(row: TextRow) -> None:
+    """`UsageError` for a text that is too long to be one thing to find."""
+    if len(row.text.encode(errors="replace")) > MAX_TEXT_BYTES:
+        raise UsageError(f"a text of more than {MAX_TEXT_BYTES >> 10} KiB cannot be put into an index: cut it")

@@ -22,6 +22,9 @@ def kind_of(path: str) -> Kind:
     return "text" if path.endswith(".md") else "whole"
 
 
+_BESIDE: Final = re.compile(r"\.(?:conflict|proposal)[^/]*-([0-9A-Z]{10})(?:\.[^/.]*)?$")
+
+
 def beside(path: str, word: str, device: str, revision: str) -> str:
     """Where what did not come in at `path` stands: `photo.conflict-laptop-01JD3Q….png`. `word` is `conflict` or
     `proposal`."""
@@ -31,3 +34,9 @@ def beside(path: str, word: str, device: str, revision: str) -> str:
         stem, dot, ending = name, "", ""
     host = device.partition("~")[0]
     return f"{folder}{slash}{stem[:80]}.{word}-{host}-{revision[-10:]}{dot}{ending}"
+
+
+def revision_beside(path: str) -> str:
+    """The last letters of the revision that `beside` named `path` for; empty if it is no such name."""
+    found = _BESIDE.search(path)
+    return found[1] if found else ""

@@ -93,8 +93,9 @@ def _beside(merge: _Merge, path: str, heads: Heads, stays: Past) -> Outcome:
             taken.update(same)
             word = clash.partition(" ")[0].replace("copy", "conflict")
             name = beside(path, word, past.device, past.id)
-            if is_live(merge.memory, name):  # somebody made a file of its own of it
-                name = beside(path, f"{word}-again", past.device, past.id)
+            while is_live(merge.memory, name):  # somebody made a file of its own of it
+                word += "-again"
+                name = beside(path, word, past.device, past.id)
             files.append(_as_it_is(name, past, same))
     own = tuple(each for each in heads.all if each not in taken)
     return Outcome(path, (_as_it_is(path, stays, own), *files), clash)

@@ -57,6 +57,9 @@ class Recorder:
         self._author: Author | None = None
         self._wanted: dict[str, Known] | None = None
         self._now_ns = 0
+        self._mark = f"recording/{device.name}"
+        self._recording = False
+        self._redo()
 
     def record(self, classifier: Classifier, now_ns: int) -> Recorded:
         """Look at the workspace and write events for all that changed; durable when it returns.
@@ -64,6 +67,7 @@ class Recorder:
         `UsageError` if there is no file at all any more: an empty disk is no deletion of everything.
         """
         self._now_ns = now_ns
+        self._recording = True
         known = self.memory.index.known()
         scan, recorded = Scan(), Recorded()
         edited: list[tuple[Changed, Known]] = []
@@ -91,6 +95,8 @@ class Recorder:
             self._flush()
         for gone in scan.gone:
             self._unknown.append(gone.path)
+            if not gone.heads:
+                continue  # removed by a run that died before it said so
             if gone.origin:
                 self._dismiss(gone, absent)
                 self._flush()
@@ -99,6 +105,9 @@ class Recorder:
             recorded.deleted.append(gone.path)
             self._flush(full_only=True)
         self._flush()
+        self._recording = False
+        if self.memory.index.meta(self._mark):
+            self.memory.index.remember(self._mark, "")
         recorded.skipped = scan.skipped
         return recorded
 
@@ -118,6 +127,22 @@ class Recorder:
         """Who makes the next events."""
         self._now_ns = now_ns
         return self._own()
+
+    def _redo(self) -> None:
+        """After a run that died while it recorded: its events may have outlived it, but what they said of files is
+        not known. An edit made since was made from them."""
+        index = self.memory.index
+        if not (mark := index.meta(self._mark)):
+            return
+        with index.changing():
+            for past in index.revisions_after(self.device.name, int(mark)):
+                known = index.known_at(past.path)
+                if past.shredded or (known.heads if known else ()) != past.bases:
+                    continue  # more is known already
+                index.unknow([past.path])
+                if past.sha256:
+                    index.know([Known(past.path, past.sha256, -1, -1, -1, past.executable, (past.id,))])
+            index.remember(self._mark, "")
 
     def _own(self) -> Author:
         if self._author is None:
@@ -141,14 +166,24 @@ class Recorder:
                 self._known.append(known_of(found.path, found.sha256, found.status, copy, self._now_ns))
                 self.memory.index.touch(found.path)
                 return False
-            own = [past for past in history.values() if past.device == self.device.name]
-            base = (max(own, key=lambda past: past.clock).id,) if own else ()  # what it surely came from
+            base = self._own_base(history, heads.all, expected)
         revision = Revision(found.path, base, found.sha256, len(found.content), found.executable)
         event = self._own().revision(revision, found.content)
         self._events.append(event)
         self._bytes += len(event.data)
         self._known.append(known_of(found.path, found.sha256, found.status, (event.id,), self._now_ns))
         return True
+
+    def _own_base(
+        self, history: dict[str, Past], heads: tuple[str, ...], expected: Known | None
+    ) -> tuple[str, ...]:
+        """What an unknown file surely came from: this device's newest revision, unless that stands elsewhere."""
+        own = [past for past in history.values() if past.device == self.device.name]
+        newest = max(own, key=lambda past: past.clock, default=None)
+        if newest is None:
+            return ()
+        stands_here = expected is not None and newest.id in expected.heads
+        return (newest.id,) if stands_here or newest.id not in heads or not newest.sha256 else ()
 
     def _expected(self) -> dict[str, Known]:
         """The files that the last run may have written without saying so, by path."""
@@ -169,7 +204,8 @@ class Recorder:
         both come to. What stood beside was deleted, or made a file of its own."""
         main = self.memory.index.known_at(copy.origin)
         history = self.memory.index.history(copy.origin)
-        source = next((history[each] for each in main.heads if each in history), None) if main else None
+        heads = [history[each] for each in main.heads if each in history] if main else []
+        source = next((past for past in heads if main and past.sha256 == main.sha256), None)
         if main is None or source is None or main.path in absent:
             self._events.append(self._own().revision(Revision(copy.origin, copy.heads), b""))
             return
@@ -181,15 +217,18 @@ class Recorder:
     def _flush(self, *, full_only: bool = False) -> None:
         if full_only and len(self._events) < _BATCH_EVENTS and self._bytes < _BATCH_BYTES:
             return
-        with self.memory.index.changing():
+        index = self.memory.index
+        if self._events and self._recording and not index.meta(self._mark):
+            index.remember(self._mark, str(self._events[0].sequence - 1))
+        with index.changing():
             if self._events:
                 taken = take_in(self.memory, self._events)
                 if taken.refused:
                     raise IntegrityError(f"an event of this device is not as it should be: {taken.refused[0].why}")
                 head = self._own().head
                 self.device = replace(self.device, sequence=head.sequence, hash=head.hash)
-            self.memory.index.unknow(self._unknown)
-            self.memory.index.know(self._known)
+            index.unknow(self._unknown)
+            index.know(self._known)
         if self._events:
             write_device(self.state, self.device)
         self._events, self._known, self._unknown, self._bytes = [], [], [], 0

@@ -190,6 +190,51 @@ class VectorIndex(Protocol):
         ...
 
 
+@record
+class TextRow:
+    """A text to be found by its words, under an `id` that is unique in its stream."""
+
+    stream: str
+    id: str
+    version: int
+    text: str = field(repr=False)
+
+
+class TextIndex(Protocol):
+    """Texts by their words."""
+
+    def create(self) -> None:
+        """Make the table if it is missing."""
+        ...
+
+    def upsert(self, rows: Sequence[TextRow]) -> None:
+        """Put `rows` in the place of those with the same stream and id, unless those are newer. `UsageError` for a
+        text of more than 256 KiB."""
+        ...
+
+    def search(self, stream: str, query: str, count: int) -> list[tuple[str, float]]:
+        """Up to `count` of `stream` that have any word of `query`, best first, with scores that compare within one
+        answer only. What a person may type is no syntax and no error; words as common as `the` are not looked for.
+        What was written before is seen."""
+        ...
+
+    def delete(self, stream: str, ids: Sequence[str]) -> None:
+        """Forget what is there; no error if nothing is."""
+        ...
+
+    def count(self, stream: str) -> int:
+        """How many texts `stream` has."""
+        ...
+
+    def drop(self, stream: str) -> None:
+        """Delete all texts of `stream`."""
+        ...
+
+    def close(self) -> None:
+        """Let go of connections and files."""
+        ...
+
+
 class Blob(Protocol):
     """Bytes under the SHA-256 (hex) of themselves."""
 

@@ -19,7 +19,7 @@ from antsmem.core.errors import IntegrityError, LockedError, NotFoundError
 from antsmem.core.record import field, record, replace
 from antsmem.workspace.create import is_template
 from antsmem.workspace.guard import Damage, judge, kind_of
-from antsmem.workspace.history import Recorded, Tree, record_history
+from antsmem.workspace.history import Recorded, Tree, record_history, why_unsettled
 
 _FILE: Final = "guard.json"
 _LIMIT: Final = 64 << 20
@@ -42,7 +42,8 @@ class Alarm:
 @record
 class Guarded:
     """What a look found. `raised` and `settled` are new in it; `alarms` are all that are open. `unguarded`: files
-    of memory that the history does not take, and why. `young`: changed a moment ago, to be judged later."""
+    of memory that the history does not take or that could not be read, and why. `young`: changed a moment ago, to
+    be judged later."""
 
     checked: int
     alarms: tuple[Alarm, ...]
@@ -137,7 +138,10 @@ def _judged(
         alarms=alarms,
         raised=tuple(each for each in alarms if each.path not in were),
         settled=tuple(sorted(were - {each.path for each in alarms})),
-        unguarded=tuple((path, kept.why) for path, kept in sorted(files.items()) if kept.why),
+        unguarded=(
+            *((path, kept.why) for path, kept in sorted(files.items()) if kept.why),
+            *((path, why_unsettled(tree.root, path)) for path in recorded.unsettled if kind_of(path) is not None),
+        ),
         young=tuple(young),
         recorded=recorded,
     )

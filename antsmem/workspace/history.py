@@ -81,7 +81,7 @@ class LeftOut:
 @record
 class Recorded:
     """What a pass did. `revision`: the new commit, empty if nothing changed; `files`: what is known of every path
-    now; `left_out`: what it does not take; `unsettled`: what kept changing while it was read."""
+    now; `left_out`: what it does not take; `unsettled`: what could not be read, or kept changing."""
 
     revision: str
     changed: tuple[bytes, ...]
@@ -285,6 +285,15 @@ def read_settled(path: bytes) -> tuple[bytes, os.stat_result] | None:
             if signature_of(before) == signature_of(after):
                 return b"".join(parts), after
     return None
+
+
+def why_unsettled(root: Path, path: bytes) -> str:
+    """Why a pass could not take in what `path` holds."""
+    try:
+        os.close(os.open(os.fsencode(root) + b"/" + path, _FLAGS))
+    except OSError as error:
+        return f"cannot be read: {(error.strerror or 'no reason given').lower()}"
+    return "kept changing while it was read"
 
 
 def _differ(tree: Tree, known: Mapping[bytes, Kept], only: Iterable[bytes]) -> bool:

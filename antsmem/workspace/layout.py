@@ -81,8 +81,9 @@ class Layout:
 def find_workspace(start: Path) -> Path:
     """The nearest directory at or above `start` that holds `.antsmem/agent.yaml`, as an absolute path.
 
-    Raises `NotFoundError` if there is none. A workspace found *above* `start` must belong to this user (root
-    may use any): what another user put into a shared parent such as `/tmp` is refused with `UsageError`.
+    Raises `NotFoundError` if there is none, or if that file of it is lost. A workspace found *above* `start` must
+    belong to this user (root may use any): what another user put into a shared parent such as `/tmp` is refused
+    with `UsageError`.
     """
     top = os.path.abspath(start)
     place = top
@@ -100,6 +101,8 @@ def find_workspace(start: Path) -> Path:
                     hint=f"name it to use it all the same: `antsmem -C {place}`",
                 )
             return Path(place)
+        if os.path.lexists(Layout(Path(place)).identity_log):
+            raise settings_lost(Path(place))
         above = os.path.dirname(place)
         if above == place:
             raise NotFoundError(
@@ -107,3 +110,12 @@ def find_workspace(start: Path) -> Path:
                 hint="make one with `antsmem init`, or name one with `antsmem -C PATH`",
             )
         place = above
+
+
+def settings_lost(root: Path) -> NotFoundError:
+    """The error for a workspace at `root` without its `agent.yaml`, of which a name is enough."""
+    path = Layout(root).settings
+    return NotFoundError(
+        f"the workspace `{root}` has lost its `{HOME}/{SETTINGS}`",
+        hint=f"put it back from a backup, or begin it anew: echo 'name: NAME' > {path}",
+    )

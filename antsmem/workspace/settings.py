@@ -17,7 +17,7 @@ from antsmem.core.errors import ConfigError, NotFoundError
 from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
 from antsmem.core.record import field, record
 from antsmem.workspace.classes import CLASSES, MOST_GLOBS, glob_fault
-from antsmem.workspace.layout import HOME, SETTINGS, Layout
+from antsmem.workspace.layout import Layout, settings_lost
 from antsmem.workspace.rules import PathClass
 
 _NAME: Final = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,62}[A-Za-z0-9])?")
@@ -69,9 +69,7 @@ def read_settings(layout: Layout) -> AgentSettings:
     try:
         data = read_file(layout.settings, MAX_BYTES)
     except NotFoundError:
-        raise NotFoundError(
-            f"no workspace in `{layout.root}`: it has no `{HOME}/{SETTINGS}`", hint="make one with `antsmem init`"
-        ) from None
+        raise settings_lost(layout.root) from None
     return parse_settings(data, str(layout.settings))
 
 

@@ -11,7 +11,7 @@ from antsmem.core.disk import disk_error, make_private_dir, write_file
 from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.core.record import record
 from antsmem.workspace.gitstore import REF, GitStore
-from antsmem.workspace.history import FILES, MODES, Tree, load_known, mode_in, record_history
+from antsmem.workspace.history import FILES, MODES, Tree, load_known, mode_in, record_history, why_unsettled
 from antsmem.workspace.layout import Layout
 
 _LONGEST_DIFF: Final = 4 << 20
@@ -121,7 +121,9 @@ def undo(tree: Tree, path: bytes, wanted: str, now_ns: int, standing: str = "") 
     store, shown = tree.store, os.fsdecode(path)
     recorded = record_history(tree, f"before undo {_printable(path)}", now_ns, [path])
     if path in recorded.unsettled:
-        raise UsageError(f"`{shown}` is being written or cannot be read: nothing undone", hint="try again")
+        why = why_unsettled(tree.root, path)
+        hint = "look at its owner and mode" if why.startswith("cannot") else "try again"
+        raise UsageError(f"`{shown}` {why}: nothing undone", hint=hint)
     version = version_at(store, path, wanted) if wanted else _former(store, path, standing)
     data = store.blob(version.blob)
     target = _place(tree.root, path)

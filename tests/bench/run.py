@@ -30,8 +30,8 @@ from years import history
 
 _PROJECT = Path(__file__).parents[2]
 _OWN = _PROJECT / ".bench"
-_QUICK = {"S": 3, "M": 3, "L": 1, "H": 3, "files": 1, "leaks": 1, "sync": 3, "streams": 3, "stores": 3}
-_ROUNDS = {"S": 7, "M": 5, "L": 3, "H": 7, "files": 3, "leaks": 5, "sync": 3, "streams": 3, "stores": 3}
+_QUICK = {"S": 3, "M": 3, "L": 1, "H": 3, "files": 1, "leaks": 1, "sync": 3, "streams": 5, "stores": 5}
+_ROUNDS = {"S": 7, "M": 5, "L": 3, "H": 7, "files": 3, "leaks": 5, "sync": 3, "streams": 5, "stores": 5}
 _SCRIPTS = {"sync": "events.py", "streams": "streams.py", "stores": "stores.py"}
 """Sections that have a script of their own, which prints the table."""
 _ALONE = {"H", "leaks", *_SCRIPTS}

@@ -5,6 +5,7 @@ Method: the commands are run as a terminal would, with and without a workspace, 
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -153,13 +154,15 @@ def test_a_key_that_is_being_done_is_busy(bare: Home) -> None:
     assert world(bare) == []
 
 
-def test_an_interrupt_ends_the_command_and_the_next_call_asks(home: Home) -> None:
-    running = home.start("", "once", "k", "--", "sh", "-c", "touch $HOME/started; exec sleep 600")
+@pytest.mark.parametrize("given", [(), ("--json",)])
+def test_an_interrupt_ends_the_command_and_the_next_call_asks(home: Home, given: tuple[str, ...]) -> None:
+    running = home.start("", *given, "once", "k", "--", "sh", "-c", "touch $HOME/started; exec sleep 600")
     while not (home.home / "started").exists():
         time.sleep(0.01)
     running.send_signal(signal.SIGINT)
     _, told = running.communicate()
-    assert running.returncode == 130 and TRACE not in told
+    assert running.returncode == 130 and TRACE not in told and "resolve" in told
+    assert not given or json.loads(told)["exit_code"] == 130
     assert home.must("once", "k", "--", *POST, code=3).out == "" and world(home) == []
 
 

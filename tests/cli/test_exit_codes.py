@@ -79,7 +79,7 @@ def no_repository(home: Home) -> None:
 
 def retired(home: Home) -> None:
     home.must("backup")
-    name = home.must("status", "--json", code=3).document["host"]
+    name = home.must("status", "--json").document["host"]
     elsewhere = Home(home.root / "elsewhere")
     kit, place = str(home.root / KIT), str(home.repository)
     ran = elsewhere.run("recover", "agent", "--kit", kit, "--repository", place, "--host", name)
@@ -121,7 +121,8 @@ CASES: list[tuple[int, str, Callable[[Home], None], list[str]]] = [
     (2, "usage", nothing, ["backup", "--repository", "nobody"]),
     (2, "config", bad_configuration, ["backup"]),
     (3, "", unreadable_database, ["backup"]),
-    (3, "", nothing, ["status"]),
+    (0, "", nothing, ["status"]),
+    (3, "", no_repository, ["status"]),
     (4, "retired", retired, ["backup"]),
     (4, "retired", retired, ["restore", "--in-place"]),
     (4, "retired", retired, ["identity", "rotate", "--kit", KIT]),
@@ -203,11 +204,16 @@ def test_outside_of_any_workspace_every_command_says_so(tmp_path: Path) -> None:
         ["log", "x"],
         ["check"],
         ["prune"],
+        ["restore", "--to", "x"],
+        ["ls"],
+        ["find", "*"],
+        ["show", "latest:MEMORY.md"],
         ["repository", "list"],
+        ["repository", "test"],
     ):
         ran = home.run(*words)
         assert ran.code == 10, (words, ran)
-        assert "no workspace" in ran.err or "no repository is configured" in ran.err
+        assert "no workspace at or above" in ran.err and "antsmem init" in ran.err, (words, ran)
 
 
 def test_a_key_of_somebody_else_opens_nothing(home: Home, tmp_path: Path) -> None:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
-from made_homes import TRACE, Home
+from made_homes import KIT, TRACE, Home
+
+from antsmem.core import clock
 
 FACTS = "".join(f"- fact {number}: locker {number * 3} is opened by key {number * 7}\n" for number in range(40))
 TOKEN = "gh" + "p_q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi"
@@ -157,6 +160,26 @@ def test_without_git_everything_else_works(guarded: Home) -> None:
     assert guarded.run("-C", str(guarded.workspace), "backup", more={"PATH": str(bare)}).code == 0
 
 
+def test_a_memory_that_cannot_be_read_is_named(guarded: Home) -> None:
+    def deny() -> None:
+        true = os.open
+
+        def denied(path: bytes, *rest: int, **more: int) -> int:
+            if os.fsencode(path).endswith(b"/MEMORY.md"):
+                raise PermissionError(13, "Permission denied")
+            return true(path, *rest, **more)
+
+        os.open = denied
+
+    (guarded.workspace / "MEMORY.md").write_text(FACTS[:300])
+    place = ("-C", str(guarded.workspace))
+    ran = guarded.run(*place, "guard", before=deny)
+    assert ran.code == 3 and "`MEMORY.md` is not guarded: cannot be read: permission denied" in ran.err, ran
+    ran = guarded.run(*place, "undo", "MEMORY.md", before=deny)
+    assert ran.code == 2 and "`MEMORY.md` cannot be read: permission denied: nothing undone" in ran.err, ran
+    assert "owner and mode" in ran.err
+
+
 def test_doctor_claims_what_was_seen_and_no_more(home: Home) -> None:
     found = home.must("doctor", "--json").document
     assert found["level"] == "L1" and found["next"]["level"] == "L2" and found["wanted"] == ""
@@ -168,6 +191,57 @@ def test_doctor_claims_what_was_seen_and_no_more(home: Home) -> None:
     assert home.must("doctor", "--json", code=3).document["wanted"] == "L2"
     config.write_text(config.read_text().replace("level: L2", "level: L9"))
     assert "one of L0" in home.must("doctor", code=2).err
+
+
+@pytest.mark.parametrize("broken", ["gone", "garbage", "no host key", "settings", "repository", "retired"])
+def test_doctor_says_what_is_broken_and_what_helps(home: Home, broken: str) -> None:
+    home.must("backup")
+    keystore = home.workspace / ".antsmem/keystore/keystore.age"
+    said, helps = "keystore.age", "antsmem recover NEWDIR"
+    if broken == "gone":
+        keystore.unlink()
+    elif broken == "garbage":
+        keystore.write_bytes(b"garbage")
+    elif broken == "no host key":
+        shutil.rmtree(home.home / ".config/antsmem/keys")
+        said = "nothing gave the host's key"
+    elif broken == "settings":
+        (home.home / ".config/antsmem/config.yaml").write_text("what: ever\n")
+        said, helps = "config.yaml", "config.yaml"
+    elif broken == "repository":
+        (home.repository / "repository.json").unlink()
+        said, helps = "no repository at", "antsmem repository init"
+    else:
+        name, elsewhere = home.must("status", "--json").document["host"], Home(home.root / "elsewhere")
+        kit, place = str(home.root / KIT), str(home.repository)
+        assert elsewhere.run("recover", "a", "--kit", kit, "--repository", place, "--host", name).code == 0
+        home.must("backup", code=4)
+        said = "was revoked by version 2"
+    ran = home.must("doctor", code=3)
+    assert said in ran.out and helps in ran.out and "Traceback" not in ran.err, ran
+    assert (broken == "repository") == ran.out.startswith("L1 file-backed"), "what does not open is no identity"
+
+
+def test_a_tier_without_a_snapshot_is_overdue_when_the_agent_is_old_enough(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "cold  0 snapshots, none yet\n" in home.must("status").out
+    home.must("backup")
+    born = clock.now_ns()
+    for hours, tiers in ((1, []), (3, ["hot"]), (15 * 24, ["hot", "cold"])):
+        monkeypatch.setattr(clock, "now_ns", lambda hours=hours: born + hours * 3600 * 10**9)
+        ran = home.must("status", code=3 if tiers else 0)
+        assert [line.split()[0] for line in ran.out.splitlines() if "OVERDUE" in line] == tiers
+
+
+def test_doctor_makes_the_backup_that_is_overdue(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "better: no fresh backup in `default`" in home.must("doctor").out, "it is new: nothing is wrong yet"
+    home.must("backup")
+    later = clock.now_ns() + 3 * 3600 * 10**9
+    monkeypatch.setattr(clock, "now_ns", lambda: later)
+    assert "trouble: no fresh backup in `default` → antsmem backup" in home.must("doctor", code=3).out
+    assert "no fresh backup in `default`: backed up" in home.must("doctor", "--fix").out
+    assert len(home.ids) == 2 and "no fresh backup" not in home.must("doctor").out
 
 
 def test_doctor_mends_what_is_safe_and_says_so(guarded: Home) -> None:

@@ -86,7 +86,7 @@ def test_a_backup_loads_no_post_quantum_and_no_threads_pool(home: Home) -> None:
 def test_only_the_command_that_was_asked_for_is_built(home: Home) -> None:
     for name in ("status", "check", "prune"):
         home.must("backup")
-        modules = loaded(home, "-C", str(home.workspace), name, code=3 if name == "status" else 0)
+        modules = loaded(home, "-C", str(home.workspace), name)
         others = {"antsmem.cli.commands.recover", "antsmem.cli.commands.waive", "antsmem.cli.commands.config"}
         assert not others & modules
     assert os.path.exists(home.repository)

@@ -126,4 +126,21 @@ def test_a_reader_that_goes_away_is_no_bug(home: Home) -> None:
     process.stdout.close()
     said = process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=60) in {0, 1, 141} and TRACE not in said
+    assert process.wait(timeout=60) == 141 and TRACE not in said
+
+
+def test_ctrl_c_while_the_program_loads_just_ends_it(home: Home) -> None:
+    script = "import antsmem.__main__ as it, os, signal, sys\n" + (
+        "sys.addaudithook(lambda what, given: what == 'import' and given[0] == 'antsmem.cli.context'"
+        " and os.kill(os.getpid(), signal.SIGINT))\nit.main()"
+    )
+    process = home.start(script, "status")
+    out, said = process.communicate(timeout=60)
+    assert (process.returncode, out, said) == (-signal.SIGINT, "", "")
+
+
+def test_input_that_ends_where_an_answer_was_asked_for_is_a_wrong_call(home: Home) -> None:
+    script = "import typer\nfrom antsmem.cli import main as it\ndef app(*_, **__): raise typer.Abort\n"
+    process = home.start(script + "it.single = lambda _: app", "status")
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 2 and "the input ended" in said and TRACE not in said

@@ -131,7 +131,11 @@ def test_an_agent_that_forgets_to_report_is_not_believed(home: Home) -> None:
 
 
 def test_doctor_says_what_is_missing(home: Home) -> None:
+    ran = home.must("heartbeat", "doctor")
+    assert "warn  agent" in ran.out, "nobody asks for it yet"
+    (home.workspace / "HEARTBEAT.md").write_text("- say hello {id=hello every=1h}\n")
     ran = home.must("heartbeat", "doctor", code=3)
+    assert "fail  agent" in ran.out
     assert "no agent is configured" in ran.out and "agent: {preset: claude}" in ran.out
     agent(home, "touch started")
     ran = home.must("heartbeat", "doctor")

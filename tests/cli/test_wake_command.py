@@ -143,6 +143,9 @@ def test_an_interrupt_holds_what_was_under_way_and_says_so(
     assert "as it was before" not in said
     (state,) = home.must("--json", "heartbeat", "log", "--last", "1").document["entries"]
     assert (state["state"], state["why"]) == ("HELD", "interrupted")
+    if command == "wake":
+        told = home.run("-C", str(home.workspace), "--json", "heartbeat", "status")
+        assert told.document["exit"] == 128 + number
     home.must("heartbeat", code=3 if command == "wake" else 0)
     assert out.read_text() == "ready\n"
 

@@ -254,3 +254,16 @@ def test_a_damaged_cache_costs_time_and_nothing_else(home: Home) -> None:
         cache.write_bytes(bad)
         home.must("backup")
     home.must("check", "--read-data")
+
+
+@pytest.mark.parametrize("words", [["backup"], ["status"], ["guard"]])
+def test_local_state_that_cannot_be_entered_is_named(home: Home, words: list[str]) -> None:
+    place = "/" + 300 * "x"
+    ran = home.run("-C", str(home.workspace), *words, more={"XDG_STATE_HOME": place})
+    assert ran.code == 2 and place in ran.err and TRACE not in ran.err
+
+
+@pytest.mark.parametrize("option", ["--debounce", "--settle"])
+def test_a_pace_that_is_no_number_is_a_wrong_call(home: Home, option: str) -> None:
+    ran = home.run("-C", str(home.workspace), "watch", option, "nan")
+    assert ran.code == 2 and option in ran.err and TRACE not in ran.err

@@ -148,6 +148,13 @@ def test_every_promised_spelling_is_taken_out(form: str, step: int) -> None:
     assert len(out) < len(data), "all of it went, not only a part"
 
 
+@given(st.binary(min_size=4, max_size=40).map(lambda value: value.hex()), st.integers(0, 2), st.booleans())
+def test_nothing_is_left_of_base64_that_ends_with_the_secret(secret: str, before: int, padded: bool) -> None:
+    text = base64.b64encode(b"u" * before + secret.encode()).rstrip(b"" if padded else b"=")
+    out = passed(Mask([("it", secret.encode())]).stream(), [text[:5], text[5:], b"\n"])
+    assert out.endswith(b"[secret:it]\n")
+
+
 def test_without_the_mask_they_would_leak() -> None:
     for data in spelt(SECRET).values():
         assert passed(Mask([]).stream(), [data]) == data

@@ -23,7 +23,7 @@ SEEN = (
     Evidence("migration-test", NOW - DAY, {"target": "process"}),
     Evidence("autonomy-resumed", NOW - DAY, {"host": "desktop"}),
 )
-ALL = Facts(7, True, (ONE, TWO), SEEN)
+ALL = Facts(7, (ONE, TWO), SEEN)
 
 
 def level(facts: Facts) -> int:
@@ -48,10 +48,11 @@ def test_all_that_was_seen_is_the_highest_level() -> None:
 @pytest.mark.parametrize(
     ("facts", "expected"),
     [
-        (Facts(0, False, (), ()), 0),
+        (Facts(0, (), ()), 0),
+        (replace(ALL, fault="the keystore does not open", helps="antsmem recover"), 0),
         (replace(ALL, memory_files=0), 0),
-        (Facts(7, True, (), ()), 1),
-        (Facts(7, True, (HERE,), SEEN), 1),
+        (Facts(7, (), ()), 1),
+        (Facts(7, (HERE,), SEEN), 1),
         (without("restore-proven"), 1),
         (without("restore-proven", time_ns=NOW - (RESTORE_DAYS + 1) * DAY), 1),
         (without("restore-proven", time_ns=NOW + DAY), 1),
@@ -84,7 +85,7 @@ def test_a_migration_test_that_saw_the_work_resume_is_evidence_of_that() -> None
 
 
 def test_the_first_thing_that_is_missing_is_next() -> None:
-    found = assess(Facts(7, True, (HERE,), ()), NOW)
+    found = assess(Facts(7, (HERE,), ()), NOW)
     assert found.next is not None and found.next.level == 2 and "repository add" in found.next.command
     assert [step.level for step in found.steps] == sorted(step.level for step in found.steps)
 

@@ -1,7 +1,7 @@
 """Goal: Consul names one owner at a time, and only with a majority; a lost answer never gives a second fence.
 
 Method: Consul where `.servers/consul` is, else a double that keeps what its documentation says; behind a proxy
-that loses answers. Of Consul itself three servers too, of which some are killed, and one with access control.
+that loses answers. Of Consul itself three servers too, of which some are killed; access control, and TLS.
 Control: an owner who looks at nothing but its own clock is told by the fence that it is none any more.
 """
 
@@ -9,14 +9,18 @@ from __future__ import annotations
 
 import json
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import engines
 import engines_stores
 import pytest
+from certificates import Authority
 from faultproxy import HttpProxy, Reply
 
 from antsmem.core.clock import now_ns
@@ -54,6 +58,13 @@ def ask(server: Any, path: str, body: object, token: str = "") -> Any:
     url, headers = f"http://127.0.0.1:{server.port}/v1/{path}", {"X-Consul-Token": token} if token else {}
     asked = urllib.request.Request(url, json.dumps(body).encode(), headers, method="PUT")
     return json.loads(urllib.request.urlopen(asked, timeout=20).read())
+
+
+def manages(server: Any, token: str) -> bool:
+    """Whether access control has come up: some time after the server."""
+    with suppress(urllib.error.HTTPError):
+        return bool(ask(server, "acl/policy", {"Name": "first", "Rules": ""}, token))
+    return False
 
 
 def lost_once(ending: str) -> Callable[[str, str], Reply | None]:
@@ -180,11 +191,15 @@ def test_with_access_control_the_rules_of_the_page_are_enough_and_nothing_less_i
     request: pytest.FixtureRequest,
 ) -> None:
     root, ours, others = (f"{place:08d}-0000-4000-8000-000000000000" for place in (1, 2, 3))
-    acl = {"enabled": True, "default_policy": "deny", "tokens": {"initial_management": root}}
-    server = engines_stores.Consul("-hcl", "acl = " + json.dumps(acl))
+    tokens = f'tokens {{ initial_management = "{root}" }}'
+    server = engines_stores.Consul("-hcl", f'acl {{ enabled = true default_policy = "deny" {tokens} }}')
     request.addfinalizer(server.close)
     engines.started(server)
-    page = (engines.Path(__file__).parents[2] / "docs/how-to/backends/consul.md").read_text()
+    give_up = time.monotonic() + 60
+    while not manages(server, root):
+        assert time.monotonic() < give_up
+        time.sleep(0.1)
+    page = (Path(__file__).parents[2] / "docs/how-to/backends/consul.md").read_text()
     rules = page.partition("```hcl\n")[2].partition("```")[0]
     assert "memory/" in rules
     for token, name, text in ((ours, "ours", rules), (others, "others", rules.replace("memory/", "elsewhere/"))):
@@ -207,6 +222,27 @@ def test_with_access_control_the_rules_of_the_page_are_enough_and_nothing_less_i
             with pytest.raises(RefusedError) as caught:
                 asked()
             assert token not in f"{caught.value}{caught.value.hint}"
+
+
+@real
+def test_by_tls_who_shows_no_certificate_is_refused(request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    authority, port = Authority(tmp_path), engines.free_port()
+    certificate, key = authority.certify("server")
+    files = f'ca_file = "{authority.file}" cert_file = "{certificate}" key_file = "{key}" verify_incoming = true'
+    server = engines_stores.Consul("-hcl", f"tls {{ https {{ {files} }} }}", "-https-port", str(port))
+    request.addfinalizer(server.close)
+    engines.started(server)
+    own, own_key = authority.certify("client")
+    known = {"ca_file": str(authority.file), "timeout_seconds": "5"}
+    shown = {"cert_file": str(own), "key_file": str(own_key)}
+    for options, good in (({**known, **shown}, True), (known, False), ({"timeout_seconds": "1"}, False)):
+        directory = ConsulDirectory.open(f"consul://127.0.0.1:{port}/memory", options)
+        request.addfinalizer(directory.close)
+        if good:
+            assert directory.acquire(NAME, "a", 60) is not None
+            continue
+        with pytest.raises(BackendError):
+            directory.acquire(NAME, "b", 60)
 
 
 def test_an_error_says_what_to_do_and_shows_no_secret(opened: Opener, http: HttpProxy) -> None:

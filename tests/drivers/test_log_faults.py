@@ -30,14 +30,14 @@ STREAM, SOURCE = "acme/kevin", "ants://acme/kevin/dev/a"
 BATCH = 20
 
 
-def opener(kind: str, request: pytest.FixtureRequest, port: int = 0) -> Callable[[], EventLog]:
+def opener(kind: str, request: pytest.FixtureRequest, port: int = 0, bound: int = 5) -> Callable[[], EventLog]:
     """A new topic, as often as it is opened."""
     name = f"t{uuid.uuid4().hex[:8]}"
     server = request.getfixturevalue(kind)
     if kind == "kafka":
-        where = f"kafka://127.0.0.1:{port or server.port}/{name}?tls=no&replication=1&timeout_seconds=5"
+        where = f"kafka://127.0.0.1:{port or server.port}/{name}?tls=no&replication=1&timeout_seconds={bound}"
         return lambda: KafkaLog.open(where, {})
-    query = f"tls=no&admin_url=http://127.0.0.1:{server.web}&timeout_seconds=5"
+    query = f"tls=no&admin_url=http://127.0.0.1:{server.web}&timeout_seconds={bound}"
     return lambda: PulsarLog.open(f"pulsar://127.0.0.1:{server.port}/public/default/{name}?{query}", {})
 
 
@@ -137,15 +137,14 @@ def test_a_broker_that_hangs_is_an_error_in_time_and_then_goes_on(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     server = request.getfixturevalue(kind)
-    log = opener(kind, request)()
+    log = opener(kind, request, bound=2)()  # a broker that is away for longer has to be let in again
     patiently(log.create)
     patiently(lambda: log.append([event(0)]))
-    server.signal(signal.SIGSTOP)
+    server.suspend()
     began = time.monotonic()
     try:
         with pytest.raises(BackendError):
-            for _ in range(1000):  # a busy machine stops it a little later
-                log.append([event(1)])
+            log.append([event(1)])
         took = time.monotonic() - began
     finally:
         server.signal(signal.SIGCONT)
@@ -223,8 +222,7 @@ def test_without_acknowledgements_events_are_lost_with_the_broker(
     assert careless.flush(60) == 0
     found = patiently(lambda: log.tail(STREAM, log.read(STREAM, None, 1)[0][0], 20))
     assert [record.id for _, record in found] == ["careless 1"]
-    kafka.signal(signal.SIGSTOP)
-    time.sleep(1)  # a busy machine stops it a little later
+    kafka.suspend()
     for number in range(2, 50):
         send(number)
     assert careless.flush(60) == 0 and not any(failed)  # "delivered"

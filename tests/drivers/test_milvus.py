@@ -1,17 +1,20 @@
 """Goal: what Milvus acknowledged is found again when it was gone and is back; while it is gone, calls end in time.
 
-Method: the real server, killed and started again on its data. Control: an `insert` in the place of our `upsert`
-leaves the old vector to be found.
+Method: the real server, killed within a write and started again on its data. Control: an `insert` in the place of
+our `upsert` leaves the old vector to be found.
 """
 
 from __future__ import annotations
 
 from array import array
+from typing import Any
 
 import engines
+import pymilvus
 import pytest
+from doomed import Doomed
 
-from antsmem.core.errors import BackendError, ConfigError, UsageError
+from antsmem.core.errors import BackendError, ConfigError, NotFoundError, UsageError
 from antsmem.drivers.milvus import MilvusIndex, _entity, _key
 from antsmem.memory.roles import VectorRow
 
@@ -39,17 +42,17 @@ def test_gone_and_back_nothing_acknowledged_is_lost_and_nothing_doubled(
     index.upsert([VectorRow(STREAM, f"v{place}", 1, axis(place)) for place in range(4)])
     index.upsert([VectorRow(STREAM, "v0", 2, axis(3), "local")])  # to the other partition
     index.delete(STREAM, ["v1"])
-    milvus.kill()
-    for ask in (
-        lambda: hasty.search(STREAM, axis(0), 1),
-        lambda: hasty.upsert([VectorRow(STREAM, "x", 1, axis(0))]),
-    ):
-        with pytest.raises(BackendError):
-            ask()
+    rows = [VectorRow(STREAM, "v2", 2, axis(1)), VectorRow(STREAM, "x", 1, axis(0))]
+    with pytest.raises(BackendError):
+        Doomed(hasty, milvus, "upsert", 1).upsert(rows)
+    with pytest.raises(BackendError):
+        hasty.search(STREAM, axis(0), 1)
     milvus.restart()
     assert index.count(STREAM) == 3
     assert sorted(name for name, _ in index.search(STREAM, axis(3), 9)) == ["v0", "v2", "v3"]
-    index.upsert([VectorRow(STREAM, "v2", 2, axis(1))])
+    for _ in range(2):
+        index.upsert(rows)
+        assert index.count(STREAM) == 4
     assert index.search(STREAM, axis(1), 1)[0][0] == "v2"
     control(index)
 
@@ -60,6 +63,37 @@ def control(index: MilvusIndex) -> None:
     entity = _entity(_key(STREAM, "v3"), VectorRow(STREAM, "v3", 9, axis(2)))
     index._run(lambda api: api.insert(index._collection, data=[entity], partition_name="shared"))
     assert index.count(STREAM) == before + 1
+
+
+@pytest.mark.server
+def test_what_the_server_says_is_told_by_our_error_alone(
+    milvus: engines.Server, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The library prints a traceback for each failure, in the server's words."""
+    index = MilvusIndex.open(f"milvus://127.0.0.1:{milvus.port}?tls=no", {})
+    index._collection = "nowhere"
+    with pytest.raises(NotFoundError):
+        index.count(STREAM)
+    index.close()
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.server
+def test_a_collection_that_was_left_half_made_is_finished(
+    milvus: engines.Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    index = MilvusIndex.open(f"milvus://127.0.0.1:{milvus.port}/half?tls=no", {"timeout_seconds": "120"})
+    with monkeypatch.context() as dying, pytest.raises(KeyboardInterrupt):
+        dying.setattr(pymilvus.client.grpc_handler.GrpcHandler, "create_index", _die)
+        index.create("test-model", DIMENSIONS)
+    index.create("test-model", DIMENSIONS)
+    index.upsert([VectorRow(STREAM, "v", 1, axis(0))])
+    assert [name for name, _ in index.search(STREAM, axis(0), 1)] == ["v"]
+    index.close()
+
+
+def _die(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
 
 
 def test_what_does_not_fit_is_refused_before_it_is_sent() -> None:

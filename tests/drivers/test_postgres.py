@@ -376,7 +376,7 @@ def test_others_who_are_always_quicker_end_in_a_conflict(opened: Opener, monkeyp
         count(other, 1)
         monkeypatch.setattr(driver, "_transact", late)
         try:
-            connection.execute(driver._COUNT, (STREAM, 1))
+            connection.execute("insert into antsmem_streams values (%s, 7)", (STREAM,))
         finally:
             connection.execute("rollback")
         raise AssertionError

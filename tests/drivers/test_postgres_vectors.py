@@ -71,6 +71,11 @@ def test_many_dimensions_are_kept_as_halves_and_more_are_refused(opened: Opener)
     index.upsert(rows)
     ((name, cosine),) = index.search(STREAM, rows[1].vector, 1)
     assert name == "v1" and cosine == pytest.approx(1.0, abs=1e-3)
+    index.upsert(
+        [VectorRow(STREAM, "long", 1, [1e40, *[0.0] * 2999]), VectorRow(STREAM, "short", 1, [1e-40] * 3000)]
+    )
+    assert index.search(STREAM, [1.0, *[0.0] * 2999], 1)[0][0] == "long"
+    assert index.search(STREAM, [1.0] * 3000, 1)[0][0] == "short"
     with pytest.raises(UsageError):
         index.create("larger-model", 5000)
 

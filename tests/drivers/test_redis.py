@@ -16,6 +16,7 @@ import engines
 import pytest
 from cache_servers import connected
 from certificates import Authority
+from doomed import Doomed, Moment
 from faultproxy import TcpProxy
 
 from antsmem.core.errors import BackendError, ConfigError, RefusedError
@@ -111,6 +112,32 @@ def test_too_few_replicas_are_told_and_without_asking_rows_are_lost() -> None:
         client.execute_command("REPLICAOF", "NO", "ONE")
         assert client.keys("*") == ["antsmem:before"]
     for each in (careful, careless, proxy, replica, primary):
+        each.close()
+
+
+@pytest.mark.server
+@pytest.mark.parametrize("moment", ["unread", "unheard"])
+@pytest.mark.parametrize("kept", [True, False])
+def test_a_server_killed_within_a_write_has_what_it_acknowledged_and_the_write_once(
+    moment: Moment, kept: bool
+) -> None:
+    """Without a file (the control) it comes back empty, which a cache may, and rows are lost."""
+    server = engines.started(cache_servers.Redis(*(("--appendonly", "yes", "--appendfsync", "always") * kept)))
+    cache = opened(server, timeout_seconds="20")
+    doomed = Doomed(opened(server, timeout_seconds="0.5"), server, "set_if_newer", 70, moment)
+    for number in range(69):
+        assert doomed.set_if_newer(f"k{number % 30}", Row(number + 1, b"%d" % number))
+    row = Row(70, b"69")
+    with pytest.raises(BackendError):
+        doomed.set_if_newer("k9", row)
+    server.restart()
+    assert cache.set_if_newer("k9", row) is (moment == "unread" or not kept)
+    newest = {f"k{number % 30}": Row(number + 1, b"%d" % number) for number in range(70)}
+    assert [key for key, row in newest.items() if cache.get(key) != row] == [
+        key for key in newest if key != "k9" and not kept
+    ]
+    assert cache.set_if_newer("k0", Row(1, b"0")) is not kept
+    for each in (cache, doomed, server):
         each.close()
 
 

@@ -1,7 +1,8 @@
-"""Targets of the shared memory: events, what is sealed in them, keyrings, brokers' messages and backends' URLs."""
+"""Targets of the shared memory: events, what is sealed in them, keyrings, brokers' messages, URLs and queries."""
 
 from __future__ import annotations
 
+import sqlite3
 from random import Random
 from typing import Any
 
@@ -12,11 +13,12 @@ from specimens import Specimens
 
 from antsmem.core import canonical
 from antsmem.core.errors import AntsmemError
-from antsmem.drivers.cloudevents import event_of, headers_of
+from antsmem.drivers.cloudevents import event_of, event_with, headers_of
 from antsmem.drivers.servers import read_tls, read_url, split_url
 from antsmem.identity.fields import to_base64
 from antsmem.identity.multikey import multikey
 from antsmem.memory import event, exchange, keyring, payload
+from antsmem.memory.embedded import texts
 from antsmem.memory.roles import LogRecord
 
 
@@ -128,7 +130,7 @@ def _message(s: Specimens) -> Target:
         headers = [(name.decode("latin-1"), value) for name, _, value in pairs]
         found = event_of(good.stream, headers, rest)
         if found is not None:
-            assert event_of(good.stream, headers_of(found), found.data) is not None
+            assert event_with(good.stream, dict(headers_of(found)), found.data) == found
             event.verify_event(event.Event(found.headers, found.data, b""), s.log)
 
     return Target([text + b"\n" + good.data], read)
@@ -151,10 +153,24 @@ def _url(s: Specimens) -> Target:
     return Target(seeds, read, good=False)
 
 
+def _query(s: Specimens) -> Target:
+    """What a person looks for, as FTS5 gets it."""
+    db = sqlite3.connect(":memory:")
+    db.executescript(texts._SCHEMA)
+
+    def read(data: bytes) -> None:
+        if asked := texts.expression(data.decode("utf-8", "surrogateescape")):
+            assert db.execute(texts._SEARCH, (asked, "a", 9)).fetchall() == []
+
+    seeds = [b'tea AND "milk" NEAR(a, 2)', "-kept:茶* OR café^".encode(), b"x" * 200]
+    return Target(seeds, read)
+
+
 MEMORY: dict[str, Making] = {
     "event": _event,
     "event's inside": _payload,
     "memory keyring": _keyring,
     "broker's message": _message,
     "backend's URL": _url,
+    "query": _query,
 }

@@ -100,6 +100,14 @@ def test_an_agent_that_hangs_is_ended_and_asked_about(world: WakeWorld) -> None:
     assert (done.state, done.why) == ("HELD", "timeout")
 
 
+def test_a_task_that_failed_and_was_taken_out_did_not_recover(world: WakeWorld) -> None:
+    world.write("- Look {id=look every=1h effect=pure}\n")
+    world.moods("fails")
+    assert len(world.wake().notices) == 1
+    world.write("- Other {id=other every=1h effect=pure}\n")
+    assert world.wake(HOUR).notices == ()
+
+
 def test_a_failure_is_tried_again_later_and_told_once_and_so_is_its_end(world: WakeWorld) -> None:
     world.write("- Look {id=look every=6h effect=pure}\n")
     world.moods("fails", "fails")

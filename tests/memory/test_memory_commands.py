@@ -42,3 +42,13 @@ def test_a_watch_writes_events_for_devices_that_meet(tmp_path: Path) -> None:
     home.must("watch", "--once", "--no-backup")
     synced = home.must("sync", "--json").document
     assert synced["recorded"] == [] and synced["pushed"] == 1
+
+
+def test_an_index_alone_is_nothing_that_devices_meet_through(tmp_path: Path) -> None:
+    home = Home(tmp_path)
+    home.init()
+    for role in ("text", "vectors"):
+        home.must("backend", "add", role, str(tmp_path / "index"))
+        home.must("backend", "test", role)
+    assert home.must("sync", "--json").document["offline"]
+    home.must("backend", "status", code=10)

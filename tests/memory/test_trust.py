@@ -11,7 +11,11 @@ from pathlib import Path
 import pytest
 from made_homes import Home
 
-SERVERS = (("vectors", "milvus://127.0.0.1:1/x?tls=no"), ("vectors", "postgres://u@127.0.0.1:1/x?tls=no"))
+SERVERS = (
+    ("vectors", "milvus://127.0.0.1:1/x?tls=no"),
+    ("vectors", "postgres://u@127.0.0.1:1/x?tls=no"),
+    ("text", "postgres://u@127.0.0.1:1/x?tls=no"),
+)
 QUICK = ("--option", "timeout_seconds=0.1")
 
 
@@ -49,9 +53,15 @@ def test_any_other_word_in_the_file_counts_as_none(home: Home, word: str) -> Non
 
 def test_a_profile_leaves_such_a_role_out_and_says_so(home: Home) -> None:
     said = home.must("backend", "add", "milvus-kafka-redis", "127.0.0.1").err
-    assert "`vectors` is left out" in said and "vectors" not in configured(home)
+    for role in ("vectors", "text"):
+        assert f"`{role}` is left out" in said and role not in configured(home)
     home.must("backend", "add", "milvus-kafka-redis", "127.0.0.1", "--trusted-tenant")
     assert configured(home)["vectors"] == ["trusted_tenant"] and configured(home)["log"] == []
+
+
+def test_a_password_in_a_url_is_neither_kept_nor_shown(home: Home) -> None:
+    refused = home.must("backend", "add", "durable", "postgres://u:" + "hunter2" + "@127.0.0.1/x", code=2)
+    assert "hunter2" not in refused.err + refused.out and configured(home) == {}
 
 
 def test_the_word_means_nothing_for_what_no_server_reads(home: Home) -> None:

@@ -5,6 +5,7 @@ Method: workspaces with one embedded backend between them; after an exchange the
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -160,3 +161,58 @@ def test_offline_edits_wait_in_the_device_log(pair: tuple[DeviceAt, DeviceAt]) -
     assert one.sync().pushed.events == 3
     other.sync()
     assert same(one, other) == {"MEMORY.md": b"- turn 2\n"}
+
+
+def in_conflict(pair: tuple[DeviceAt, DeviceAt], path: str) -> str:
+    """Where the other version stands, after `pair` wrote two of `path`: the first device's is the older one."""
+    one, other = pair
+    one.write(path, "of the one")
+    one.sync()
+    other.now_ns = one.now_ns + 10**9
+    other.write(path, "of the other")
+    other.sync()
+    one.sync()
+    (beside,) = set(same(one, other)) - {path}
+    return beside
+
+
+@pytest.mark.parametrize("path", ["photo.bin", "SOUL.md"])
+@pytest.mark.parametrize("place", [0, 1])
+def test_without_an_index_an_edit_does_not_replace_the_version_beside(
+    pair: tuple[DeviceAt, DeviceAt], path: str, place: int
+) -> None:
+    in_conflict(pair, path)
+    before = {*pair[0].files().values()}
+    device = pair[place]
+    gone = device.files()[path]
+    shutil.rmtree(device.root / ".antsmem/cache")
+    device.write(path, "edited")
+    settle(device, pair[1 - place])
+    assert {*same(*pair).values()} >= before - {gone} | {b"edited"}
+
+
+def test_an_edited_version_beside_may_go_while_the_conflict_stays(pair: tuple[DeviceAt, DeviceAt]) -> None:
+    one, other = pair
+    beside = in_conflict(pair, "photo.bin")
+    shutil.rmtree(one.root / ".antsmem/cache")
+    one.write(beside, "a file of its own")  # and without an index nothing says that the version is not wanted
+    settle(one, other)
+    assert len(same(one, other)) == 3
+    one.remove(beside)
+    settle(one, other)
+    assert {*same(one, other)} == {"photo.bin", beside}
+
+
+def test_a_version_beside_is_dismissed_where_a_third_device_deleted_the_file(tmp_path: Path) -> None:
+    agent = Agent("laptop", "desktop", "server")
+    devices = [DeviceAt(agent, host, tmp_path / host, backends_at(tmp_path / "backend")) for host in agent.keys]
+    one, other, third = devices
+    one.write("photo.bin", "first")
+    settle(*devices)
+    third.now_ns -= 10**12
+    third.remove("photo.bin")
+    third.sync(take=False)
+    beside = in_conflict((one, other), "photo.bin")
+    one.remove(beside)
+    settle(*devices)
+    assert same(*devices) == {"photo.bin": b"of the other"}

@@ -130,11 +130,11 @@ def test_settings_that_could_not_be_read_back_are_not_written(tmp_path: Path) ->
     assert list(tmp_path.iterdir()) == []
 
 
-def test_no_file_names_the_command_that_makes_one_and_a_link_is_not_followed(tmp_path: Path) -> None:
+def test_no_file_says_what_makes_one_and_a_link_is_not_followed(tmp_path: Path) -> None:
     layout = Layout(tmp_path)
     with pytest.raises(NotFoundError) as caught:
         read_settings(layout)
-    assert "antsmem init" in caught.value.hint
+    assert "name: NAME" in caught.value.hint
     layout.home.mkdir()
     layout.settings.symlink_to("/etc/passwd")
     with pytest.raises(UsageError):

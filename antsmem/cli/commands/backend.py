@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
@@ -33,10 +34,11 @@ from antsmem.core.record import field, record, replace
 from antsmem.memory.inspection import Inspection
 from antsmem.memory.intake import catch_up
 from antsmem.memory.rebuilding import rebuild as rebuild_backends
-from antsmem.memory.roles import Change, LogRecord, Row, VectorRow
+from antsmem.memory.roles import Change, LogRecord, Row, TextRow, VectorRow
 
 app = group("The backends of the shared memory: add, list, init, test, status, rebuild.")
 _ADD = "antsmem backend add embedded DIR"
+_match_password = re.compile(r"[a-z0-9+.-]+://[^/?#]*:[^/?#@]*@").match
 
 
 @record
@@ -89,8 +91,8 @@ def add(
             ctx.output.warn(f"`{config.role}` is left out: its server could read it (--trusted-tenant)")
         made = [config for config in made if config.role not in READABLE]
     for config in made:
-        check_trust(config)
         driver(config.role, scheme_of(config.url))
+        check_trust(config)
     kept = [old for old in ctx.agent.backends if old.role not in {config.role for config in made}]
     write_agent(ctx.agent_file, replace(ctx.agent, backends=(*kept, *made)))
     rows = _rows(made)
@@ -120,6 +122,8 @@ def _of_role(role: str, url: str, option: list[str] | None) -> BackendConfig:
         )
     if not url:
         raise UsageError(f"the role `{role}` needs a URL", hint=f"antsmem backend add {role} URL")
+    if _match_password(url):
+        raise UsageError("a backend's URL holds no password", hint="--option password=env:NAME")
     return BackendConfig(role, url if ":" in url else os.path.abspath(url), driver_options(option or ()))
 
 
@@ -143,7 +147,7 @@ def init(context: typer.Context) -> None:
     for config in _all(ctx):
         backend = opened(ctx, config)
         try:
-            if config.role in {"log", "durable"}:
+            if config.role in {"cache", "durable", "log", "text"} and hasattr(backend, "create"):
                 backend.create()
                 made.append(config)
         finally:
@@ -316,11 +320,21 @@ def _probe_vectors(index: Any, timed: Callable[[str, Callable[[], Any]], Any]) -
     timed("drop", lambda: index.drop(stream))
 
 
+def _probe_text(index: Any, timed: Callable[[str, Callable[[], Any]], Any]) -> None:
+    stream = f"probe/{os.urandom(6).hex()}"
+    timed("create", index.create)
+    timed("upsert", lambda: index.upsert([TextRow(stream, "probe", 1, "a probe")]))
+    if [name for name, _ in timed("search", lambda: index.search(stream, "probe", 1))] != ["probe"]:
+        raise NotFoundError("what was put did not come back")
+    timed("drop", lambda: index.drop(stream))
+
+
 _PROBES = {
     "log": _probe_log,
     "durable": _probe_durable,
     "cache": _probe_cache,
     "vectors": _probe_vectors,
+    "text": _probe_text,
     "blob": _probe_blob,
     "directory": _probe_directory,
 }

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from antsmem.backup.manifest import Entry, shown
+from antsmem.backup.manifest import Entry, shown, unescape
 from antsmem.backup.reader import Opened, open_snapshot
 from antsmem.backup.restore import clean, select
 from antsmem.backup.snapshot import COLD
@@ -123,9 +123,9 @@ def show(
     snapshot, colon, path = what.partition(":")
     if not colon or not path:
         raise UsageError(f"`{what}` is not SNAPSHOT:PATH", hint="antsmem show latest:MEMORY.md")
-    wanted = os.fsencode(path)
-    opened = _open(ctx, snapshot, repository, kit, [wanted])
-    entry = next((entry for entry in opened.entries if entry.path == wanted), None)
+    meant = [os.fsencode(path), unescape(os.fsencode(path))]  # as it is, or as `ls` shows it
+    opened = _open(ctx, snapshot, repository, kit, meant)
+    entry = next((entry for wanted in meant for entry in opened.entries if entry.path == wanted), None)
     if entry is not None and entry.kind == b"h":
         entry = next(other for other in opened.entries if other.path == entry.link)
     if entry is None or not entry.is_file:

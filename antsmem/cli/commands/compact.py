@@ -24,12 +24,11 @@ def compact(
     from antsmem.cli.turns import context_here, show_context
 
     ctx: Context = context.obj
+    layout = ctx.layout  # before anybody is asked for a text
     said = "" if sys.stdin.isatty() else sys.stdin.read(MAX_LENGTH + 1)
     if not said.strip():
         raise UsageError("no summary on standard input: nothing saved", hint="antsmem compact < summary.md")
     ctx.finish_restore()
-    saved = append_entry(
-        ctx.layout, f"Summary:\n\n{said}", ctx.now_ns, ctx.settings.time_zone, name_from(ctx.host)
-    )
+    saved = append_entry(layout, f"Summary:\n\n{said}", ctx.now_ns, ctx.settings.time_zone, name_from(ctx.host))
     ctx.output.note(f"saved in `{saved.path}`")
     show_context(ctx, "compact", context_here(ctx, tokens))

@@ -11,13 +11,13 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.guarding import store_of, tree_of
-from antsmem.cli.levels import assessed
+from antsmem.cli.levels import facts_of
 from antsmem.cli.output import ago
 from antsmem.core.clock import file_stamp
 from antsmem.core.config import LEVELS
 from antsmem.core.errors import AntsmemError, DriverMissingError, IntegrityError
 from antsmem.core.record import record, replace
-from antsmem.drill.levels import NAMES, Assessment, Step
+from antsmem.drill.levels import NAMES, Facts, Step, assess
 
 
 @record
@@ -64,10 +64,9 @@ def doctor(
     """Tell the reliability level earned by evidence, and what is missing; exit 3 below the level asked for."""
     ctx: Context = context.obj
     ctx.finish_restore()
-    troubles = [_mended(ctx, each) if fix else each for each in _troubles(ctx)]
-    if fix:
-        _backed_up(ctx, assessed(ctx), troubles)
-    found = assessed(ctx)
+    facts = facts_of(ctx)
+    troubles = [_mended(ctx, each) if fix else each for each in _troubles(ctx, facts)]
+    found = assess(facts_of(ctx) if fix else facts, ctx.now_ns)
     report = DoctorReport(
         level=LEVELS[found.level],
         name=NAMES[found.level],
@@ -78,12 +77,20 @@ def doctor(
     )
     ctx.output.result("doctor", report, lambda: _text(report))
     below = ctx.agent.level in LEVELS and found.level < LEVELS.index(ctx.agent.level)
-    if below or any(trouble.wrong and not trouble.fixed for trouble in troubles):
+    if below or facts.fault or any(trouble.wrong and not trouble.fixed for trouble in troubles):
         raise typer.Exit(3)
 
 
-def _troubles(ctx: Context) -> Iterator[Trouble]:
+def _troubles(ctx: Context, facts: Facts) -> Iterator[Trouble]:
     """What is wrong here that no level asks for."""
+    for copy in facts.copies:
+        if copy.problem:
+            yield Trouble(f"repository `{copy.name}`: {copy.problem}", copy.helps)
+    old = [copy for copy in facts.copies if not facts.fault and not copy.problem and not copy.is_fresh(ctx.now_ns)]
+    if old:
+        names = ", ".join(f"`{copy.name}`" for copy in old)
+        began = any(copy.newest_ns is not None for copy in old)  # else the agent is new, and nothing is wrong
+        yield Trouble(f"no fresh backup in {names}", "antsmem backup", wrong=began)
     for place in (ctx.config_dir, ctx.state_dir, ctx.data_dir):
         if place.is_dir() and stat.S_IMODE(place.stat().st_mode) & 0o077:
             yield Trouble(f"`{place}` is open to other users", f"chmod 700 {place}")
@@ -103,6 +110,7 @@ def _troubles(ctx: Context) -> Iterator[Trouble]:
 
 def _mended(ctx: Context, trouble: Trouble) -> Trouble:
     """The trouble, with what was done about it. Only what takes nothing away is done."""
+    from antsmem.cli.hourly import back_up
     from antsmem.workspace.alarms import guard_workspace
 
     try:
@@ -113,6 +121,10 @@ def _mended(ctx: Context, trouble: Trouble) -> Trouble:
         if trouble.command == "antsmem guard":
             guard_workspace(tree_of(ctx), ctx.agent_state, "doctor", ctx.now_ns)
             return replace(trouble, fixed="began a history")
+        if trouble.command == "antsmem backup":
+            quiet = replace(ctx.options, quiet=True, json=False)
+            done = back_up(Context(quiet, ctx.environment)) == 0
+            return replace(trouble, fixed="backed up" if done else "")
         if trouble.command == "antsmem history --rebuild":
             aside = store_of(ctx).rebuild(file_stamp(ctx.now_ns))
             guard_workspace(tree_of(ctx), ctx.agent_state, "doctor", ctx.now_ns)
@@ -120,18 +132,6 @@ def _mended(ctx: Context, trouble: Trouble) -> Trouble:
     except (OSError, AntsmemError) as error:
         ctx.output.warn(f"could not be mended: {error}")
     return trouble
-
-
-def _backed_up(ctx: Context, found: Assessment, troubles: list[Trouble]) -> None:
-    """Back up, if that is the next thing to do."""
-    if found.next is None or found.next.command != "antsmem backup" or not ctx.agent.repositories:
-        return
-    from antsmem.cli.hourly import back_up
-
-    quiet = replace(ctx.options, quiet=True, json=False)
-    code = back_up(Context(quiet, ctx.environment))
-    if code == 0:
-        troubles.append(Trouble("the newest backup was too old", "antsmem backup", fixed="backed up"))
 
 
 def _row(step: Step) -> StepRow:

@@ -42,7 +42,7 @@ def exec(  # noqa: A001 - its name on the terminal
 
     ctx: Context = context.obj
     arguments = arguments_of(program)
-    variables, files = _pairs(env or ()), _pairs(file or ())
+    variables, files = _pairs("--env", env or ()), _pairs("--file", file or ())
     if both := {each for each, _ in variables} & {each for each, _ in files}:
         raise UsageError(f"`{min(both)}` is given by --env and by --file")
     environment = plain_environment(ctx.environment, tuple(name or ()))
@@ -66,13 +66,20 @@ def exec(  # noqa: A001 - its name on the terminal
     raise typer.Exit(code)
 
 
-def _pairs(given: Sequence[str]) -> list[tuple[str, str]]:
-    """NAME=REFERENCE, taken apart."""
+def _pairs(option: str, given: Sequence[str]) -> list[tuple[str, str]]:
+    """NAME=REFERENCE, taken apart. What is something else may be a secret: it is told by its place."""
+    from antsmem.identity.reference import parse_reference
+
     pairs = []
-    for text in given:
+    for number, text in enumerate(given, 1):
         name, equals, reference = text.partition("=")
         if not equals or not _VARIABLE.fullmatch(name):
-            raise UsageError("an option is not NAME=secret://…", hint="antsmem exec --env NAME=secret://NAME -- …")
+            hint = f"antsmem exec {option} NAME=secret://NAME -- …"
+            raise UsageError(f"number {number} of {option} is not NAME=secret://…", hint=hint)
+        try:
+            parse_reference(reference)
+        except UsageError as error:
+            raise UsageError(f"{option} `{name}`: {error}", hint=error.hint) from None
         pairs.append((name, reference))
     return pairs
 

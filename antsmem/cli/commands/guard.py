@@ -70,7 +70,8 @@ def guard(
     for path, why in report.unguarded.items():
         ctx.output.warn(f"`{path}` is not guarded: {why}")
     ctx.output.result("guard", report, lambda: _text(ctx, report, found.alarms))
-    if found.alarms:
+    unread = set(found.recorded.unsettled) & dict(found.unguarded).keys()
+    if found.alarms or unread:
         raise typer.Exit(3)
 
 

@@ -23,6 +23,7 @@ from antsmem.core.errors import (
     NotFoundError,
     RefusedError,
     UsageError,
+    naming,
 )
 from antsmem.core.record import record
 from antsmem.identity.fields import Fields
@@ -252,7 +253,8 @@ def _from_file(ctx: Context, path: Path) -> IdentityLog:
     """The log in a `did.jsonl`, or in a bundle that a host that speaks for it has signed."""
     data = read_file(path, MAX_LOG_BYTES)
     if b'"' + BUNDLE_SCHEMA.encode() + b'"' not in data:
-        log = parse_log(data)
+        with naming(f"`{path}`", "name a `did.jsonl`, or what `antsmem identity export` wrote"):
+            log = parse_log(data)
     else:
         body = open_statement(data, BUNDLE_SCHEMA, None, str(path))
         fields = Fields(body, "the bundle")

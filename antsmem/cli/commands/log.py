@@ -19,11 +19,12 @@ def log(
 ) -> None:
     """Append an entry to the agent's daily log, safely beside other writers."""
     ctx: Context = context.obj
+    layout = ctx.layout  # before anybody is asked for a text
     said = " ".join(text) if text else "" if sys.stdin.isatty() else sys.stdin.read()
     if not said.strip():
         raise UsageError("nothing to log", hint='antsmem log "what happened", or pipe it in')
     ctx.finish_restore()
-    result = append_entry(ctx.layout, said, ctx.now_ns, ctx.settings.time_zone, name_from(ctx.host))
+    result = append_entry(layout, said, ctx.now_ns, ctx.settings.time_zone, name_from(ctx.host))
     if result.healed:
         ctx.output.warn(f"`{result.path}` ended in a torn line: closed")
     ctx.output.result("log", result, "" if ctx.options.quiet else f"{result.path}")

@@ -60,6 +60,8 @@ def state_of(ctx: Context, repository: Repository, kit: Path | None) -> State:
 
 def choose(repository: Repository, state: State, wanted: str, at: str | None, now_ns: int) -> tuple[str, str]:
     """(tier, id) of the snapshot that `wanted` (an id, a part of one, `latest`, `cold`) or `at` (a time) means."""
+    if not wanted:
+        raise UsageError("which snapshot? its name is empty", hint="see `antsmem snapshots`")
     tiers = {HOT: list(state.ids), COLD: list(state.anchor.cold)}
     if at is not None:
         limit = parse_moment(at, now_ns)
@@ -72,7 +74,8 @@ def choose(repository: Repository, state: State, wanted: str, at: str | None, no
         if not tiers[tier] and wanted == "latest" and tiers[COLD]:
             tier = COLD
         if not tiers[tier]:
-            raise NotFoundError(f"no {tier} snapshot in `{repository.store.url}`", hint="antsmem backup makes one")
+            command = f"antsmem backup{' --tier cold' if tier == COLD else ''}"
+            raise NotFoundError(f"no {tier} snapshot in `{repository.store.url}`", hint=f"{command} makes one")
         return tier, tiers[tier][-1]
     found = [(tier, i) for tier, ids in tiers.items() for i in ids if wanted in i]
     if len(found) != 1:

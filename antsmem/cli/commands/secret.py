@@ -62,8 +62,9 @@ def set_(
 ) -> None:
     """Put a new secret into the keystore; the value comes from standard input, a descriptor or a prompt."""
     ctx: Context = context.obj
+    access = ctx.access  # before anybody is asked for a value
     new = NewSecret(name, read_value(ctx, name, fd), kind)
-    _done(ctx, set_secrets(ctx.access, [new], ctx.now_ns, reason=reason))
+    _done(ctx, set_secrets(access, [new], ctx.now_ns, reason=reason))
 
 
 @app.command()
@@ -110,8 +111,9 @@ def rotate(
     if activate:
         changed = activate_secret(ctx.access, name, ctx.now_ns, reason=reason)
     else:
+        access = ctx.access  # before anybody is asked for a value
         value = read_value(ctx, name, fd)
-        changed = rotate_secret(ctx.access, name, value, ctx.now_ns, pending=pending, reason=reason)
+        changed = rotate_secret(access, name, value, ctx.now_ns, pending=pending, reason=reason)
     _done(ctx, changed)
 
 

@@ -26,7 +26,8 @@ _PENDING_DAYS = 7
 
 @record
 class TierStatus:
-    """The newest snapshot of a tier in a repository; `overdue` by the tier's own interval."""
+    """The newest snapshot of a tier in a repository; `overdue`: it, or the agent where there is none yet, is older
+    than two of the tier's intervals."""
 
     tier: str
     snapshots: int
@@ -102,11 +103,13 @@ def _repository(ctx: Context, config: RepositoryConfig) -> RepositoryStatus:
     except AntsmemError as error:
         return RepositoryStatus(config.name, config.url, (), str(error))
     held = {HOT: (state.ids, ctx.settings.hot), COLD: (state.anchor.cold, ctx.settings.cold)}
-    tiers = []
+    born_ns, tiers = parse_moment(ctx.log.created, ctx.now_ns), []
     for tier, (ids, settings) in held.items():
-        age = (ctx.now_ns - time_of(ids[-1])) / 1e9 if ids else None
-        overdue = age is None or age > 2 * settings.interval_seconds
-        tiers.append(TierStatus(tier, len(ids), utc_text(time_of(ids[-1])) if ids else None, age, overdue))
+        since_ns = time_of(ids[-1]) if ids else born_ns
+        age = (ctx.now_ns - since_ns) / 1e9
+        overdue = age > 2 * settings.interval_seconds
+        newest = utc_text(since_ns) if ids else None
+        tiers.append(TierStatus(tier, len(ids), newest, age if ids else None, overdue))
     return RepositoryStatus(config.name, config.url, tuple(tiers), "")
 
 

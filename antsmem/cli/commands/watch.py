@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import math
 import subprocess
 import sys
 import time
@@ -17,7 +18,7 @@ from antsmem.cli.guarding import alarm_text, shown, tree_of
 from antsmem.cli.pins import read_pin
 from antsmem.core import clock
 from antsmem.core.clock import utc_text
-from antsmem.core.errors import AntsmemError, IntegrityError, LockedError
+from antsmem.core.errors import AntsmemError, IntegrityError, LockedError, UsageError
 from antsmem.workspace.alarms import Guarded
 from antsmem.workspace.watch import DEBOUNCE_SECONDS, SETTLE_SECONDS, Pace, Voice
 from antsmem.workspace.watch import watch as keep_watch
@@ -38,6 +39,8 @@ def watch(
 ) -> None:
     """Record every change of the workspace, tell of lost memory, and back up when it is due, until interrupted."""
     ctx: Context = context.obj
+    if math.isnan(debounce + settle):
+        raise UsageError("`--debounce` and `--settle` are numbers of seconds", hint="see `antsmem watch --help`")
     gc.enable()  # this one runs for long
     ctx.finish_restore()
     backups = Backups(ctx) if not no_backup and ctx.agent.repositories else None

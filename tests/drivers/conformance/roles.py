@@ -6,7 +6,6 @@ a server that has to be started asks for it with `request.getfixturevalue`; its 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -21,6 +20,8 @@ from antsmem.memory.embedded.caches import MemoryCache
 from antsmem.memory.embedded.directories import FileDirectory
 from antsmem.memory.embedded.durables import FileDurable
 from antsmem.memory.embedded.logs import FileLog
+from antsmem.memory.embedded.texts import FileTexts
+from antsmem.memory.embedded.vectors import FileVectors
 
 
 @dataclass(frozen=True)
@@ -50,52 +51,14 @@ def _in_folder(kind: Callable[[Path], Any]) -> Callable[[pytest.FixtureRequest],
     return made
 
 
-class _Exact:
-    """The plainest vector index there can be: what the suite is tried on."""
-
-    def __init__(self) -> None:
-        self.rows: dict[tuple[str, str], Any] = {}
-
-    def create(self, model: str, dimensions: int) -> None:
-        pass
-
-    def upsert(self, rows: Iterable[Any]) -> None:
-        for row in rows:
-            before = self.rows.get((row.stream, row.id))
-            if before is None or before.version <= row.version:
-                self.rows[row.stream, row.id] = row
-
-    def search(self, stream: str, vector: Any, count: int) -> list[tuple[str, float]]:
-        def cosine(other: Any) -> float:
-            dot = sum(a * b for a, b in zip(vector, other, strict=True))
-            return float(dot / math.hypot(*vector) / math.hypot(*other))
-
-        found = [(row.id, cosine(row.vector)) for row in self.rows.values() if row.stream == stream]
-        return sorted(found, key=lambda pair: -pair[1])[:count]
-
-    def delete(self, stream: str, ids: Iterable[str]) -> None:
-        for each in ids:
-            self.rows.pop((stream, each), None)
-
-    def count(self, stream: str) -> int:
-        return sum(row.stream == stream for row in self.rows.values())
-
-    def drop(self, stream: str) -> None:
-        self.delete(stream, [each for of, each in self.rows if of == stream])
-
-    def close(self) -> None:
-        pass
-
-
 def _one(kind: Callable[[], Any]) -> Callable[[pytest.FixtureRequest], Backend]:
     """A backend inside the process: every connection is the same object."""
 
     def made(_request: pytest.FixtureRequest) -> Backend:
         only = kind()
-        kept = "_rows" if hasattr(only, "_rows") else "rows"
 
         def held() -> Iterator[bytes]:
-            for key, row in getattr(only, kept).items():  # a row's own text does not show its value
+            for key, row in only._rows.items():  # a row's own text does not show its value
                 parts = [getattr(row, member) for member in members(type(row))]
                 yield from (part if isinstance(part, bytes) else repr(part).encode() for part in (key, *parts))
 
@@ -108,7 +71,8 @@ OPENERS: dict[str, dict[str, Callable[[pytest.FixtureRequest], Backend]]] = {
     "log": {"file": _in_folder(FileLog)},
     "durable": {"file": _in_folder(FileDurable)},
     "cache": {"memory": _one(MemoryCache)},
-    "vectors": {"exact": _one(_Exact)},
+    "vectors": {"file": _in_folder(FileVectors)},
+    "text": {"file": _in_folder(FileTexts)},
     "blob": {"file": _in_folder(FileBlobs)},
     "directory": {"file": _in_folder(FileDirectory)},
 }

@@ -12,11 +12,14 @@ from roles import OPENERS, SERVERS, Backend, bytes_below
 
 from antsmem.drivers.cockroach import CockroachStore
 from antsmem.drivers.consul import ConsulDirectory
+from antsmem.drivers.dax import DaxCache
 from antsmem.drivers.dynamodb import DynamodbStore
+from antsmem.drivers.dynamodb_client import DynamodbTable
 from antsmem.drivers.dynamodb_log import DynamodbLog
 from antsmem.drivers.etcd import EtcdDirectory
 from antsmem.drivers.milvus import MilvusIndex
 from antsmem.drivers.postgres import PostgresStore
+from antsmem.drivers.postgres_texts import PostgresTexts
 from antsmem.drivers.postgres_vectors import PostgresVectors
 from antsmem.drivers.s3_blobs import S3Blobs
 
@@ -55,11 +58,13 @@ def _postgres(kind: type[PostgresStore]) -> Callable[[pytest.FixtureRequest], Ba
     return made
 
 
-def _dynamodb(kind: type[DynamodbStore] | type[DynamodbLog]) -> Callable[[pytest.FixtureRequest], Backend]:
+def _dynamodb(
+    kind: type[DynamodbTable], before: str = "dynamodb://"
+) -> Callable[[pytest.FixtureRequest], Backend]:
     def made(request: pytest.FixtureRequest) -> Backend:
         server = request.getfixturevalue("moto")
         keys = {"access_key_id": uuid.uuid4().hex, "secret_access_key": uuid.uuid4().hex}
-        url = f"dynamodb://table-{uuid.uuid4().hex[:8]}?endpoint=http://127.0.0.1:{server.port}"
+        url = f"{before}table-{uuid.uuid4().hex[:8]}?endpoint=http://127.0.0.1:{server.port}"
 
         def held() -> Iterator[bytes]:
             store = kind.open(url, keys)
@@ -125,13 +130,22 @@ def _pgvector(request: pytest.FixtureRequest) -> Backend:
     )
 
 
+def _postgres_texts(request: pytest.FixtureRequest) -> Backend:
+    server: engines_stores.Postgres = request.getfixturevalue("postgres")
+    url = f"postgres://antsmem@127.0.0.1:{server.port}/{server.database()}?tls=no"
+    held = lambda: bytes_below(server.dir / "data")  # noqa: E731
+    return Backend(_opener(request, lambda: PostgresTexts.open(url, {}), create=True), held)
+
+
 OPENERS["durable"] |= {
     "postgres": _postgres(PostgresStore),
     "cockroach": _postgres(CockroachStore),
     "dynamodb": _dynamodb(DynamodbStore),
 }
 OPENERS["log"]["dynamodb"] = _dynamodb(DynamodbLog)
+OPENERS["cache"]["dax"] = _dynamodb(DaxCache, "dax:///")
 OPENERS["blob"]["s3"] = _s3
 OPENERS["directory"] |= {"consul": _consul, "etcd": _etcd}
+OPENERS["text"]["postgres"] = _postgres_texts
 OPENERS["vectors"] |= {"milvus": _milvus, "postgres": _pgvector}
-SERVERS |= {"postgres", "cockroach", "dynamodb", "s3", "consul", "etcd", "milvus"}
+SERVERS |= {"postgres", "cockroach", "dax", "dynamodb", "s3", "consul", "etcd", "milvus"}

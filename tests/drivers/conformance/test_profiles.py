@@ -2,173 +2,48 @@
 
 Method: two home directories and the commands themselves, at the servers of one profile after the other; edits,
 syncs and syncs without a network in random order, then both have to be byte-identical, with every word, and the
-servers may hold none of it in the clear. Then a broker or a database is killed within a sync. PostgreSQL plays
-CockroachDB. A sync uses log, durable store and blobs; the other roles of a profile are tried by `backend test`.
+servers may hold none of it in the clear. Then a broker or a database is killed within a sync, at a moment of a
+call that is chosen. Controls: an outbox that is forgotten too early, and a commit in two parts. A sync uses log,
+durable store and blobs; the other roles are tried by `backend test`, and no sync waits for them.
 """
 
 from __future__ import annotations
 
 import os
 import random
-import threading
+import re
 import time
 import uuid
-from collections.abc import Callable, Iterator
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 from devices import Agent, DeviceAt
+from doomed import Doomed, Moment
 from homes import tree
 from made_homes import KIT, Home
-from places import S3Place
+from played import PROFILES, Played
 from roles import bytes_below
 from sealed import seen_in_the_clear
 from tallies import tally
 
 from antsmem.core.errors import BackendError
+from antsmem.core.record import replace
 from antsmem.drivers.kafka import KafkaLog
 from antsmem.drivers.postgres import PostgresStore
 from antsmem.drivers.pulsar import PulsarLog
+from antsmem.memory import exchange
 from antsmem.memory.digest import state_digest
 from antsmem.memory.embedded.blobs import FileBlobs
 from antsmem.memory.embedded.durables import FileDurable
 from antsmem.memory.embedded.logs import FileLog
-from antsmem.memory.exchange import Backends
+from antsmem.memory.exchange import Backends, remote_heads
 from antsmem.memory.roles import Change, DurableStore, EventLog, LogRecord
-from antsmem.memory.sync import SyncResult
+from antsmem.memory.verifying import verify_events
 
-STEPS, FILES = 14, 200
+STEPS, FILES = 14, 60
 SEED = int(os.environ["ANTSMEM_FAULT_SEED"])
-
-
-@dataclass(frozen=True)
-class Played:
-    """The servers of a profile. `urls`: role → URL; `held`: every byte that they keep of what a sync gave."""
-
-    urls: dict[str, str]
-    held: Callable[[], Iterator[bytes]]
-    options: dict[str, tuple[str, ...]]
-    secrets: dict[str, str]
-
-
-def _bucket(request: pytest.FixtureRequest) -> tuple[S3Place, str]:
-    place = S3Place(request.getfixturevalue("moto"))
-    assert place.server is not None
-    return place, f"s3://{place.bucket}/memory?endpoint=http://127.0.0.1:{place.server.port}"
-
-
-def _objects(place: S3Place) -> Iterator[bytes]:
-    for item in place._api.list_objects_v2(Bucket=place.bucket).get("Contents", ()):
-        yield item["Key"].encode()
-        yield place._api.get_object(Bucket=place.bucket, Key=item["Key"])["Body"].read()
-
-
-def _keyed(place: S3Place, *roles: str) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
-    """The options of `roles` that name the keys, and the environment that holds them."""
-    words = ("--option", "access_key_id=env:KEY_ID", "--option", "secret_access_key=env:KEY")
-    return dict.fromkeys(roles, words), {"KEY_ID": place.secrets[0], "KEY": place.secrets[1]}
-
-
-def _on_kafka(request: pytest.FixtureRequest) -> Played:
-    names = ("kafka", "postgres", "redis", "milvus", "etcd")
-    kafka, postgres, redis, milvus, etcd = (request.getfixturevalue(name) for name in names)
-    place, bucket = _bucket(request)
-    name, database = f"t{uuid.uuid4().hex[:8]}", postgres.database()
-    urls = {
-        "log": f"kafka://127.0.0.1:{kafka.port}/{name}?tls=no&replication=1&partitions=2",
-        "durable": f"postgres://antsmem@127.0.0.1:{postgres.port}/{database}?tls=no&timeout_seconds=2",
-        "cache": f"redis://127.0.0.1:{redis.port}?tls=no&prefix={name}:",
-        "vectors": f"milvus://127.0.0.1:{milvus.port}/conformance?tls=no",
-        "blob": bucket,
-        "directory": f"etcd://127.0.0.1:{etcd.port}/{name}?tls=no",
-    }
-
-    def held() -> Iterator[bytes]:
-        yield from bytes_below(kafka.dir / "logs")
-        yield from _tables(postgres, database)
-        yield from _objects(place)
-
-    options, secrets = _keyed(place, "blob")
-    return Played(urls, held, {**options, "vectors": ("--trusted-tenant",)}, secrets)
-
-
-def _on_pulsar(request: pytest.FixtureRequest) -> Played:
-    names = ("pulsar", "postgres", "memcached", "etcd")
-    pulsar, postgres, memcached, etcd = (request.getfixturevalue(name) for name in names)
-    place, bucket = _bucket(request)
-    name, database = f"t{uuid.uuid4().hex[:8]}", postgres.database()
-    query = f"tls=no&admin_url=http://127.0.0.1:{pulsar.web}&partitions=2"
-    urls = {
-        "log": f"pulsar://127.0.0.1:{pulsar.port}/public/default/{name}?{query}",
-        "durable": f"cockroach://antsmem@127.0.0.1:{postgres.port}/{database}?tls=no&timeout_seconds=2",
-        "cache": f"memcached://127.0.0.1:{memcached.port}?tls=no&prefix={name}:",
-        "blob": bucket,
-        "directory": f"etcd://127.0.0.1:{etcd.port}/{name}?tls=no",
-    }
-
-    def held() -> Iterator[bytes]:
-        yield from bytes_below(pulsar.dir / "bookkeeper")
-        yield from _tables(postgres, database)
-        yield from _objects(place)
-
-    return Played(urls, held, *_keyed(place, "blob"))
-
-
-def _on_aws(request: pytest.FixtureRequest) -> Played:
-    place, bucket = _bucket(request)
-    assert place.server is not None
-    name, where = f"t{uuid.uuid4().hex[:8]}", f"endpoint=http://127.0.0.1:{place.server.port}&timeout_seconds=5"
-    urls = {
-        "log": f"dynamodb://{name}-log?{where}",
-        "durable": f"dynamodb://{name}?{where}",
-        "cache": "memory:",
-        "blob": bucket,
-    }
-
-    def held() -> Iterator[bytes]:
-        import boto3
-
-        keys = {"aws_access_key_id": place.secrets[0], "aws_secret_access_key": place.secrets[1]}
-        at = f"http://127.0.0.1:{place.server.port}"  # type: ignore[union-attr]
-        api = boto3.client("dynamodb", endpoint_url=at, region_name="us-east-1", **keys)
-        for table in (name, f"{name}-log"):
-            for page in api.get_paginator("scan").paginate(TableName=table):
-                assert page["Count"] or table.endswith("-log")
-                yield from _parts(page["Items"])
-        yield from _objects(place)
-
-    return Played(urls, held, *_keyed(place, "blob", "log", "durable"))
-
-
-PROFILES = {"milvus-kafka-redis": _on_kafka, "cockroach-pulsar-memcached": _on_pulsar, "aws": _on_aws}
-
-
-def _tables(server: Any, database: str) -> Iterator[bytes]:
-    """Every row of every table, and every file of the database server, its log of writes too."""
-    import psycopg
-
-    with psycopg.connect(server.conninfo(database)) as connection:
-        connection.execute("set bytea_output = 'escape'")
-        names = connection.execute("select tablename from pg_tables where schemaname = 'public'").fetchall()
-        assert names
-        for (name,) in names:
-            for row in connection.execute(f"select * from {name}", binary=True):
-                yield b"\n".join(part if isinstance(part, bytes) else str(part).encode() for part in row)
-    yield from bytes_below(server.dir / "data")
-
-
-def _parts(value: Any) -> Iterator[bytes]:
-    """Every text and byte string in items, names of attributes too."""
-    if isinstance(value, dict):
-        value = [part for pair in value.items() for part in pair]
-    if isinstance(value, list):
-        for part in value:
-            yield from _parts(part)
-    else:
-        yield value if isinstance(value, bytes) else str(value).encode()
 
 
 def joined(played: Played, home: Home) -> None:
@@ -178,15 +53,16 @@ def joined(played: Played, home: Home) -> None:
         home.must("backend", "add", role, url, *played.options.get(role, ()))
 
 
-def unplugged(home: Home, url: str) -> None:
-    """A sync of a host that does not reach its backends: it fails, and what changed is recorded."""
+def unplugged(home: Home, url: str, code: int = 40) -> None:
+    """A sync of a host that does not reach the backend at `url`. One that it needs: it fails, and what changed is
+    recorded."""
     settings = [path for path in home.home.rglob("*.yaml") if url in path.read_text()]
-    port = url.partition("127.0.0.1:")[2].partition("/")[0].partition("&")[0]
+    nowhere = re.sub("127.0.0.1:[0-9]+", "127.0.0.1:1", url)
     kept = {path: path.read_bytes() for path in settings}
-    assert kept
-    for path, data in kept.items():
-        path.write_bytes(data.replace(f"127.0.0.1:{port}".encode(), b"127.0.0.1:1"))
-    home.must("sync", code=40)
+    assert kept and nowhere != url
+    for path, data in kept.items():  # a role may share its server with others
+        path.write_bytes(data.replace(url.encode(), nowhere.encode()))
+    home.must("sync", code=code)
     for path, data in kept.items():
         path.write_bytes(data)
 
@@ -226,6 +102,9 @@ def test_two_hosts_end_byte_identical_through_a_profile_that_reads_nothing(
             home.must(*step.split())
     for home in (one, two, one, two):
         home.must("sync")
+    for role in {"cache", "vectors", "directory"} & played.urls.keys():
+        if "127.0.0.1" in played.urls[role]:
+            unplugged(one, played.urls[role], code=0)  # no sync waits for them
 
     trees = [tree(one), tree(two)]
     assert trees[0] == trees[1]
@@ -240,89 +119,184 @@ def test_two_hosts_end_byte_identical_through_a_profile_that_reads_nothing(
     tally("profiles")[f"steps through {profile}"] += STEPS
 
 
-class Deadly:
-    """A backend whose server is killed and started again while `method` is called for the `turn`th time; it notes
-    what was acknowledged."""
+class Between:
+    """Where two devices meet: a log or a durable store that is the real server of the fixture `dies`; the other
+    one and the blobs are files."""
 
-    def __init__(self, inner: Any, method: str, turn: int, server: Any) -> None:
-        self._inner, self._method, self._left, self._server = inner, method, turn, server
-        self.acknowledged: set[str] = set()
-        self.killed = False
+    def __init__(self, dies: str, request: pytest.FixtureRequest, root: Path) -> None:
+        self.server: Any = request.getfixturevalue(dies)
+        self._root, self._dies, name = root, dies, f"t{uuid.uuid4().hex[:8]}"
+        where = f"127.0.0.1:{self.server.port}"
+        if dies == "kafka":
+            self._url = f"kafka://{where}/{name}?tls=no&partitions=2&replication=1"
+        elif dies == "pulsar":
+            web = f"http://127.0.0.1:{self.server.web}"
+            self._url = f"pulsar://{where}/public/default/{name}?tls=no&partitions=2&admin_url={web}"
+        else:
+            self._url = f"postgres://antsmem@{where}/{self.server.database()}?tls=no"
+        made = self.open("120")
+        made.log.create()
+        made.durable.create()
+        made.close()
+
+    def open(self, timeout_seconds: str) -> Backends:
+        """Connections of its own, that try so long."""
+        log: EventLog = FileLog(self._root)
+        durable: DurableStore = FileDurable(self._root)
+        told = {"timeout_seconds": timeout_seconds}
+        if self._dies == "postgres":
+            durable = PostgresStore.open(self._url, told)
+        else:
+            log = {"kafka": KafkaLog, "pulsar": PulsarLog}[self._dies].open(self._url, told)
+        return Backends(log, durable, FileBlobs(self._root))
+
+
+@dataclass
+class Told:
+    """What came of two devices' syncs, in one of which the server was killed."""
+
+    lost: int
+    doubled: int
+    twice_in_the_log: int
+    settled: bool
+    devices: list[DeviceAt]
+
+
+def killed_within_a_sync(
+    place: Between, root: Path, method: str, turn: int, moment: Moment, apart: bool = False
+) -> Told:
+    """One device has given its files; while the other takes them and gives its own, the server dies. Then it is
+    back, and both sync until nothing is left. With `apart` the control's store stands between."""
+    agent, role = Agent("laptop", "desktop"), "log" if method in {"append", "read"} else "durable"
+    sides = []
+    for host, turns in (("laptop", 0), ("desktop", turn)):
+        plain = place.open("2")
+        doomed: Any = Doomed(getattr(plain, role), place.server, method, turns, moment)
+        given: Any = Apart(doomed) if apart else doomed
+        sides.append((DeviceAt(agent, host, root / host, replace(plain, **{role: given})), doomed))
+        for number in range(FILES):
+            sides[-1][0].write(f"{host}/{number}.md", f"- {number}\n")
+    (one, _), (other, dying) = sides
+    assert settled(one)
+    while dying.killed < 0:  # a busy machine may have it fail before
+        with pytest.raises(BackendError):
+            other.sync()
+    assert dying.killed >= (method in {"append", "commit"})  # something went before, and more was to come
+    place.server.restart()
+    done = settled(one, other)
+    told = counted(place, [one, other], {id_ for _, each in sides for id_ in each.acknowledged})
+    told.settled = done
+    for device in (one, other):
+        assert device.backends is not None
+        device.backends.close()
+    return told
+
+
+def settled(*devices: DeviceAt) -> bool:
+    """Sync until nothing is left to be done; False: there is, although the servers answer."""
+    give_up, answered = time.monotonic() + 300, 0
+    while answered < 5:
+        try:
+            results = [device.sync() for device in devices]
+        except BackendError:  # a busy machine starts a server slowly
+            assert time.monotonic() < give_up, "the server did not come back"
+            continue
+        answered += 1
+        if answered > 1 and all(result.complete for result in results):
+            return True
+    return False
+
+
+def counted(place: Between, devices: list[DeviceAt], acknowledged: set[str]) -> Told:
+    """Lost is what was acknowledged and is not on both devices; doubled what has two numbers of the stream, or
+    changed a file twice."""
+    memories, back = [device.memory() for device in devices], place.open("120")
+    lost = sum(memory.index.spot(each) is None for memory in memories for each in acknowledged)
+    index = memories[0].index
+    doubled = back.durable.sequence(memories[0].stream) - sum(head.sequence for head in index.heads().values())
+    doubled += sum(len(index.history(path)) - 1 for path in index.paths())
+    stream = [item.id for _, item in back.log.read(memories[0].stream, None, 100 * FILES)]
+    for memory in memories:
+        assert verify_events(memory, remote_heads(memory, back.durable)).faults == []
+        memory.close()
+    back.close()
+    return Told(lost, doubled, len(stream) - len({*stream}), False, devices)
+
+
+KILLS: list[tuple[str, str, int, Moment]] = [
+    ("kafka", "append", 2, "half"),
+    ("kafka", "read", 1, "unread"),
+    ("pulsar", "append", 2, "half"),
+    ("postgres", "rows", 3, "unread"),
+    ("postgres", "commit", 2, "unread"),
+    ("postgres", "commit", 2, "unheard"),
+    ("postgres", "pending", 3, "unread"),
+    ("postgres", "relayed", 2, "unread"),
+    ("postgres", "relayed", 2, "unheard"),
+]
+
+
+@pytest.fixture
+def small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """So many commits, pages and batches in one sync that its middle can be chosen."""
+    monkeypatch.setattr(exchange, "BATCH_EVENTS", FILES // 4)
+    monkeypatch.setattr(exchange, "_PAGE", FILES // 4)
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("small_steps")
+@pytest.mark.parametrize(("dies", "method", "turn", "moment"), KILLS)
+def test_a_server_killed_within_a_sync_loses_nothing_and_nothing_is_applied_twice(
+    dies: str, method: str, turn: int, moment: Moment, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    place = Between(dies, request, tmp_path / "between")
+    told = killed_within_a_sync(place, tmp_path, method, turn, moment)
+    assert (told.settled, told.lost, told.doubled) == (True, 0, 0)
+    assert (told.twice_in_the_log > 0) is (moment == "half" or (method, moment) == ("relayed", "unread"))
+    one, other = told.devices
+    assert len(one.files()) == 2 * FILES and one.files() == other.files()
+    memories = one.memory(), other.memory()
+    assert len({state_digest(memory.index) for memory in memories}) == 1
+    for memory in memories:
+        memory.close()
+    tally("profiles")["syncs in which a server was killed"] += 1
+
+
+@pytest.mark.server
+@pytest.mark.usefixtures("small_steps")
+def test_control_an_outbox_forgotten_before_it_is_appended_loses_events(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def hasty(stream: str, backends: Backends) -> int:
+        while waiting := backends.durable.pending(stream, FILES // 4):
+            backends.durable.relayed(stream, waiting[-1][0])
+            backends.log.append([item for _, item in waiting])
+        return 0
+
+    monkeypatch.setattr(exchange, "relay", hasty)
+    told = killed_within_a_sync(Between("kafka", request, tmp_path / "between"), tmp_path, "append", 2, "unread")
+    assert not told.settled and told.lost > 0
+
+
+class Apart:
+    """A durable store that writes how far a device is, with its last event, by a commit after the others'."""
+
+    def __init__(self, inner: DurableStore) -> None:
+        self._inner = inner
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
     def commit(self, stream: str, changes: list[Change], outbox: list[LogRecord]) -> int:
-        done: int = self._run("commit", lambda: self._inner.commit(stream, changes, outbox))
-        self.acknowledged |= {item.id for item in outbox}
-        return done
-
-    def append(self, records: list[LogRecord]) -> None:
-        self._run("append", lambda: self._inner.append(records))
-        self.acknowledged |= {item.id for item in records}
-
-    def _run(self, method: str, action: Callable[[], Any]) -> Any:
-        self._left -= method == self._method
-        if method != self._method or self._left:
-            return action()
-        killer = threading.Timer(random.Random(SEED).random() * 0.01, self._server.kill)
-        killer.start()
-        try:
-            return action()
-        finally:
-            killer.join()
-            self._server.restart()  # by this thread: a server dies with the thread that started it
-            self.killed = True
+        if outbox[:-1]:
+            self._inner.commit(stream, changes[1:], outbox[:-1])
+        return self._inner.commit(stream, changes[:1], outbox[-1:])
 
 
 @pytest.mark.server
-@pytest.mark.parametrize(
-    ("dies", "method", "turn"), [("kafka", "append", 1), ("pulsar", "append", 1), ("postgres", "commit", 2)]
-)
-def test_a_server_killed_within_a_sync_loses_nothing_and_nothing_is_applied_twice(
-    dies: str, method: str, turn: int, request: pytest.FixtureRequest, tmp_path: Path
+@pytest.mark.usefixtures("small_steps")
+def test_control_two_transactions_for_one_commit_give_events_a_second_number(
+    request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
-    server, name = request.getfixturevalue(dies), f"t{uuid.uuid4().hex[:8]}"
-    where, query = f"127.0.0.1:{server.port}", "tls=no&timeout_seconds=3"
-    log: EventLog = FileLog(tmp_path / "others")
-    durable: DurableStore = FileDurable(tmp_path / "others")
-    if dies == "kafka":
-        log = KafkaLog.open(f"kafka://{where}/{name}?{query}&partitions=2&replication=1", {})
-    elif dies == "pulsar":
-        more = f"partitions=2&admin_url=http://127.0.0.1:{server.web}"
-        log = PulsarLog.open(f"pulsar://{where}/public/default/{name}?{query}&{more}", {})
-    else:
-        durable = PostgresStore.open(f"postgres://antsmem@{where}/{server.database()}?{query}", {})
-    log.create()
-    durable.create()
-    deadly = Deadly(durable if method == "commit" else log, method, turn, server)
-    between = Backends(
-        deadly if method == "append" else log,
-        deadly if method == "commit" else durable,
-        FileBlobs(tmp_path / "blobs"),
-    )
-    agent = Agent("laptop", "desktop")
-    one, other = (DeviceAt(agent, host, tmp_path / host, between) for host in ("laptop", "desktop"))
-    for number in range(FILES):
-        one.write(f"notes/{number}.md", f"- {number}\n")
-    patiently(one.sync)
-    patiently(other.sync)
-    assert deadly.killed
-    mine, theirs = one.memory(), other.memory()
-    applied = [past for number in range(FILES) for past in theirs.index.history(f"notes/{number}.md")]
-    assert len(applied) == FILES and deadly.acknowledged <= {*applied}
-    assert one.files() == other.files() and state_digest(mine.index) == state_digest(theirs.index)
-    mine.close()
-    theirs.close()
-    between.close()
-    tally("profiles")["syncs in which a server was killed"] += 1
-
-
-def patiently(sync: Callable[[], SyncResult]) -> None:
-    """Sync again until all has come: a busy machine starts a server slowly."""
-    give_up = time.monotonic() + 300
-    while True:
-        with suppress(BackendError):
-            if sync().complete:
-                return
-        assert time.monotonic() < give_up, "the server did not come back"
+    place = Between("postgres", request, tmp_path / "between")
+    assert killed_within_a_sync(place, tmp_path, "commit", 4, "unread", apart=True).doubled > 0
