@@ -88,6 +88,24 @@ def write_file(
         raise disk_error("write", target, error) from error
 
 
+def require_room(path: AnyPath, size_bytes: int = 1 << 16) -> None:
+    """Return if a new file of that size can be written at `path` now, else raise as `write_file` does."""
+    target = os.fspath(path)
+    if os.path.lexists(target):
+        raise WouldOverwriteError(f"`{target}` exists already")
+    parent, name = os.path.split(target)
+    temp = os.path.join(parent, temp_name(name))
+    try:
+        fd = os.open(temp, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        try:
+            os.unlink(temp)
+            write_all(fd, bytes(size_bytes))
+        finally:
+            os.close(fd)
+    except OSError as error:
+        raise disk_error("write", target, error) from error
+
+
 def append_file(path: AnyPath, data: Buffer) -> None:
     """Put `data` at the end of the file `path`, which must be there, by one write, and make it durable.
 

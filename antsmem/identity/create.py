@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 
 from antsmem.core.age import X25519Identity
 from antsmem.core.clock import utc_text
@@ -12,7 +13,7 @@ from antsmem.identity.document import check_host
 from antsmem.identity.epochs import new_epoch
 from antsmem.identity.escrow import seal_escrow
 from antsmem.identity.extend import commit, create_log
-from antsmem.identity.files import IdentityFiles, all_or_none
+from antsmem.identity.files import IdentityFiles, Placing, all_or_none
 from antsmem.identity.keystore import FINGERPRINT_KEY_BYTES, Keystore, save_keystore
 from antsmem.identity.log import IdentityLog
 from antsmem.identity.recovery import RecoveryKit, check_agent_name
@@ -22,7 +23,7 @@ from antsmem.identity.unlock import refuse_exposed
 
 @record
 class CreatedIdentity:
-    """A new identity. Its files are written; `kit` and `escrow` exist nowhere else yet."""
+    """A new identity. `kit` and `escrow` are in none of its files."""
 
     log: IdentityLog
     keystore: Keystore
@@ -33,12 +34,20 @@ class CreatedIdentity:
     """The bytes of `keystore-escrow.age`: to be put somewhere else than the backups."""
 
 
-def create_identity(agent: str, host: str, files: IdentityFiles, now_ns: int) -> CreatedIdentity:
+def create_identity(
+    agent: str,
+    host: str,
+    files: IdentityFiles,
+    now_ns: int,
+    hand_over: Callable[[CreatedIdentity, Placing], None] = lambda made, placing: None,
+) -> CreatedIdentity:
     """Make the identity of `agent` (a name for people, 1 to 100 letters) with `host` as its first host, and write
     its log, keystore, first epochs and host key to `files`.
 
-    Nothing of `files` may exist yet (`WouldOverwriteError`), and the host key must not lie in what is backed up or
-    synced (`UsageError`). If anything fails, all that was written is taken back.
+    `hand_over` puts kit and escrow where they belong, before there is anything that they open. The log gets its
+    name last: who is killed before that leaves `files.begun`, and no identity. Nothing of `files` but `begun` may
+    exist yet (`WouldOverwriteError`), and the host key must not lie in what is backed up or synced (`UsageError`).
+    If anything fails, all that was written is taken back.
     """
     check_agent_name(agent)
     check_host(host)
@@ -67,20 +76,18 @@ def create_identity(agent: str, host: str, files: IdentityFiles, now_ns: int) ->
         fingerprint_key=os.urandom(FINGERPRINT_KEY_BYTES),
         epochs=tuple(made.epoch for made in epochs),
     )
+    saved = replace(keystore, sequence=1)
+    kit = replace(unnamed, agent=agent, scid=log.scid, made=utc_text(now_ns))
+    created = CreatedIdentity(log, saved, host_key, kit, seal_escrow(saved, commitment.next_key))
     with all_or_none() as placing:
+        placing.replace(files.begun, log.text)
+        hand_over(created, placing)
         placing.new(files.host_key, host_key_text(host_key, agent, host, now_ns))
         for made in epochs:
             placing.new(files.epochs / made.epoch.file_name, made.sealed)
-        placing.new(files.log, log.text)
         placing.track(files.keystore, lambda: save_keystore(files.keystore, keystore, host_key))
-        saved = replace(keystore, sequence=1)
-        return CreatedIdentity(
-            log=log,
-            keystore=saved,
-            host_key=host_key,
-            kit=replace(unnamed, agent=agent, scid=log.scid, made=utc_text(now_ns)),
-            escrow=seal_escrow(saved, commitment.next_key),
-        )
+        placing.rename(files.begun, files.log)
+    return created
 
 
 def refuse_existing(files: IdentityFiles) -> None:

@@ -87,11 +87,16 @@ def open_escrow(data: Buffer, identities: Sequence[X25519Identity], log: Identit
 def keep_escrow(folder: Path, escrow: bytes, now_ns: int, name: str = FILE) -> Path:
     """Put an escrow where backups are not, as `<time>-<name>`; the newest three stay."""
     make_private_dir(folder)
-    path = folder / f"{file_stamp(now_ns)}-{name}"
+    path = escrow_path(folder, now_ns, name)
     write_file(path, [escrow])
     for old in sorted(folder.glob(f"*Z-{name}"))[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
+
+
+def escrow_path(folder: Path, now_ns: int, name: str = FILE) -> Path:
+    """Where `keep_escrow` puts an escrow."""
+    return folder / f"{file_stamp(now_ns)}-{name}"
 
 
 def newest_escrow(folder: Path, name: str = FILE) -> Path | None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from antsmem.core.disk import make_private_dir, read_file, write_file
+from antsmem.core.disk import disk_error, fsync_dir, make_private_dir, read_file, write_file
 from antsmem.core.errors import AntsmemError, LockedError, NotFoundError, WouldOverwriteError
 from antsmem.core.record import record
 from antsmem.identity.keyfiles import DESTROYED_LIST
@@ -32,6 +33,11 @@ class IdentityFiles:
     """Directories that leave this host: workspaces, repositories."""
     escrow: Path | None = None
     """The directory of the escrow files."""
+
+    @property
+    def begun(self) -> Path:
+        """The log of an identity that is being made: it takes the place of `log` once all else is there."""
+        return self.log.with_name("begun.jsonl")
 
     @property
     def guardians(self) -> Path:
@@ -67,6 +73,18 @@ class Placing:
     def replace(self, path: Path, data: bytes) -> None:
         """Write `data` to `path`, whatever was there."""
         self.track(path, lambda: write_file(path, [data]))
+
+    def rename(self, source: Path, path: Path) -> None:
+        """Give the file `source` the name `path`, which must not exist, durably."""
+
+        def move() -> None:
+            try:
+                os.rename(source, path)
+                fsync_dir(path.parent)
+            except OSError as error:
+                raise disk_error("write", path, error) from error
+
+        self.track(path, move)
 
     def track(self, path: Path, write: Callable[[], object]) -> None:
         """Call `write`, which makes or changes the file `path`, and remember what was there."""

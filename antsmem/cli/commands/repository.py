@@ -72,7 +72,7 @@ def add(
         url = os.path.abspath(url)
     config = RepositoryConfig(name, url, driver_options(option or ()), verify)
     refuse_overlap(ctx.layout.root, [config])
-    made = _ensure(ctx, config)
+    made = ensure(ctx, config)
     write_agent(ctx.agent_file, replace(ctx.agent, repositories=(*ctx.agent.repositories, config)))
     text = f"added {name}: {url}" + (
         "; made a new repository there" if made else "; the repository there is this agent's"
@@ -99,7 +99,7 @@ def init(
     """Make the repository where it is configured, if it is not there (any more)."""
     ctx: Context = context.obj
     config = ctx.named([name])[0]
-    made = _ensure(ctx, config)
+    made = ensure(ctx, config)
     text = f"{config.url}: " + ("made a new, empty repository" if made else "is there already, and this agent's")
     ctx.output.result("repository-init", {"name": config.name, "url": config.url, "made": made}, text)
 
@@ -124,7 +124,7 @@ def test(
     ctx.output.result("repository-test", {"repositories": probes}, said)
 
 
-def _ensure(ctx: Context, config: RepositoryConfig) -> bool:
+def ensure(ctx: Context, config: RepositoryConfig) -> bool:
     """See that there is a repository of this agent; whether it was made now."""
     keys = host_keyring(ctx, "hot", "cold")
     store = ctx.store(config)
