@@ -166,7 +166,9 @@ class Context:
             had = os.path.lexists(self.layout.keystore / "keystore.age")
             raise NotFoundError(
                 f"the workspace `{self.layout.root}` has no identity{' log' if had else ''}",
-                hint=RECOVER if had else "antsmem init --adopt gives it one",
+                hint=f"where `antsmem init` was cut off, run it again; else {RECOVER}"
+                if had
+                else "antsmem init --adopt gives it one",
             ) from None
         with naming(f"`{self.layout.identity_log}`", RECOVER):
             return parse_log(data)

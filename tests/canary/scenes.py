@@ -181,7 +181,7 @@ SCENES: dict[str, list[Scene]] = {
     "heartbeat retire": [Scene(("heartbeat", "retire"), prepare=_at_work)],
     "heartbeat take-over": [Scene(("heartbeat", "take-over"))],
     "heartbeat status": [Scene(("heartbeat", "status"), prepare=_with_effect)],
-    "heartbeat doctor": [Scene(("heartbeat", "doctor"), 3, TOLD, prepare=_with_known_value)],
+    "heartbeat doctor": [Scene(("heartbeat", "doctor"), 0, TOLD, prepare=_with_known_value)],
     "report": [Scene(("report", "key", "done", "--note", "x"), code=2)],
     "wake": [
         Scene(("wake",), shows=TOLD | restored(OUT), prepare=_with_known_value),
