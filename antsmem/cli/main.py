@@ -74,7 +74,7 @@ class Interrupted(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(number)
         self.exit_code = 128 + number
-        self.says = "what was not finished is as it was before"
+        self.says = "nothing is left half done: the same command goes on, or begins anew"
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:

@@ -140,7 +140,7 @@ def test_an_interrupt_holds_what_was_under_way_and_says_so(
     assert process.returncode == 128 + number, said
     key = "slow@" if command == "wake" else "`k`"
     assert key in said and "held" in said and "heartbeat resolve" in said and TRACE not in said
-    assert "as it was before" not in said
+    assert "begins anew" not in said
     (state,) = home.must("--json", "heartbeat", "log", "--last", "1").document["entries"]
     assert (state["state"], state["why"]) == ("HELD", "interrupted")
     if command == "wake":
