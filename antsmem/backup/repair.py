@@ -20,10 +20,12 @@ from antsmem.backup.manifest import CHUNKED, Entry, checked, parse_line, parse_o
 from antsmem.backup.pack import open_damaged_pack
 from antsmem.backup.packer import Kind, Packer
 from antsmem.backup.reader import ObjectReader
-from antsmem.backup.repository import Anchor, Repository, list_ids, read_head, read_signature
+from antsmem.backup.repository import ANCHOR, Anchor, Keyring, Repository, list_ids, read_head, read_signature
 from antsmem.backup.snapshot import COLD, HOT, pack_lines
+from antsmem.backup.store import Store
 from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
 from antsmem.core.record import field, mutable_record
+from antsmem.identity.statement import open_statement
 
 
 @mutable_record
@@ -46,6 +48,22 @@ class RepairResult:
         for snapshot_id, paths in self.lost.items():
             said += [f"snapshot `{snapshot_id}` has lost `{path}`" for path in paths]
         return said
+
+
+def mend_statement(store: Store, keys: Keyring, now_ns: int) -> bool:
+    """Make `repository.json` anew where it is lost or damaged; whether it was. What it says stands in the anchor,
+    too, which a key of today has signed. Raises `IntegrityError` where that is damaged as well."""
+    try:
+        repo.open_repository(store, keys)
+    except (IntegrityError, NotFoundError):
+        found = store.read(ANCHOR)
+    else:
+        return False
+    if found is None:
+        return False
+    anchor = open_statement(found[0], "antsmem.anchor/1", keys.signers(former=False), ANCHOR)
+    store.put("repository.json", [repo.statement_of(str(anchor["repository"]), keys, now_ns)])
+    return True
 
 
 def repair(repository: Repository, others: Sequence[Repository]) -> RepairResult:

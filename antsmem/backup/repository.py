@@ -118,31 +118,44 @@ def create_repository(store: Store, keys: Keyring, now_ns: int) -> Repository:
         raise WouldOverwriteError(
             f"`{store.url}` already holds a repository: left as it is", hint="see `antsmem repository list`"
         )
+    if not _is_bare(store):
+        raise WouldOverwriteError(
+            f"`{store.url}` holds a repository that has lost its `repository.json`: left as it is",
+            hint="antsmem check --repair makes that anew",
+        )
     repository_id = new_id(now_ns)[-8:] + hashlib.sha256(keys.scid.encode()).hexdigest()[:8]
+    store.put("repository.json", [statement_of(repository_id, keys, now_ns)], new=True)
+    repository = Repository(store, repository_id, keys)
+    complete_repository(repository)
+    return repository
+
+
+def statement_of(repository_id: str, keys: Keyring, now_ns: int) -> bytes:
+    """What `repository.json` says."""
     statement = {
         "schema": "antsmem.repository/1",
         "id": repository_id,
         "agent": keys.scid,
         "created_ns": str(now_ns),
     }
-    store.put("repository.json", [sign_statement(statement, keys.must_sign())], new=True)
-    repository = Repository(store, repository_id, keys)
-    complete_repository(repository)
-    return repository
+    return sign_statement(statement, keys.must_sign())
 
 
 def complete_repository(repository: Repository) -> bool:
     """Write what a `create_repository` that was killed did not come to; whether anything was missing. A
     repository that has lost its anchor but not its contents is left as it is."""
-    if read_anchor(repository) is not None or not _is_bare(repository):
+    if read_anchor(repository) is not None or not _is_bare(repository.store):
         return False
     write_anchor(repository, Anchor(0, "", (), (), {}, carry_files(repository, {})), None)
     return True
 
 
-def _is_bare(repository: Repository) -> bool:
+def _is_bare(store: Store) -> bool:
     """Whether nothing was ever stored here."""
-    return not any(repository.store.names(folder) for folder in ("packs", "snapshots", "cold", "index"))
+    try:
+        return not any(store.names(folder) for folder in ("packs", "snapshots", "cold", "index"))
+    except NotFoundError:  # there is not even a place
+        return True
 
 
 def open_repository(store: Store, keys: Keyring) -> Repository:
@@ -165,13 +178,13 @@ def open_repository(store: Store, keys: Keyring) -> Repository:
 
 
 def _named_statement(data: bytes, trusted: Collection[bytes] | None) -> dict[str, Any]:
-    """What `repository.json` says. No check mends it: without it nothing of the repository is believed."""
+    """What `repository.json` says: without it nothing of the repository is believed."""
     try:
         return open_statement(data, "antsmem.repository/1", trusted, "repository.json")
     except IntegrityError as error:
         raise IntegrityError(
             str(error),
-            hint="put it back from a copy of the repository; a new one: antsmem repository add NAME URL",
+            hint="antsmem check --repair makes it anew, on the agent's host",
         ) from None
 
 
@@ -356,7 +369,7 @@ def read_state(repository: Repository, pin: Pin | None) -> State:
     under = keys.identity_version if pin is None or pin.identity_version is None else pin.identity_version
     former = keys.signer is not None and (pin is None or under < keys.identity_version)
     found = read_anchor(repository, former=former)
-    if found is None and pin is None and _is_bare(repository):
+    if found is None and pin is None and _is_bare(repository.store):
         return State(Anchor(0, "", (), (), {}, {}), None, (), 1)  # whoever made it was killed over it
     if found is None:
         raise IntegrityError(

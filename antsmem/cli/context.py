@@ -163,13 +163,11 @@ class Context:
         try:
             data = read_file(self.layout.identity_log, _LOG_LIMIT)
         except NotFoundError:
-            had = os.path.lexists(self.layout.keystore / "keystore.age")
-            raise NotFoundError(
-                f"the workspace `{self.layout.root}` has no identity{' log' if had else ''}",
-                hint=f"where `antsmem init` was cut off, run it again; else {RECOVER}"
-                if had
-                else "antsmem init --adopt gives it one",
-            ) from None
+            hint = "antsmem init --adopt gives it one"
+            if had := os.path.lexists(self.layout.keystore / "keystore.age"):
+                hint = f"where `antsmem init` was cut off, run it again; else {RECOVER}"
+            what = "identity log" if had else "identity"
+            raise NotFoundError(f"the workspace `{self.layout.root}` has no {what}", hint=hint) from None
         with naming(f"`{self.layout.identity_log}`", RECOVER):
             return parse_log(data)
 

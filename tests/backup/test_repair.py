@@ -6,6 +6,7 @@ agent; afterwards every snapshot comes back exactly, or partly by salvage with t
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 from collections.abc import Sequence
@@ -14,10 +15,12 @@ from pathlib import Path
 import pytest
 from made_backups import Place, Tree, aged, tree_of, write
 
-from antsmem.backup.repair import RepairResult, repair
-from antsmem.backup.repository import ANCHOR, Repository
-from antsmem.core.errors import CannotUnlockError, IntegrityError, LockedError, UsageError
+from antsmem.backup.repair import RepairResult, mend_statement, repair
+from antsmem.backup.repository import ANCHOR, Repository, create_repository
+from antsmem.core import clock
+from antsmem.core.errors import CannotUnlockError, IntegrityError, LockedError, UsageError, WouldOverwriteError
 from antsmem.core.record import replace
+from antsmem.identity.statement import sign_statement
 
 MEGABYTE = 1 << 20
 
@@ -184,6 +187,33 @@ def test_a_lost_anchor_is_made_again_from_the_snapshots_that_are_there(damaged: 
     after = damaged.place.state()
     assert after.ids == before.ids and after.anchor.cold == (cold,)
     damaged.verify_all()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"{}", b"nonsense"])
+def test_the_statement_of_a_repository_is_made_again_and_never_another_one(
+    damaged: Damaged, content: bytes | None
+) -> None:
+    place, statement = damaged.place, damaged.place.folder / "repository.json"
+    before = place.repository().id
+    statement.unlink()
+    with pytest.raises(WouldOverwriteError, match="has lost its"):
+        create_repository(place.store(), place.agent.keys(), clock.now_ns())
+    if content is not None:
+        statement.write_bytes(content)
+    assert mend_statement(place.store(), place.agent.keys(), clock.now_ns())
+    assert place.repository().id == before and place.check().problems == []
+    assert not mend_statement(place.store(), place.agent.keys(), clock.now_ns())
+
+
+def test_a_statement_is_not_made_from_an_anchor_that_somebody_else_signed(damaged: Damaged) -> None:
+    place, thief = damaged.place, damaged.place.agent.thief().must_sign()
+    (place.folder / "repository.json").unlink()
+    said = json.loads((place.folder / ANCHOR).read_bytes())
+    forged = {name: value for name, value in said.items() if name not in {"key", "signature"}}
+    (place.folder / ANCHOR).write_bytes(sign_statement(forged, thief))
+    with pytest.raises(IntegrityError, match="forged"):
+        mend_statement(place.store(), place.agent.keys(), clock.now_ns())
+    assert not (place.folder / "repository.json").exists()
 
 
 def test_a_foreign_pack_under_a_right_name_is_set_aside(damaged: Damaged) -> None:

@@ -24,7 +24,6 @@ def typed(text: str) -> list[str]:
 @pytest.mark.parametrize("damage", ["gone", "garbage"])
 def test_where_the_identity_is_broken_the_hint_brings_it_back(home: Home, name: str, damage: str) -> None:
     home.must("backup")
-    repository = shutil.move(home.repository, home.root / "repository")
     path = home.workspace / ".antsmem" / name
     if damage == "gone":
         path.unlink()
@@ -36,7 +35,7 @@ def test_where_the_identity_is_broken_the_hint_brings_it_back(home: Home, name: 
     command = re.findall(r"then: antsmem (.*)", ran.err)[0]
     assert "move the workspace aside" in ran.err
     shutil.move(home.workspace, home.root / "aside")
-    given = {"NEWDIR": str(home.workspace), "KIT": KIT, "URL": str(repository)}
+    given = {"NEWDIR": str(home.workspace), "KIT": KIT, "URL": str(home.repository)}
     ran = home.run(*(given.get(each, each) for each in command.split()))
     assert ran.code == 0, ran
     home.must("backup")
@@ -60,12 +59,15 @@ def test_a_file_that_is_no_yaml_is_named_with_its_line(home: Home) -> None:
         assert re.search(rf"edit `{re.escape(str(config))}`, line \d", ran.err), ran
 
 
-def test_a_repository_that_lost_its_name_is_not_sent_to_a_check(home: Home) -> None:
+def test_a_repository_that_lost_its_name_gets_it_back_by_the_hint(home: Home) -> None:
     home.must("backup")
     (home.repository / "repository.json").write_text("{")
-    for words in (["backup"], ["check", "--read-data"], ["check", "--repair"]):
+    for words in (["backup"], ["check", "--read-data"]):
         ran = home.must(*words, code=30)
-        assert "`repository.json`: JSON is broken" in ran.err and "put it back from a copy" in ran.err, ran
+        assert "`repository.json`: JSON is broken" in ran.err and "antsmem check --repair" in ran.err, ran
+    assert "made anew" in home.must("check", "--repair").err
+    home.must("backup")
+    home.must("check", "--read-data")
 
 
 @pytest.mark.parametrize("name", ["x\ny.md", "it's\t.md", "plain name.md", "\udcff.md"])
@@ -111,7 +113,7 @@ def test_what_is_damaged_is_named(home: Home) -> None:
     ran = home.must("migrate", "finish", str(wrong), "--code", "X", "--out", "parcel", stdin=b"", code=30)
     assert "`the offer`: JSON is broken" in ran.err
     recover = ("recover", "new", "--kit", KIT, "--repository", repository, "--secrets", str(wrong))
-    ran = home.run(*recover, "--host", "other")
+    ran = home.run(*recover, "--host", "other", "--instead")
     assert ran.code == 30 and f"the secrets' escrow `{wrong}`: age" in ran.err, ran
     (home.workspace / "MEMORY.md").write_text("a fact\n")
     home.must("sync")

@@ -90,7 +90,13 @@ def _one(ctx: Context, config: RepositoryConfig, wanted: _Wanted) -> CheckResult
         store = ctx.store(config)
         opened = open_repository(store, public_keyring(store))
     else:
-        opened = ctx.repository(config, host_keyring(ctx, "hot", "cold"))
+        keys = host_keyring(ctx, "hot", "cold")
+        if wanted.repair:
+            from antsmem.backup.repair import mend_statement
+
+            if mend_statement(ctx.store(config), keys, ctx.now_ns):
+                ctx.output.note("`repository.json` was lost or damaged: made anew")
+        opened = ctx.repository(config, keys)
         pin = None if wanted.accept_older else ctx.pin(opened)
     if wanted.repair:
         from antsmem.backup.repair import repair as mend
