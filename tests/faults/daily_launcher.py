@@ -17,6 +17,7 @@ from pathlib import Path
 from launcher import IDLE, MARKER, idle
 
 from antsmem.heartbeat import daily
+from antsmem.heartbeat.choice import state_body
 from antsmem.heartbeat.daily import tell_daily
 from antsmem.heartbeat.journal import Journal, Places
 from antsmem.heartbeat.once import Effect, Host, once
@@ -57,11 +58,13 @@ def turn(root: Path, now_ns: int, teller: str = "") -> str:
     home = layout.home / "heartbeat"
     journal = Journal(Places(home, home / "index"))
     tell(layout, journal, now_ns, "UTC")
+    slot = KEY.partition("@")[2]
+    with journal.deciding(now_ns):
+        if journal.last(KEY) is None:
+            journal.append(now_ns, state_body(KEY, "PLANNED", "work", slot))
     environment = {"PATH": os.environ["PATH"], "WORLD": str(root / "world")}
     act, ask = 'echo "$ANTSMEM_KEY" >> "$WORLD"', 'grep -qxF "$ANTSMEM_KEY" "$WORLD"'
-    effect = Effect(
-        KEY, ("sh", "-c", act), "verify", ("sh", "-c", ask), 60.0, "work", KEY.partition("@")[2], environment
-    )
+    effect = Effect(KEY, ("sh", "-c", act), "verify", ("sh", "-c", ask), 60.0, "work", slot, environment)
     state = once(journal, effect, Host(lambda: now_ns, lambda: 0.5)).state
     tell(layout, journal, now_ns, "UTC")
     return state

@@ -18,6 +18,7 @@ from made_journals import FRIDAY
 from antsmem.core import clock
 from antsmem.core.errors import UsageError
 from antsmem.core.record import replace
+from antsmem.heartbeat.choice import state_body
 from antsmem.heartbeat.evidence import MAX_NOTE, REPORT, agent_judge, judge, keep_report, read_report
 from antsmem.heartbeat.journal import Journal
 from antsmem.heartbeat.once import Effect, Host, OnceResult, once
@@ -37,12 +38,15 @@ def world(tmp_path: Path) -> World:
 
 
 def turn(world: World, script: str, kind: Kind = "hold", **more: str) -> Effect:
-    """A turn of the agent `script`, with a nonce of its own."""
-    nonce = new_nonce()
+    """A turn of the agent `script`, with a nonce of its own, planned as a wake does it."""
+    nonce, slot, journal = new_nonce(), "2026-11-20T15:00:00Z", Journal(world.places)
+    with journal.deciding(clock.now_ns()):
+        if journal.last("k") is None:
+            journal.append(clock.now_ns(), state_body("k", "PLANNED", "task", slot))
     environment = {**world.environment, "RUNS": str(world.places.runs), **more}
     verify = ("sh", "-c", 'grep -qxF "$ANTSMEM_KEY" "$WORLD"') if kind == "verify" else ()
     return Effect(
-        "k", ("sh", "-c", script), kind, verify, 20.0, "task", "2026-11-20T15:00:00Z", environment,
+        "k", ("sh", "-c", script), kind, verify, 20.0, "task", slot, environment,
         judge=agent_judge("shell", "k", nonce), nonce=nonce, prompt=b"what to do\n",
     )  # fmt: skip
 

@@ -23,7 +23,7 @@ from antsmem.memory.embedded.blobs import FileBlobs
 from antsmem.memory.embedded.durables import FileDurable
 from antsmem.memory.embedded.logs import FileLog
 from antsmem.memory.exchange import Backends
-from antsmem.memory.roles import Change, LogRecord, Row, VectorRow
+from antsmem.memory.roles import Change, LogRecord, Row, TextRow, VectorRow
 
 PLAYED = [
     pytest.param(role, *item.values, marks=item.marks, id=f"{role}-{item.id}")
@@ -77,6 +77,8 @@ def put(role: str, opened: Any, canary: str) -> None:
             opened.set_if_newer("row", Row(1, data))
         case "vectors":
             opened.upsert([VectorRow("tenant/agent", canary, 1, array("f", [1.0] * 8))])
+        case "text":
+            opened.upsert([TextRow("tenant/agent", canary, 1, "some words")])
         case "blob":
             opened.put(hashlib.sha256(data).hexdigest(), data)
         case "directory":
@@ -88,7 +90,7 @@ def test_control_what_is_put_as_it_is_would_be_found(role: str, name: str, reque
     request.param = name
     made = OPENERS[role][name](request)
     opened = made.open()
-    if role in {"log", "durable"}:
+    if role in {"log", "durable", "text"}:
         opened.create()
     if role == "vectors":
         opened.create("test-model", 8)
