@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from antsmem.cli.output import Output
+from antsmem.cli.places import own_place
 from antsmem.core import clock
 from antsmem.core.config import (
     ANCHOR_PREFIX,
@@ -89,36 +90,20 @@ class Context:
         """This machine's name."""
         return os.uname().nodename.split(".")[0] or "host"
 
-    def _home(self, variable: str, default: str) -> Path:
-        """Where the XDG Base Directory Specification says: relative paths are invalid there, and ignored."""
-        base = self.environment.get(variable, "")
-        return Path(base if os.path.isabs(base) else os.path.join(self._user_home, default)) / "antsmem"
-
-    @cached_property
-    def _user_home(self) -> str:
-        if os.path.isabs(home := self.environment.get("HOME", "")):
-            return home
-        import pwd
-
-        try:
-            return pwd.getpwuid(os.getuid()).pw_dir
-        except KeyError:
-            raise UsageError("this user has no home directory", hint="set HOME to an absolute path") from None
-
     @cached_property
     def config_dir(self) -> Path:
         """`~/.config/antsmem`."""
-        return self._home("XDG_CONFIG_HOME", ".config")
+        return own_place(self.environment, "XDG_CONFIG_HOME", ".config")
 
     @cached_property
     def data_dir(self) -> Path:
         """`~/.local/share/antsmem`."""
-        return self._home("XDG_DATA_HOME", ".local/share")
+        return own_place(self.environment, "XDG_DATA_HOME", ".local/share")
 
     @cached_property
     def state_dir(self) -> Path:
         """`~/.local/state/antsmem`."""
-        return self._home("XDG_STATE_HOME", ".local/state")
+        return own_place(self.environment, "XDG_STATE_HOME", ".local/state")
 
     @cached_property
     def layout(self) -> Layout:
