@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
+import os
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
@@ -175,6 +176,8 @@ class MilvusIndex:
         return retried(lambda: self._once(action), self._bound)
 
     def _once(self, action: Callable[[Any], T]) -> T:
+        # Else it loads a `.env` that lies above its own folder into this process, and that may be the agent's.
+        os.environ["PYTHON_DOTENV_DISABLED"] = "1"  # noqa: TID251
         try:
             import grpc
             from pymilvus import MilvusException

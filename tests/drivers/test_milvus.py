@@ -6,6 +6,9 @@ our `upsert` leaves the old vector to be found.
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import tempfile
 from array import array
 from typing import Any
 
@@ -94,6 +97,24 @@ def test_a_collection_that_was_left_half_made_is_finished(
 
 def _die(*_: Any, **__: Any) -> None:
     raise KeyboardInterrupt
+
+
+def test_the_library_is_kept_from_loading_a_dotenv_that_lies_above_it() -> None:
+    """It looks upward from its own folder: into the workspace, where the environment lies there."""
+    script = (
+        "import dotenv.main, sys\n"
+        "dotenv.main.find_dotenv = lambda *_, **__: sys.argv[1]\n"
+        "from antsmem.core.errors import BackendError\n"
+        "from antsmem.drivers.milvus import MilvusIndex\n"
+        "try: MilvusIndex.open('milvus://127.0.0.1:1/x?tls=no', {'timeout_seconds': '1'}).count('s')\n"
+        "except BackendError: pass\n"
+        "import os; print(os.environ.get('OF_THE_AGENT'))"
+    )
+    with tempfile.NamedTemporaryFile("w", suffix=".env") as file:
+        file.write("OF_THE_AGENT=told\n")
+        file.flush()
+        run = subprocess.run([sys.executable, "-c", script, file.name], capture_output=True, text=True, check=True)
+    assert run.stdout == "None\n"
 
 
 def test_what_does_not_fit_is_refused_before_it_is_sent() -> None:
