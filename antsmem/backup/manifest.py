@@ -175,16 +175,29 @@ def _entries_about(text: bytes, paths: Collection[bytes]) -> list[Entry]:
     above = {ROOT}.union(*map(with_folders, paths))
     starts = set()
     for path in above:
-        ends = (b"\n", b"\t", b"/") if path in paths else (b"\n", b"\t")
-        for form in {escape(path), _in_ascii(path)}:  # the second if a name below it is not UTF-8
-            for end in ends:
-                at = text.find(needle := b"\t" + form + end)
-                while at >= 0:
-                    starts.add(text.rfind(b"\n", 0, at) + 1)
-                    at = text.find(needle, at + 1)
+        forms = {escape(path), _in_ascii(path)}  # the second if a name below it is not UTF-8
+        start = next((at for at in _lines_with(text, forms, (b"\n", b"\t")) if _path_at(text, at) == path), -1)
+        starts.add(start)
+        if path in paths and (start < 0 or text[start : start + 1] == b"d"):
+            starts.update(_lines_with(text, forms, (b"/",)))
+    starts.discard(-1)
     below = tuple(path + b"/" for path in paths)
     found = [parse_line(text[start : text.index(b"\n", start)]) for start in sorted(starts)]
     return [entry for entry in found if entry.path in above or entry.path.startswith(below)]
+
+
+def _lines_with(text: bytes, forms: Collection[bytes], ends: Collection[bytes]) -> Iterator[int]:
+    """Where the lines begin in which a field begins with one of `forms` and one of `ends`, by `ends` in order."""
+    for end in ends:
+        for form in forms:
+            at = text.find(needle := b"\t" + form + end)
+            while at >= 0:
+                yield text.rfind(b"\n", 0, at) + 1
+                at = text.find(needle, at + 1)
+
+
+def _path_at(text: bytes, start: int) -> bytes:
+    return parse_line(text[start : text.index(b"\n", start)]).path
 
 
 def with_folders(path: bytes) -> list[bytes]:
