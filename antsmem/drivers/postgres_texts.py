@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
+from typing import TYPE_CHECKING, Final, LiteralString, Self
 
 from antsmem.core.errors import ConfigError
-from antsmem.drivers.postgres_link import Address, Link
+from antsmem.drivers.postgres_link import Address
+from antsmem.drivers.postgres_table import PostgresTable
 from antsmem.memory.indexing import check_text, newest
 from antsmem.memory.roles import TextRow
 from antsmem.memory.words import asked_words, words
 
 if TYPE_CHECKING:
-    import psycopg
     from psycopg import sql
 
-_LOCK: Final = "select pg_advisory_xact_lock(hashtext('antsmem'))"  # `if not exists` does not wait for others
 _TABLE: Final = (
     "create table if not exists {table} (stream text not null, id bytea not null, version bigint not null,"
     " words tsvector not null, primary key (stream, id))"
@@ -37,18 +36,15 @@ _SEARCH: Final = (
     "select id, ts_rank(words, asked) as score from {table}, to_tsquery({language}, %s) as asked"
     " where words @@ asked and stream = %s order by score desc, id limit %s"
 )
-_FORGET: Final = "delete from {table} where stream = %s and id = any(%s)"
-_COUNT: Final = "select count(*) from {table} where stream = %s"
-_DROP: Final = "delete from {table} where stream = %s"
 _TOGETHER: Final = 200  # rows of a statement
 _match_language = re.compile(r"[a-z_]{1,40}").fullmatch
 
 
-class PostgresTexts:
+class PostgresTexts(PostgresTable):
     """A table antsmem_texts_LANGUAGE. One connection, made with the first call."""
 
     def __init__(self, address: Address, language: str) -> None:
-        self._link = Link(address, "postgres")
+        super().__init__(address)
         self._language = language
 
     @classmethod
@@ -61,21 +57,9 @@ class PostgresTexts:
         rest = {name: value for name, value in options.items() if name != "language"}
         return cls(Address.parse(url, rest, "postgres", 5432), language)
 
-    @property
-    def url(self) -> str:
-        """Where it is, without credentials."""
-        return self._link.url
-
     def create(self) -> None:
         """Make the table and its index if they are missing."""
-
-        def make(connection: psycopg.Connection[Any]) -> None:
-            with connection.transaction():
-                connection.execute(_LOCK)
-                for statement in (_TABLE, _INDEX):
-                    connection.execute(self._query(statement))
-
-        self._link.run(make)
+        self._link.run(lambda connection: self._make(connection, _TABLE, _INDEX))
 
     def upsert(self, rows: Sequence[TextRow]) -> None:
         """Put `rows`, see `TextIndex.upsert`."""
@@ -95,30 +79,6 @@ class PostgresTexts:
             return []
         found = self._select(_SEARCH, (asked, stream, max(0, count)))
         return [(name.decode(), float(score)) for name, score in found]
-
-    def delete(self, stream: str, ids: Sequence[str]) -> None:
-        """Forget `ids`."""
-        self._run(_FORGET, (stream, [each.encode() for each in ids]))
-
-    def count(self, stream: str) -> int:
-        """How many texts `stream` has."""
-        return int(self._select(_COUNT, (stream,))[0][0])
-
-    def drop(self, stream: str) -> None:
-        """Delete all texts of `stream`."""
-        self._run(_DROP, (stream,))
-
-    def close(self) -> None:
-        """End the connection."""
-        self._link.close()
-
-    def _select(self, query: LiteralString, values: tuple[Any, ...]) -> list[Any]:
-        composed = self._query(query)
-        return self._link.run(lambda connection: connection.execute(composed, values, binary=True).fetchall())
-
-    def _run(self, query: LiteralString, values: tuple[Any, ...]) -> None:
-        composed = self._query(query)
-        self._link.run(lambda connection: connection.execute(composed, values))
 
     def _query(self, query: LiteralString) -> sql.Composed:
         from psycopg import sql

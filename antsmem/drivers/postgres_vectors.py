@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Final, LiteralString, Self
 
 from antsmem.core.errors import RefusedError, UsageError
-from antsmem.drivers.postgres_link import Address, Link
+from antsmem.drivers.postgres_link import Address
+from antsmem.drivers.postgres_table import PostgresTable
 from antsmem.memory.indexing import check_vector, newest
 from antsmem.memory.roles import Vector, VectorRow
 
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import psycopg
     from psycopg import sql
 
-_LOCK: Final = "select pg_advisory_xact_lock(hashtext('antsmem'))"  # `if not exists` does not wait for others
 _VERSION: Final = (
     "select coalesce(installed_version, default_version) from pg_available_extensions where name = 'vector'"
 )
@@ -49,19 +49,16 @@ _EXACT: Final = (
     "select id, 1 - (vector <=> %s::{kind}) from {table} where stream = %s"
     " order by (vector <=> %s::{kind}) + 0 limit %s"
 )
-_FORGET: Final = "delete from {table} where stream = %s and id = any(%s)"
-_COUNT: Final = "select count(*) from {table} where stream = %s"
-_DROP: Final = "delete from {table} where stream = %s"
 _TOGETHER: Final = 500  # rows of a statement
 _MOST_SINGLE, _MOST_HALF = 2000, 4000  # dimensions that a graph takes (pgvector manual, "HNSW")
 _LEAST_VERSION: Final = (0, 8)  # searches on where a filter leaves too little
 
 
-class PostgresVectors:
+class PostgresVectors(PostgresTable):
     """Tables named antsmem_vectors_MODEL_DIMENSIONS, the model by a digest. `create` comes before all else."""
 
     def __init__(self, address: Address) -> None:
-        self._link = Link(address, "postgres")
+        super().__init__(address)
         self._table, self._dimensions = "antsmem_vectors", 0
 
     @classmethod
@@ -69,18 +66,13 @@ class PostgresVectors:
         """The index at `postgres://user@host:port/database`; see `Address.parse`. Does not connect yet."""
         return cls(Address.parse(url, options, "postgres", 5432))
 
-    @property
-    def url(self) -> str:
-        """Where it is, without credentials."""
-        return self._link.url
-
     def create(self, model: str, dimensions: int) -> None:
         """Make the extension, and the table for vectors of `model`, if they are missing."""
         if not 0 < dimensions <= _MOST_HALF:
             raise UsageError(f"`{self.url}` takes vectors of 1 to {_MOST_HALF} dimensions, not {dimensions}")
         self._table = f"antsmem_vectors_{hashlib.sha256(model.encode()).hexdigest()[:12]}_{dimensions}"
         self._dimensions = dimensions
-        self._link.run(self._make)
+        self._link.run(self._make_with_extension)
 
     def upsert(self, rows: Sequence[VectorRow]) -> None:
         """Put `rows`, see `VectorIndex.upsert`."""
@@ -99,33 +91,12 @@ class PostgresVectors:
         found = self._link.run(lambda connection: self._near(connection, (asked, stream, asked, count)))
         return [(name.decode(), float(cosine)) for name, cosine in found]
 
-    def delete(self, stream: str, ids: Sequence[str]) -> None:
-        """Forget `ids`."""
-        self._run(_FORGET, (stream, [each.encode() for each in ids]))
-
-    def count(self, stream: str) -> int:
-        """How many vectors `stream` has."""
-        query = self._query(_COUNT)
-        (found,) = self._link.run(lambda connection: connection.execute(query, (stream,)).fetchall())
-        return int(found[0])
-
-    def drop(self, stream: str) -> None:
-        """Delete all vectors of `stream`."""
-        self._run(_DROP, (stream,))
-
-    def close(self) -> None:
-        """End the connection."""
-        self._link.close()
-
-    def _make(self, connection: psycopg.Connection[Any]) -> None:
+    def _make_with_extension(self, connection: psycopg.Connection[Any]) -> None:
         there = connection.execute(_VERSION).fetchone()
         if there is None or tuple(int(part) for part in there[0].split(".")[:2]) < _LEAST_VERSION:
             hint = "install pgvector 0.8 or newer on the server"
             raise RefusedError(f"`{self.url}` has no extension that keeps vectors", hint=hint)
-        with connection.transaction():
-            connection.execute(_LOCK)
-            for statement in (_EXTENSION, _TABLE, _GRAPH):
-                connection.execute(self._query(statement))
+        self._make(connection, _EXTENSION, _TABLE, _GRAPH)
 
     def _near(self, connection: psycopg.Connection[Any], values: tuple[str, str, str, int]) -> list[Any]:
         with connection.pipeline():
@@ -137,10 +108,6 @@ class PostgresVectors:
         if len(rows) < values[3]:
             rows = connection.execute(self._query(_EXACT), values, binary=True).fetchall()
         return rows
-
-    def _run(self, query: LiteralString, values: tuple[Any, ...]) -> None:
-        composed = self._query(query)
-        self._link.run(lambda connection: connection.execute(composed, values))
 
     def _query(self, query: LiteralString) -> sql.Composed:
         from psycopg import sql
