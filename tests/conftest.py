@@ -8,7 +8,6 @@ in one of them, and what the suites counted is added up.
 from __future__ import annotations
 
 import os
-import random
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,10 +18,7 @@ import engines_stores
 import pytest
 import tallies
 from hypothesis import settings
-
-os.environ.setdefault(
-    "ANTSMEM_FAULT_SEED", str(random.SystemRandom().randrange(1_000_000))
-)  # one for all processes
+from seeds import SEED
 
 LONGEST = {
     "test_canaries.py", "test_disk_errors.py", "test_fuzz.py", "test_kevin.py", "test_kills.py",
@@ -52,6 +48,7 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: Any) -> None:
+    terminalreporter.write_line(f"drawn by ANTSMEM_TEST_SEED={SEED}")
     for line in tallies.lines():
         terminalreporter.write_line(line)
 

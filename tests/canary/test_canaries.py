@@ -4,7 +4,7 @@ Method: canaries stand for memory, logs, values, keys and passphrases; every com
 with `-v`, wrongly, without its key, on a full disk, with a bug, and interrupted or killed halfway, under strace.
 All that it printed, wrote, sent, named or handed to a child, and all that is left, is searched in every
 spelling; what may stand where is said in `planted.MAY` and in the scene. ANTSMEM_SOAK=1 strikes at more places;
-ANTSMEM_CANARY_SEED says which. The controls are programs that leak, each in its own way, and must be caught.
+ANTSMEM_TEST_SEED says which. The controls are programs that leak, each in its own way, and must be caught.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from memory import remove
 from planted import ENVIRONMENT, MAY, PASSPHRASE_KEY, TEXTS, canaries_of, copy, files_of, may
 from scenes import SCENES, names
 from scenes_identity import guardians, scid
+from seeds import SEED
 from staging import OUT, Scene
 from watching import Watched
 
 from antsmem.identity.handover import code_of
 
 SOAK = os.environ.get("ANTSMEM_SOAK") == "1"
-SEED = int(os.environ.get("ANTSMEM_CANARY_SEED", "0")) or random.SystemRandom().randrange(1, 1 << 32)
 STRIKES = 12 if SOAK else 1
 CASES = [(name, number) for name in SCENES for number in range(len(SCENES[name]))]
 
@@ -126,7 +126,7 @@ def test_a_command_lets_no_secret_out(stage: Stage, name: str, number: int) -> N
     assert hits == set(), "plain"
     for variant, more, how in variants(ran["calls"], dice):
         ran, hits = stage.run(scene, *more, **how)
-        assert hits == set(), f"{variant}; again with ANTSMEM_CANARY_SEED={SEED}"
+        assert hits == set(), f"{variant}; again with ANTSMEM_TEST_SEED={SEED}"
         if variant.startswith("crash") and ran["code"] == 1:
             assert TRACE in ran["err"]
 

@@ -1,7 +1,7 @@
-"""Which faults a run tries: some, drawn by a seed that the last lines of the run tell, or all.
+"""Which faults a run tries: some, drawn, or all.
 
 ANTSMEM_FAULT_SAMPLES says how many a scenario and kind of fault (`all`: every one, which is what ANTSMEM_SOAK=1
-takes), ANTSMEM_FAULT_SEED which ones; without it each run tries others.
+takes), ANTSMEM_TEST_SEED which ones; without it each run tries others.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ import random
 from collections.abc import Sequence
 from typing import TypeVar
 
+from seeds import SEED
 from tallies import tally
 
 T = TypeVar("T")
 
 SAMPLES = os.environ.get("ANTSMEM_FAULT_SAMPLES") or ("all" if os.environ.get("ANTSMEM_SOAK") == "1" else "2")
-SEED = os.environ["ANTSMEM_FAULT_SEED"]
 
 
 class Sampler:
@@ -34,4 +34,4 @@ class Sampler:
 
     def count(self, what: str, number: int = 1) -> None:
         """Remember for the summary."""
-        tally(f"faults (seed {SEED}, {SAMPLES} a scenario)")[what] += number
+        tally(f"faults ({SAMPLES} a scenario)")[what] += number

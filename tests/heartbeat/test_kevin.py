@@ -1,20 +1,19 @@
 """Goal: thirty posts are thirty posts, whatever Kevin forgets, whoever kills him, wherever he lives.
 
-Method: two weeks of wakes every five minutes, 200 of them killed with SIGKILL at a moment drawn by a seed that is
-told; contexts reset; on day 7 a move to another machine from a copy of half an hour ago, while the old one stays
-alive and keeps waking; a person who answers once a day. Without `once`, and without the gate, the same two weeks
-post twice (controls).
+Method: two weeks of wakes every five minutes, 200 of them killed with SIGKILL at a moment drawn; contexts reset;
+on day 7 a move to another machine from a copy of half an hour ago, while the old one stays alive and keeps waking;
+a person who answers once a day. Without `once`, and without the gate, the same two weeks post twice (controls).
 """
 
 from __future__ import annotations
 
-import random
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from kevin import DAYS, HALF, MINUTES, Life, Machine, Moltbook
+from seeds import SEED
 
 from antsmem.heartbeat import locks, once, witness
 
@@ -63,9 +62,7 @@ def go_on(life: Life, hours: int) -> None:
 
 
 def test_thirty_posts_are_thirty_posts(place: Moltbook, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    seed = random.SystemRandom().randrange(1 << 40)
-    print(f"seed {seed}")
-    life = Life(tmp_path, seed, place)
+    life = Life(tmp_path, SEED, place)
     left = live(life, DAYS, monkeypatch)
     assert left is not None
     for _ in range(20):  # a draft that he has not come to yet, because he forgets which he has seen, is not lost

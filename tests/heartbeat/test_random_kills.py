@@ -1,8 +1,8 @@
 """Goal: a runner that is killed at any moment, twice in a row too, leaves work that happens exactly once.
 
-Method: SIGKILL before or after a system call of a fork that runs `once` or a whole wake, at moments that are drawn
-by a seed that is told. Then it runs again until it is settled; a person who is asked says what is true. For
-thousands of pairs of kills the effect is a write of the killed process; else it is a process that lives on.
+Method: SIGKILL before or after a system call of a fork that runs `once` or a whole wake, at moments drawn. Then it
+runs again until it is settled; a person who is asked says what is true. For thousands of pairs of kills the effect
+is a write of the killed process; else it is a process that lives on.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 from effect_worlds import POLICIES
 from memory import remove
+from seeds import SEED
 from struck import act_within, cases
 
 from antsmem.core.record import replace
@@ -53,13 +54,6 @@ def swept(
 
 
 @pytest.fixture
-def seed() -> int:
-    found = random.SystemRandom().randrange(1 << 40)
-    print(f"seed {found}")
-    return found
-
-
-@pytest.fixture
 def within(monkeypatch: pytest.MonkeyPatch) -> None:
     """The effect is a write of the process itself, and of what is left behind there is nothing to find."""
     monkeypatch.setattr(once, "run_action", act_within)
@@ -68,22 +62,20 @@ def within(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "_require_reliable", lambda _path: None)
 
 
-def test_killed_at_any_moment_it_happens_once(tmp_path: Path, seed: int) -> None:
-    hits, wrong = swept(tmp_path, seed, KILLS)
+def test_killed_at_any_moment_it_happens_once(tmp_path: Path) -> None:
+    hits, wrong = swept(tmp_path, SEED, KILLS)
     assert wrong == [] and hits >= KILLS
 
 
 @pytest.mark.skipif(not Path("/proc/self/environ").exists(), reason="only Linux tells")
-def test_processes_that_gave_the_lock_away_are_found(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_that_gave_the_lock_away_are_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run = once.run_action
     monkeypatch.setattr(once, "run_action", lambda what, *rest: run(replace(what, lock=None), *rest))
-    assert swept(tmp_path, seed, 30, kinds=("verify", "hold"))[1] == []
+    assert swept(tmp_path, SEED, 30, kinds=("verify", "hold"))[1] == []
 
 
-def test_killed_twice_it_happens_once(tmp_path: Path, seed: int, within: None) -> None:
-    hits, wrong = swept(tmp_path, seed, PAIRS, 2)
+def test_killed_twice_it_happens_once(tmp_path: Path, within: None) -> None:
+    hits, wrong = swept(tmp_path, SEED, PAIRS, 2)
     assert wrong == [] and hits >= PAIRS
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import random
 import textwrap
 import traceback
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 import simulated
 from memory import remove
+from seeds import SEED
 from simulated import World
 
 from antsmem.heartbeat import (
@@ -106,15 +106,13 @@ def forked(work: Callable[[], int]) -> tuple[int, int]:
 
 
 def test_nothing_repeats_and_nothing_is_lost(tmp_path: Path) -> None:
-    seed = random.SystemRandom().randrange(1 << 40)
-    print(f"seed {seed}")
     share = min(os.cpu_count() or 1, 4)
 
     def part(number: int) -> int:
         steps, place = 0, number
         while steps < STEPS // share + 1:
-            print(f"world {seed + place}", flush=True)
-            steps += simulate(tmp_path / str(place), seed + place).steps
+            print(f"world {SEED + place}", flush=True)
+            steps += simulate(tmp_path / str(place), SEED + place).steps
             place += share
         return steps
 

@@ -1,7 +1,7 @@
 """Goal: whatever bytes come in, only our errors come out, and nothing is accepted that was not sealed.
 
 Method: seeded mutations of good files of every kind (flip, cut, insert, repeat, splice, and words of the format),
-read in every way; ANTSMEM_FUZZ_MUTATIONS and ANTSMEM_FUZZ_SEED set how many and which. The control plants an
+read in every way; ANTSMEM_FUZZ_MUTATIONS and ANTSMEM_TEST_SEED set how many and which. The control plants an
 unguarded decoder and must be caught.
 """
 
@@ -10,13 +10,13 @@ import random
 from binascii import a2b_base64
 
 import pytest
+from seeds import SEED
 
 from antsmem.core import age
 from antsmem.core.age import header, keys
 from antsmem.core.errors import AntsmemError, CannotUnlockError, UsageError
 
 MUTATIONS = int(os.environ.get("ANTSMEM_FUZZ_MUTATIONS", "20000"))
-SEED = int(os.environ.get("ANTSMEM_FUZZ_SEED", "1"))
 PLAIN = b"what was sealed"
 WORDS = [
     *(

@@ -119,6 +119,15 @@ def _milvus(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Milvus = request.getfixturevalue("milvus")
     # one collection for the session: making and loading one takes seconds
     url = f"milvus://127.0.0.1:{server.port}/conformance?tls=no"
+
+    def leave_nothing() -> None:
+        index = MilvusIndex.open(url, {})
+        index.create("test-model", 8)
+        for stream in ("tenant/agent", "tenant/other"):
+            index.drop(stream)
+        index.close()
+
+    request.addfinalizer(leave_nothing)
     return Backend(_opener(request, lambda: MilvusIndex.open(url, {})), lambda: bytes_below(server.dir))
 
 

@@ -9,7 +9,6 @@ durable store and blobs; the other roles are tried by `backend test`, and no syn
 
 from __future__ import annotations
 
-import os
 import random
 import re
 import time
@@ -26,6 +25,7 @@ from made_homes import KIT, Home
 from played import PROFILES, Played
 from roles import bytes_below
 from sealed import seen_in_the_clear
+from seeds import SEED
 from tallies import tally
 
 from antsmem.core.errors import BackendError
@@ -43,7 +43,6 @@ from antsmem.memory.roles import Change, DurableStore, EventLog, LogRecord
 from antsmem.memory.verifying import verify_events
 
 STEPS, FILES = 14, 60
-SEED = int(os.environ["ANTSMEM_FAULT_SEED"])
 
 
 def joined(played: Played, home: Home) -> None:
