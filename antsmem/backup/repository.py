@@ -377,14 +377,15 @@ def read_state(repository: Repository, pin: Pin | None) -> State:
             hint="antsmem check --repair makes it anew from what is there",
         )
     anchor, token = found
-    there = list_ids(repository)
-    missing = sorted(set(anchor.snapshots) - set(there))
+    there = set(repository.store.names("snapshots"))
+    missing = [snapshot_id for snapshot_id in anchor.snapshots if f"snapshots/{snapshot_id}.age" not in there]
     if missing:
         raise RollbackError(
             f"{len(missing)} snapshots that the repository's own list names are gone, `{missing[0]}` first",
             hint="antsmem check says what is left; another repository may hold them",
         )
-    late = [snapshot_id for snapshot_id in there if snapshot_id > anchor.head]
+    newer = [name for name in there if name > f"snapshots/{anchor.head}"]
+    late = [snapshot_id for snapshot_id in ids_in(newer, "snapshots", ".age") if snapshot_id > anchor.head]
     ids, newest = (*anchor.snapshots, *late), anchor.sequence
     for snapshot_id in late:
         statement = read_signature(repository, snapshot_id, former=former)

@@ -114,7 +114,8 @@ def is_id(text: str) -> bool:
 def ids_in(names: Sequence[str], folder: str, suffix: str) -> list[str]:
     """The ids, in order, of the snapshots that have a file with this `suffix` among the `names` in `folder`: at
     once, because there may be very many."""
-    return sorted(re.findall(rf"^{folder}/({_ID.pattern}){re.escape(suffix)}$", "\n".join(names), re.MULTILINE))
+    named = "\n".join([name for name in names if name.endswith(suffix)])
+    return sorted(re.findall(rf"^{folder}/({_ID.pattern}){re.escape(suffix)}$", named, re.MULTILINE))
 
 
 def pack_lines(packs: Iterable[str]) -> bytes:

@@ -20,7 +20,7 @@ from antsmem.core.record import record
 
 _PART = r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"
 _match_part = re.compile(_PART).fullmatch
-_find_parts = re.compile(rf"^{_PART}$", re.MULTILINE).findall
+_match_parts = re.compile(rf"(?:{_PART}\n)*+").fullmatch
 
 
 class Stored(NamedTuple):
@@ -56,9 +56,9 @@ def is_part(part: str) -> bool:
 
 def only_parts(names: Sequence[str]) -> list[str]:
     """Those of `names` that can be one part of a name: at once, for there may be very many."""
-    text = "\n".join(names)
-    whole = text.count("\n") < max(len(names), 1)  # none of them holds a newline
-    return _find_parts(text) if whole else list(filter(is_part, names))
+    text = "".join([f"{name}\n" for name in names])
+    whole = text.count("\n") == len(names)  # none of them holds a newline
+    return list(names) if whole and _match_parts(text) else list(filter(is_part, names))
 
 
 def check_options(scheme: str, options: Collection[str], known: Collection[str]) -> None:

@@ -53,12 +53,12 @@ def open_statement(data: bytes, schema: str, trusted: Container[bytes] | None, n
         raise IntegrityError(f"`{name}` is not signed") from None
     if trusted is not None and public not in trusted:
         raise IntegrityError(f"`{name}` is signed by a key that is not this agent's: forged or foreign")
-    members = canonical.members(statement)
-    whole = canonical.join(members) + b"\n"
-    del members["signature"]
-    verify(public, canonical.join(members), signature)
-    if whole != data or text != signature.hex():  # one form, or a byte could change
-        raise IntegrityError(f"`{name}` is not in canonical form")
+    # What was signed is the file without this member, byte for byte: had it to be written anew to be compared, the
+    # list of a year's hourly snapshots would be read in twice the time.
+    before, member, after = data.partition(b',"signature":"' + signature.hex().encode() + b'"')
+    if not member or not after.endswith(b"}\n") or list(statement) != sorted(statement):
+        raise IntegrityError(f"`{name}` is not in canonical form")  # one form, or a byte could change
+    verify(public, before + after[:-1], signature)
     return body
 
 
