@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from antsmem.cli.context import Context
 from antsmem.core import canonical
 from antsmem.core.disk import make_private_dir, read_file, write_file
-from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError
+from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError, RollbackError
 
 if TYPE_CHECKING:
     from antsmem.identity.anchor import Anchor, Published
@@ -22,12 +22,18 @@ def publish_to(ctx: Context, custody: Custody, anchors: Sequence[Anchor]) -> Pub
     """Give the ledger in `custody` to `anchors`, and remember who took it. Raises `RollbackError` where one has a
     newer or another ledger."""
     from antsmem.identity.anchor import Published, publish
-    from antsmem.identity.custody import publication_of
+    from antsmem.identity.custody import open_custody, publication_of
 
     data = publication_of(custody)
     if data is None:
         return Published(())
-    published = publish(data, anchors)
+    try:
+        published = publish(data, anchors)
+    except RollbackError:
+        newer = open_custody(ctx.access)  # another process of this host may have gone on and published meanwhile
+        if newer.ledger.seq <= custody.ledger.seq:
+            raise
+        return publish_to(ctx, newer, anchors)
     held = dict.fromkeys(published.took, custody.ledger.hash)
     make_private_dir(ctx.agent_state)
     write_file(_file(ctx), [canonical.dumps({**_remembered(ctx), **held})], durable=False)
@@ -49,13 +55,19 @@ def warn_of(ctx: Context, failed: Mapping[str, str]) -> None:
 def renew_escrow(ctx: Context, custody: Custody) -> Path | None:
     """Write the secrets' escrow anew, where the operator keeps escrows. A failure is told, and None: the change
     itself is made, and the next one writes it again."""
+    from antsmem.identity.custody import open_custody
     from antsmem.identity.escrow import keep_escrow
     from antsmem.identity.secrets_escrow import FILE, seal_secrets
 
     if custody.pending:
         ctx.output.warn(f"the change is made, but the ledger waits for the next command: {custody.pending}")
     try:
-        return keep_escrow(escrow_folder(ctx), seal_secrets(custody), ctx.now_ns, FILE)
+        while True:
+            kept = keep_escrow(escrow_folder(ctx), seal_secrets(custody), ctx.now_ns, FILE)
+            newer = open_custody(ctx.access)
+            if newer.keystore.sequence == custody.keystore.sequence:
+                return kept
+            custody = newer  # another process changed it meanwhile, and its escrow may be the older file
     except AntsmemError as error:
         ctx.output.warn(f"the secrets' escrow is not renewed: {error}")
         return None

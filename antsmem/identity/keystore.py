@@ -20,6 +20,7 @@ from antsmem.core.errors import (
     IntegrityError,
     NotFoundError,
     RetiredError,
+    RollbackError,
     UsageError,
     WouldOverwriteError,
 )
@@ -27,8 +28,8 @@ from antsmem.core.record import field, record, replace
 from antsmem.identity.envelope import MAX_BYTES, open_envelope, seal_envelope
 from antsmem.identity.epochs import Epoch, check_epoch_name
 from antsmem.identity.fields import Fields, to_base64
-from antsmem.identity.files import CHANGE
-from antsmem.identity.log import IdentityLog
+from antsmem.identity.files import CHANGE, IdentityFiles
+from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog
 from antsmem.identity.secret import Secret, secret_from_json, secret_to_json
 from antsmem.identity.signing import SEED_BYTES, SigningKey
 
@@ -154,6 +155,19 @@ def check_keystore(keystore: Keystore, log: IdentityLog) -> None:
         raise RetiredError(
             f"the op key of host `{keystore.host}` was revoked by version {known.until} of the identity log"
         )
+
+
+def own_keystore(files: IdentityFiles, host: X25519Identity, log: IdentityLog) -> Keystore:
+    """This host's keystore, opened by `host` and checked by `log`, which was read from `files` before. Raises as
+    `open_keystore` and `check_keystore` do, and `ConflictError` if another process changed the identity since."""
+    keystore = open_keystore(files.keystore, [host])
+    try:
+        check_keystore(keystore, log)
+    except RollbackError:
+        if read_file(files.log, MAX_LOG_BYTES) != log.text:
+            raise ConflictError(f"identity log `{files.log}` was changed by another process") from None
+        raise
+    return keystore
 
 
 def secret_values(keystore: Keystore) -> list[tuple[str, bytes]]:
