@@ -229,9 +229,10 @@ def test_where_nobody_answers_it_waits_for_a_person(agent: Home) -> None:
     assert other.must("secret", "get", "token").out == VALUE.decode()
 
 
-def test_the_repository_itself_is_no_second_opinion(agent: Home) -> None:
-    other = machine(agent)
-    ran = recover(other, agent.repository, "--secrets", str(escrow(agent)), "--anchor", str(agent.repository))
+@pytest.mark.parametrize("spelt", ["{}", "{}/", "file://{}", "file://localhost{}/"])
+def test_the_repository_itself_is_no_second_opinion(agent: Home, spelt: str) -> None:
+    other, again = machine(agent), spelt.format(agent.repository)
+    ran = recover(other, agent.repository, "--secrets", str(escrow(agent)), "--anchor", again)
     assert ran.code == 0, ran
     assert [row["state"] for row in ran.document["secrets"]] == ["quarantined"]
 

@@ -7,8 +7,11 @@ a provider says it cannot do must be refused; what it says it can do is done, by
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -249,6 +252,7 @@ def test_an_object_of_somebody_else_in_vault_is_given_whole(
         ('echo \'{"protocolVersion": 2, "values": {}}\'', RefusedError),
         ("echo '{\"protocolVersion\": 1}'", RefusedError),
         ('echo \'{"protocolVersion": 1, "values": {"other": "x"}}\'', NotFoundError),
+        ('echo \'{"protocolVersion": 1, "values": {"name": null}}\'', NotFoundError),
         ('echo \'{"protocolVersion": 1, "values": {}, "errors": {"name": {"message": "C"}}}\'', NotFoundError),
         ("exec sleep 60", BackendError),
         ("(sleep 60 &) ; exec cat /dev/zero", BackendError),
@@ -265,6 +269,21 @@ def test_a_program_that_misbehaves_is_ended_and_not_repeated(
     with pytest.raises(error) as caught:
         keeper.open(timeout_seconds="0.5").get("name")
     assert CANARY not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("output", ["", " >/dev/null 2>&1"])
+def test_what_a_program_leaves_running_is_ended(
+    request: pytest.FixtureRequest, tmp_path: Path, output: str
+) -> None:
+    keeper = KEEPERS["exec"](request, tmp_path)
+    fifo = tmp_path / "alive"
+    os.mkfifo(fifo)
+    alive = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    said = '{"protocolVersion": 1, "values": {"name": "x"}}'
+    Path(keeper.options["command"]).write_text(f"#!/bin/sh\nexec 3>{fifo}\nsleep 60{output} &\necho '{said}'\n")
+    with suppress(BackendError):  # whoever holds the output open has not answered yet
+        keeper.open(timeout_seconds="0.5").get("name")
+    assert select.select([alive], [], [], 10)[0] and not os.read(alive, 1), "nobody holds the other end"
 
 
 def test_a_program_that_others_can_change_is_not_started(request: pytest.FixtureRequest, tmp_path: Path) -> None:
