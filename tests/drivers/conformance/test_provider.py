@@ -11,7 +11,7 @@ import os
 import select
 import threading
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -40,17 +40,16 @@ def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
     return KEEPERS[request.param](request, tmp_path)
 
 
-@pytest.fixture
-def deaf() -> Iterator[str]:
-    """A server that answers every question with an error full of what must not be repeated."""
+@contextmanager
+def answering(status: int, said: list[bytes]) -> Iterator[str]:
+    """A server that answers every question with what `said` begins with."""
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            body = (f'{{"errors": ["{CANARY}"], "__type": "{CANARY} x", "message": "{CANARY}"}}').encode()
-            self.send_response(418)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(said[0])))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(said[0])
 
         do_GET = do_POST = do_PUT = do_LIST = answer  # noqa: N815
 
@@ -60,10 +59,20 @@ def deaf() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """A server that answers every question with an error full of what must not be repeated."""
+    body = f'{{"errors": ["{CANARY}"], "__type": "{CANARY} x", "message": "{CANARY}"}}'
+    with answering(418, [body.encode()]) as url:
+        yield url
 
 
 def test_what_is_kept_is_given(keeper: Keeper) -> None:
@@ -219,6 +228,24 @@ def test_nothing_of_a_servers_own_text_is_repeated(
         with pytest.raises(AntsmemError) as caught:
             ask()
         assert CANARY not in str(caught.value) + caught.value.hint + repr(caught.value.__cause__)
+
+
+@pytest.mark.parametrize("kind", REMOTE)
+def test_an_answer_that_cannot_be_is_refused(kind: str) -> None:
+    half = b'{"SecretString": "\\ud800", "VersionId": "1", "data": {"data": {"value": "\\ud800"}, "metadata": %s}}'
+    wrong = b'{"SecretList": 5, "Versions": [5], "VersionId": [], "SecretString": 5, "data": [5]}'
+    said = [b"{}", b"[]", b"5", wrong, half % b'{"version": 1}', b"[" * 100_000]
+    with answering(200, said) as url:
+        where = {
+            "aws": {"endpoint": url, "region": "us-east-1", "access_key_id": "x", "secret_access_key": "x"},
+            "vault": {"url": url, "token": "x"},
+        }
+        provider = Keeper(kind, where[kind]).open()
+        while said:
+            for ask in (lambda: provider.get("name"), provider.names, lambda: provider.versions("name")):
+                with pytest.raises(RefusedError):
+                    ask()
+            del said[0]
 
 
 def test_a_wrong_token_is_refused(request: pytest.FixtureRequest, tmp_path: Path) -> None:
