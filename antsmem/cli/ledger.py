@@ -74,22 +74,54 @@ def renew_escrow(ctx: Context, custody: Custody) -> Path | None:
 
 
 def reseal_ledger(ctx: Context) -> bool:
-    """Seal the ledger and the secrets' escrow to the recovery kit that counts now, and give it to every anchor;
-    whether all have it. Former escrows go: the former kit opens them."""
-    from antsmem.identity.custody import reseal_custody
-    from antsmem.identity.secrets_escrow import FILE
+    """Seal the ledger and the secrets' escrow to the recovery kit that counts now, close the ledger behind former
+    keys, and give it to every anchor; whether all have it. Former escrows go: the former kit opens them."""
+    from antsmem.identity.anchor import ask
+    from antsmem.identity.custody import close_custody, reseal_custody
 
     if ctx.custody is None:
         return True
-    custody = reseal_custody(ctx.access)
-    new = renew_escrow(ctx, custody)
-    if new is not None:
-        for former in new.parent.glob(f"*Z-{FILE}"):
-            if former != new:
-                former.unlink(missing_ok=True)
-    failed = publish_to(ctx, custody, ctx.anchors()).failed
+    anchors = ctx.anchors()
+    ahead = any(_is_ahead(data, ctx.custody.ledger.seq) for data in ask(anchors).answers.values())
+    # A row behind an older ledger would be a second history; to publish this one is refused then, and says why.
+    custody = reseal_custody(ctx.access) if ahead else close_custody(ctx.access, ctx.now_ns)
+    new = _only_escrow(ctx, custody)
+    failed = publish_to(ctx, custody, anchors).failed
     warn_of(ctx, {name: str(error) for name, error in failed.items()})
     return new is not None and not failed
+
+
+def closed_ledger(ctx: Context, custody: Custody) -> Custody:
+    """`custody`, or what it is after this did of `reseal_ledger` what a rotation that was cut off did not come to.
+    The anchors are told by the caller."""
+    from antsmem.identity.custody import close_custody, is_unclosed
+
+    if not is_unclosed(custody, ctx.log):
+        return custody
+    custody = close_custody(ctx.access, ctx.now_ns)
+    _only_escrow(ctx, custody)
+    ctx.forget_identity()
+    return custody
+
+
+def _is_ahead(data: bytes | None, seq: int) -> bool:
+    from antsmem.identity.anchor import publication_from_bytes
+
+    try:
+        return data is not None and publication_from_bytes(data).head.seq > seq
+    except IntegrityError:  # told when it is published to
+        return False
+
+
+def _only_escrow(ctx: Context, custody: Custody) -> Path | None:
+    """Renew the secrets' escrow and remove those before it."""
+    from antsmem.identity.secrets_escrow import FILE
+
+    new = renew_escrow(ctx, custody)
+    for former in new.parent.glob(f"*Z-{FILE}") if new else ():
+        if former != new:
+            former.unlink(missing_ok=True)
+    return new
 
 
 def escrow_folder(ctx: Context) -> Path:

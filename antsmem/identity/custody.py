@@ -44,8 +44,18 @@ from antsmem.identity.anchor import (
 from antsmem.identity.envelope import MAX_BYTES
 from antsmem.identity.files import IdentityFiles
 from antsmem.identity.keystore import Keystore, open_keystore, own_keystore, save_keystore
-from antsmem.identity.ledger import FIRST, Ledger, Standing, extended, open_ledger, read_rows, seal_ledger
+from antsmem.identity.ledger import (
+    FIRST,
+    Ledger,
+    Standing,
+    extended,
+    open_ledger,
+    read_rows,
+    seal_ledger,
+    secret_row,
+)
 from antsmem.identity.log import IdentityLog
+from antsmem.identity.multikey import parse_multikey
 from antsmem.identity.secret import Secret
 
 ENDED = ("superseded", "revoked", "destroyed")
@@ -147,6 +157,25 @@ def reseal_custody(access: Access) -> Custody:
         if why := _complete(access, found):
             raise DiskError(why)
     return found
+
+
+def close_custody(access: Access, now_ns: int) -> Custody:
+    """Append a row that says that this host goes on: behind it nothing of a key that was revoked before counts,
+    and every anchor takes the ledger as it is sealed now. An empty ledger stays empty. Raises as `change_custody`
+    does."""
+
+    def change(custody: Custody) -> Change:
+        row = secret_row("recover", custody.keystore.host, access.log.version, "identity")
+        return Change(custody.keystore.secrets, [row] if custody.ledger.rows else [])
+
+    return change_custody(access, change, now_ns)
+
+
+def is_unclosed(custody: Custody, log: IdentityLog) -> bool:
+    """Whether the newest row is by a key that this host had before: the run that changed it was cut off."""
+    rows = custody.ledger.rows
+    known = log.op_key(parse_multikey(rows[-1].body["by"])) if rows else None
+    return known is not None and known.revoked and known.host == custody.keystore.host
 
 
 def publication_of(custody: Custody) -> bytes | None:

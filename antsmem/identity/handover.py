@@ -23,7 +23,7 @@ from antsmem.identity.epochs import open_epochs, seal_epoch
 from antsmem.identity.escrow import escrow_change, seal_escrow
 from antsmem.identity.fields import Fields, to_base64
 from antsmem.identity.files import IdentityFiles
-from antsmem.identity.keystore import FINGERPRINT_KEY_BYTES, Keystore
+from antsmem.identity.keystore import FINGERPRINT_KEY_BYTES, Keystore, not_before
 from antsmem.identity.ledger import Ledger, read_rows
 from antsmem.identity.log import IdentityLog, parse_log
 from antsmem.identity.multikey import parse_multikey
@@ -133,7 +133,8 @@ def hand_over(
     if named.get(keystore.host) != keystore.op_key.public:
         raise RetiredError(f"host `{keystore.host}` does not speak for the agent any more: nothing handed over")
     retire = {keystore.host} - {offer.host}
-    recovered = recover_host(log, kit, offer.host, offer.op_public, now_ns, retire=retire)
+    at_ns = not_before(keystore, now_ns)
+    recovered = recover_host(log, kit, offer.host, offer.op_public, at_ns, retire=retire)
     longer, commitment = recovered.log, recovered.commitment
     changed = replace(keystore, log_head=longer.head, recovery_hash=commitment.recovery_hash)
     escrow = seal_escrow(replace(changed, secrets=(), sequence=keystore.sequence + 1), commitment.next_key)

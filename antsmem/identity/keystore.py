@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from antsmem.core import canonical
 from antsmem.core.age import X25519Identity
+from antsmem.core.clock import parse_utc
 from antsmem.core.disk import Buffer, locked, read_file, write_file
 from antsmem.core.errors import (
     RECOVER,
@@ -173,6 +175,13 @@ def own_keystore(files: IdentityFiles, host: X25519Identity, log: IdentityLog) -
 def secret_values(keystore: Keystore) -> list[tuple[str, bytes]]:
     """Names and values of every version of every secret that has one."""
     return [(secret.name, secret.value) for secret in keystore.secrets if secret.value]
+
+
+def not_before(keystore: Keystore, now_ns: int) -> int:
+    """`now_ns`, or the time of the newest row of the ledger that the keystore knows, if the clock was ahead then:
+    a row that is dated after the revocation of its key would not count."""
+    rows = keystore.ledger
+    return max(now_ns, parse_utc(canonical.loads(rows[-1].encode(), MAX_BYTES)["time"])) if rows else now_ns
 
 
 def known_values(keystore: Keystore) -> list[tuple[str, bytes]]:

@@ -27,7 +27,7 @@ from antsmem.identity.guardians import (
     guardian_files_in,
     read_guardian_set,
 )
-from antsmem.identity.keystore import Keystore, check_keystore
+from antsmem.identity.keystore import Keystore, check_keystore, not_before
 from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog, parse_log
 from antsmem.identity.recovery import RecoveryKit
 from antsmem.identity.rewrap import rewrap_epoch
@@ -74,8 +74,9 @@ def rotate_identity(
     check_keystore(keystore, before)
     op_key, next_recovery = SigningKey.generate(), _recovery_hash(kit, before, wanted)
     commitment = commit(next_recovery)
+    at_ns = not_before(keystore, now_ns)
     document = with_op_keys(before.document, _op_keys(before, keystore, op_key, wanted.revoke))
-    log = extend_log(before, kit.control_key(kit.generation(before)), commitment, document, now_ns)
+    log = extend_log(before, kit.control_key(kit.generation(before)), commitment, document, at_ns)
     holder = wanted.new_kit or kit
     recovery = (str(holder.identity.recipient),)
     epochs, changed = _new_epochs(keystore, files, recovery, wanted.destroyed, log, now_ns)
