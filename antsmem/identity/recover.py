@@ -94,8 +94,7 @@ def recover_identity(
     escrow = _open_escrow(kit, saved, before)
     op_key, host_key = SigningKey.generate(), X25519Identity.generate()
     ledger = saved.gated.ledger if saved.gated else None
-    # A row that is dated after the revocation of its key would not count.
-    at_ns = max(now_ns, parse_utc(ledger.rows[-1].time)) if ledger and ledger.rows else now_ns
+    at_ns = max(now_ns, parse_utc(ledger.rows[-1].time)) if ledger and ledger.rows else now_ns  # see `not_before`
     recovered = recover_host(before, kit, host, op_key.public, at_ns, retire=retire)
     opened, unreadable = _open_readable(saved.epochs, kit.identity)
     recipient, recovery = str(host_key.recipient), (str(kit.identity.recipient),)

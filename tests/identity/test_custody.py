@@ -384,8 +384,7 @@ def test_a_damaged_head_is_made_again(held: Held) -> None:
 
 def test_an_agent_without_a_ledger_has_an_empty_one(tmp_path: Path) -> None:
     held = Held(tmp_path)
-    found = held.open()
-    assert (found.ledger.rows, found.pending) == ((), "")
+    assert (held.open().ledger.rows, held.open().pending) == ((), "")
     assert not held.access.files.ledger.exists() and not held.access.pin.exists()
 
 
