@@ -44,7 +44,7 @@ class Kafka(Server):
     """
 
     name = "kafka"
-    ready_seconds = 120.0
+    ready_seconds = 300.0
     cluster_id = "AAAAAAAAAAAAAAAAAAAAAQ"
 
     def __init__(self, node: int = 1, voters: str = "") -> None:
@@ -149,7 +149,7 @@ def brokers_of(hosts: str) -> int:
     silent.propagate = False
     client = AdminClient({"bootstrap.servers": hosts, "reconnect.backoff.ms": 20, "logger": silent})
     with contextlib.suppress(KafkaException):
-        return len(client.list_topics(timeout=1).brokers)
+        return len(client.list_topics(timeout=5).brokers)
     return 0
 
 
@@ -190,7 +190,7 @@ class Pulsar(Server):
     """Pulsar's broker, its bookkeeper and its metadata in one process; `web` is the port of its HTTP interface."""
 
     name = "pulsar"
-    ready_seconds = 180.0
+    ready_seconds = 300.0
 
     def prepare(self) -> None:
         self.web = free_port()
