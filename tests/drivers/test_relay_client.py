@@ -125,7 +125,7 @@ def agent() -> Agent:
 
 def resolver(memory: Path) -> Resolver:
     return Resolver(
-        lambda url: RelayClient(url, Seen(memory), now_ns, None, 2.0), Domains(), Seen(memory), now_ns()
+        lambda url: RelayClient(url, Seen(memory), now_ns, None, 20.0), Domains(), Seen(memory), now_ns()
     )
 
 
