@@ -31,14 +31,16 @@ SHM = Path("/dev/shm")
 def kept(home: Home) -> Home:
     """An agent with two secrets, one of them an object."""
     plant(home, db=SECRET.encode(), account=f'{{"user":"kim","password":"{KEY}"}}'.encode())
+    (home.root / "run").mkdir(mode=0o700)  # where no run of another process sweeps
+    home.environment["XDG_RUNTIME_DIR"] = str(home.root / "run")
     return home
 
 
 @pytest.fixture(autouse=True)
-def nothing_left() -> Iterator[None]:
+def nothing_left(tmp_path: Path) -> Iterator[None]:
     before = set(SHM.glob("antsmem-exec-*"))
     yield
-    left = set(SHM.glob("antsmem-exec-*")) - before
+    left = {*SHM.glob("antsmem-exec-*"), *tmp_path.glob("run/antsmem-exec-*")} - before
     for _ in range(2400):  # those of tests in other processes go when they end
         left = {place for place in left if place.exists()}
         if not left:
