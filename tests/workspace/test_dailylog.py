@@ -109,10 +109,8 @@ def complete(path: Path, workers: int, count: int) -> bool:
     return whole and text.count(f"# {DAY}\n") == 1 and found == [[str(n) for n in range(count)]] * workers
 
 
-def test_twenty_processes_at_once_lose_and_double_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(dailylog, "_WAIT_SECONDS", 300)  # a disk may be slow: how long one waits is not the question
+def test_twenty_processes_at_once_lose_and_double_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dailylog, "_WAIT_SECONDS", 300)  # a disk may be slow
     at_once(write_many, *[(str(tmp_path), worker, 12) for worker in range(20)])
     assert complete(tmp_path / "memory" / f"{DAY}.md", 20, 12)
 
