@@ -91,6 +91,7 @@ class Kafka(Server):
             f"offsets.topic.replication.factor={copies}",
             f"transaction.state.log.replication.factor={copies}",
             "transaction.state.log.min.isr=1",
+            "log.index.size.max.bytes=65536",  # else 20 MB a partition, to be read by who searches all it keeps
             "num.network.threads=2",
             "num.io.threads=2",
             # A node that is gone is noticed a little sooner than after Kafka's usual nine seconds.
