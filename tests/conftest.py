@@ -29,9 +29,8 @@ LONGEST = {
 """Files of tests that take more than half a minute."""
 EXAMPLES = 3000 if os.environ.get("ANTSMEM_SOAK") == "1" else 100
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
-settings.register_profile(
-    "antsmem", deadline=None, max_examples=EXAMPLES, suppress_health_check=SLOW
-)  # no property fails for being slow, or for what was drawn
+# No property fails for being slow, or for how much had to be drawn.
+settings.register_profile("antsmem", deadline=None, max_examples=EXAMPLES, suppress_health_check=SLOW)
 settings.load_profile("antsmem")
 
 
