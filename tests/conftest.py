@@ -8,7 +8,7 @@ in one of them, and what the suites counted is added up.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import brokers
@@ -53,120 +53,32 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(line)
 
 
-@pytest.fixture(scope="session")
-def moto() -> Iterator[engines.Server]:
-    server = engines.started(engines.Moto())
-    yield server
-    server.close()
+def _running(make: Callable[[], engines.Startable]) -> Any:
+    """A fixture: what `make` gives, started, and closed at the end of the session."""
+
+    @pytest.fixture(scope="session")
+    def server() -> Iterator[engines.Startable]:
+        server = engines.started(make())
+        yield server
+        server.close()
+
+    return server
 
 
-@pytest.fixture(scope="session")
-def sshd() -> Iterator[engines.Server]:
-    server = engines.started(engines.Sshd())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def vault_kv() -> Iterator[engines.Server]:
-    server = engines.started(engines.VaultKv())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def gnome_keyring() -> Iterator[engines.Server]:
-    server = engines.started(engines.GnomeKeyring())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def tpm() -> Iterator[engines.Server]:
-    server = engines.started(engines.Tpm())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def rclone() -> Iterator[engines.Server]:
-    server = engines.started(engines.Rclone())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[engines.Server]:
-    server = engines.started(engines_stores.Postgres())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def pgvector() -> Iterator[engines.Server]:
-    server = engines.started(engines_stores.Pgvector())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def etcd() -> Iterator[engines.Server]:
-    server = engines.started(engines_stores.Etcd())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def consul() -> Iterator[engines.Server]:
-    server = engines.started(engines_stores.Consul())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def milvus() -> Iterator[engines.Server]:
-    server = engines.started(engines_stores.Milvus())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def kafka() -> Iterator[engines.Server]:
-    server = engines.started(brokers.Kafka())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def pulsar() -> Iterator[engines.Server]:
-    server = engines.started(brokers.Pulsar())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def redis() -> Iterator[engines.Server]:
-    server = engines.started(cache_servers.Redis())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def memcached() -> Iterator[engines.Server]:
-    server = engines.started(cache_servers.Memcached())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def redis_cluster() -> Iterator[cache_servers.RedisCluster]:
-    server = engines.started(cache_servers.RedisCluster())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def kafka_cluster() -> Iterator[brokers.KafkaCluster]:
-    server = engines.started(brokers.KafkaCluster())
-    yield server
-    server.close()
+consul = _running(engines_stores.Consul)
+etcd = _running(engines_stores.Etcd)
+gnome_keyring = _running(engines.GnomeKeyring)
+kafka = _running(brokers.Kafka)
+kafka_cluster = _running(brokers.KafkaCluster)
+memcached = _running(cache_servers.Memcached)
+milvus = _running(engines_stores.Milvus)
+moto = _running(engines.Moto)
+pgvector = _running(engines_stores.Pgvector)
+postgres = _running(engines_stores.Postgres)
+pulsar = _running(brokers.Pulsar)
+rclone = _running(engines.Rclone)
+redis = _running(cache_servers.Redis)
+redis_cluster = _running(cache_servers.RedisCluster)
+sshd = _running(engines.Sshd)
+tpm = _running(engines.Tpm)
+vault_kv = _running(engines.VaultKv)
