@@ -53,6 +53,17 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(line)
 
 
+@pytest.fixture
+def closing(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
+    """Gives back what it is given, and closes it when the test has ended."""
+
+    def later(made: Any) -> Any:
+        request.addfinalizer(made.close)
+        return made
+
+    return later
+
+
 def _running(make: Callable[[], engines.Startable]) -> Any:
     """A fixture: what `make` gives, started, and closed at the end of the session."""
 
