@@ -6,7 +6,8 @@ import time
 import uuid
 from collections.abc import Callable
 
-from register import Recorder, together
+from racing import together
+from register import Recorder
 
 from antsmem.core.errors import AntsmemError, BackendError, LockedError
 from antsmem.memory.roles import Change, DurableStore, LogRecord, VersionConflict

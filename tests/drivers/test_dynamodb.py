@@ -16,7 +16,8 @@ import engines
 import pytest
 from counting import STREAM, count, count_together, look, record, record_history
 from faultproxy import HttpProxy, Reply
-from register import linearizable, together
+from racing import together
+from register import linearizable
 
 from antsmem.core.errors import BackendError, ConfigError, ConflictError, NotFoundError, RefusedError, UsageError
 from antsmem.drivers.dynamodb import DynamodbStore

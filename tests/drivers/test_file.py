@@ -15,9 +15,11 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from racing import together
 
 from antsmem.core.clock import now_ns
 from antsmem.core.disk import is_temp
@@ -315,11 +317,7 @@ def test_control_looking_first_lets_two_win(tmp_path: Path) -> None:
             store.put("packs/a", [b"%d" % number])
             won.append(number)
 
-    threads = [threading.Thread(target=careless, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together([partial(careless, number) for number in range(2)])
     assert len(won) == 2
 
 

@@ -20,7 +20,8 @@ import pytest
 from certificates import Authority
 from counting import STREAM, count, count_together, look, record, record_history
 from faultproxy import TcpProxy
-from register import linearizable, together
+from racing import together
+from register import linearizable
 
 from antsmem.core.errors import BackendError, ConfigError, ConflictError, NotFoundError, RefusedError
 from antsmem.drivers import postgres as driver

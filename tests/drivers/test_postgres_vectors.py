@@ -9,13 +9,14 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Callable
-from threading import Thread
+from functools import partial
 
 import engines
 import engines_stores
 import pytest
+from racing import together
 
-from antsmem.core.errors import AntsmemError, BackendError, ConfigError, RefusedError, UsageError
+from antsmem.core.errors import BackendError, ConfigError, RefusedError, UsageError
 from antsmem.drivers import postgres_vectors as driver
 from antsmem.drivers.postgres_vectors import PostgresVectors
 from antsmem.memory.roles import VectorRow
@@ -92,20 +93,7 @@ def test_vectors_that_cannot_be_compared_are_refused_before_they_are_sent(opened
 
 
 def test_several_clients_make_the_table_at_once(opened: Opener) -> None:
-    failures: list[AntsmemError] = []
-
-    def make(index: PostgresVectors) -> None:
-        try:
-            index.create("test-model", DIMENSIONS)
-        except AntsmemError as error:
-            failures.append(error)
-
-    threads = [Thread(target=make, args=(opened(),)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    together([partial(opened().create, "test-model", DIMENSIONS) for _ in range(4)])
 
 
 def test_gone_and_back_what_was_acknowledged_is_found(opened: Opener, pgvector: engines.Server) -> None:

@@ -11,10 +11,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
 from made_agents import killed_at_every_step, new_agent
+from racing import together
 
 from antsmem.core import disk
 from antsmem.core.age import X25519Identity
@@ -178,11 +180,7 @@ def lost_update(files: IdentityFiles, made: CreatedIdentity) -> bool:
             except LockedError:
                 keystore = open_keystore(files.keystore, [made.host_key])
 
-    writers = [threading.Thread(target=write, args=(name,)) for name in ("one", "two")]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
+    together([partial(write, name) for name in ("one", "two")])
     return len(open_keystore(files.keystore, [made.host_key]).secrets) != 2
 
 

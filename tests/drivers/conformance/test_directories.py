@@ -6,15 +6,16 @@ from __future__ import annotations
 
 import os
 import re
-import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import engines
 import engines_stores
 import pytest
 from faultproxy import HttpProxy, Reply
+from racing import together
 from roles import Backend, backend, drivers
 
 from antsmem.core.clock import now_ns
@@ -114,11 +115,7 @@ def test_of_many_who_ask_at_once_one_gets_it(made: Backend, name: str) -> None:
     def ask(place: int) -> None:
         found[place] = directories[place].acquire(name, f"owner-{place}", LONG)
 
-    threads = [threading.Thread(target=ask, args=(place,)) for place in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together([partial(ask, place) for place in range(4)])
     (won,) = [lease for lease in found if lease is not None]
     directories[0].release(won)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import threading
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import engines
 import pytest
 from places import Place
+from racing import together
 from relays import RelayServer, new_agent
 
 from antsmem.core.errors import BackendError, ConflictError, UsageError
@@ -56,11 +57,7 @@ def race(make: Make) -> None:
         except ConflictError:
             pass
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(hosts))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together([partial(run, number) for number in range(len(hosts))])
     assert len(won) == 1
     assert (make().read() or (b"",))[0] == b'{"epoch":%d}\n' % (10 + won[0])
 
