@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,6 +14,9 @@ import pytest
 from antsmem.identity.create import CreatedIdentity, create_identity
 from antsmem.identity.files import IdentityFiles
 from antsmem.identity.recover import SavedIdentity
+from antsmem.identity.secret import Secret
+
+Agent = tuple[IdentityFiles, CreatedIdentity]
 
 FRIDAY_NS = 1_795_188_211_000_000_000
 """2026-11-20T15:23:31Z: in the week of Monday, 2026-11-16."""
@@ -31,10 +35,16 @@ def files_in(place: Path) -> IdentityFiles:
     )
 
 
-def new_agent(place: Path, host: str = "laptop") -> tuple[IdentityFiles, CreatedIdentity]:
+def new_agent(place: Path, host: str = "laptop") -> Agent:
     """A new identity of `kevin`, its files under `place`."""
     files = files_in(place)
     return files, create_identity("kevin", host, files, FRIDAY_NS)
+
+
+def secret(name: str, value: bytes = b"") -> Secret:
+    """The first version of a secret, with a value drawn if none is given."""
+    now = "2026-11-20T15:23:31.000Z"
+    return Secret(name, 1, "active", "static", now, now, value or os.urandom(12))
 
 
 def saved_copy(files: IdentityFiles, escrow: bytes | None) -> SavedIdentity:
@@ -63,6 +73,29 @@ def age_decrypt(identity: Path, sealed: Path) -> bytes:
     done = subprocess.run([program, "-d", "-i", identity, sealed], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def twenty_writers(script: str, *words: Path) -> list[int]:
+    """The numbers, sorted, that twenty processes print: each runs `script` with `words` and a name `writer-N`, and
+    begins when its standard input ends."""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, *words, f"writer-{number}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for number in range(20)
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.close()
+    numbers = []
+    for writer in writers:
+        assert writer.stdout is not None
+        with writer.stdout:
+            numbers.append(int(writer.stdout.read()))
+        assert writer.wait() == 0
+    return sorted(numbers)
 
 
 def killed_at_every_step(action: Callable[[], None], check: Callable[[], None]) -> int:
