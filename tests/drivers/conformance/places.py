@@ -7,6 +7,7 @@ import getpass
 import os
 import time
 import uuid
+from collections.abc import Iterator
 from http.client import HTTPConnection
 from pathlib import Path
 from typing import Any
@@ -143,6 +144,12 @@ class S3Place(Place):
         begun = self._api.create_multipart_upload(Bucket=self.bucket, Key=f"some/prefix/{name}")
         key = {"Bucket": self.bucket, "Key": f"some/prefix/{name}", "UploadId": begun["UploadId"]}
         self._api.upload_part(**key, PartNumber=1, Body=b"half of it")
+
+    def held(self) -> Iterator[bytes]:
+        """Every object in the bucket, names included."""
+        for item in self._api.list_objects_v2(Bucket=self.bucket).get("Contents", ()):
+            yield item["Key"].encode()
+            yield self._api.get_object(Bucket=self.bucket, Key=item["Key"])["Body"].read()
 
     def leftovers(self) -> int:
         return len(self._api.list_multipart_uploads(Bucket=self.bucket).get("Uploads", ()))
