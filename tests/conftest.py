@@ -54,7 +54,7 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
 
 
 @pytest.fixture
-def closing(request: pytest.FixtureRequest) -> Callable[[Any], Any]:
+def closing(request: pytest.FixtureRequest) -> engines.Closing:
     """Gives back what it is given, and closes it when the test has ended."""
 
     def later(made: Any) -> Any:

@@ -19,8 +19,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
+
+Closing = Callable[[Any], Any]
+"""The fixture `closing`."""
 
 
 class UnavailableError(Exception):

@@ -27,13 +27,13 @@ from antsmem.core.errors import BackendError, ConfigError, RefusedError
 from antsmem.drivers.consul import ConsulDirectory
 
 pytestmark = pytest.mark.server
-Opener, Closing = Callable[..., ConsulDirectory], Callable[[Any], Any]
+Opener = Callable[..., ConsulDirectory]
 NAME, SECOND = "tenant/agent", 1_000_000_000
 real = pytest.mark.skipif(not engines_stores.CONSUL.exists(), reason="Consul is not here: tests/consul.sh")
 
 
 @pytest.fixture
-def opened(consul: engines.Server, closing: Closing) -> Opener:
+def opened(consul: engines.Server, closing: engines.Closing) -> Opener:
     prefix = f"prefix-{now_ns()}"
 
     def made(port: int | None = None, **options: str) -> ConsulDirectory:
@@ -45,7 +45,7 @@ def opened(consul: engines.Server, closing: Closing) -> Opener:
 
 
 @pytest.fixture
-def http(consul: engines.Server, closing: Closing) -> HttpProxy:
+def http(consul: engines.Server, closing: engines.Closing) -> HttpProxy:
     return closing(HttpProxy(consul.port))
 
 
@@ -109,7 +109,7 @@ def test_a_name_may_be_any_text(opened: Opener) -> None:
 
 @real
 def test_with_access_control_the_rules_of_the_page_are_enough_and_nothing_less_is(
-    closing: Closing,
+    closing: engines.Closing,
 ) -> None:
     root, ours, others = (f"{place:08d}-0000-4000-8000-000000000000" for place in (1, 2, 3))
     tokens = f'tokens {{ initial_management = "{root}" }}'
@@ -143,7 +143,7 @@ def test_with_access_control_the_rules_of_the_page_are_enough_and_nothing_less_i
 
 
 @real
-def test_by_tls_who_shows_no_certificate_is_refused(closing: Closing, tmp_path: Path) -> None:
+def test_by_tls_who_shows_no_certificate_is_refused(closing: engines.Closing, tmp_path: Path) -> None:
     authority, port = Authority(tmp_path), engines.free_port()
     certificate, key = authority.certify("server")
     files = f'ca_file = "{authority.file}" cert_file = "{certificate}" key_file = "{key}" verify_incoming = true'

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import threading
 import uuid
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from typing import Any
 
 import engines
@@ -30,26 +30,22 @@ Opener = Callable[..., Any]
 
 
 @pytest.fixture
-def opened(moto: engines.Server, request: pytest.FixtureRequest) -> Opener:
+def opened(moto: engines.Server, closing: engines.Closing) -> Opener:
     """Stores or logs in a new table, through `port` of a proxy if given."""
     table = f"table-{uuid.uuid4().hex[:8]}"
     keys = {"access_key_id": uuid.uuid4().hex, "secret_access_key": uuid.uuid4().hex}
 
     def made(port: int | None = None, kind: Any = DynamodbStore, **options: str) -> Any:
         url = f"dynamodb://{table}?endpoint=http://127.0.0.1:{port or moto.port}"
-        store = kind.open(url, {**keys, **options})
-        request.addfinalizer(store.close)
-        return store
+        return closing(kind.open(url, {**keys, **options}))
 
     made().create()
     return made
 
 
 @pytest.fixture
-def http(moto: engines.Server) -> Iterator[HttpProxy]:
-    proxy = HttpProxy(moto.port)
-    yield proxy
-    proxy.close()
+def http(moto: engines.Server, closing: engines.Closing) -> HttpProxy:
+    return closing(HttpProxy(moto.port))
 
 
 def refusal(kind: str, reasons: list[Any] | None = None, status: int = 400) -> Reply:

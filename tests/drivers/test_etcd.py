@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
 
 import engines
 import pytest
@@ -18,12 +17,12 @@ from antsmem.core.errors import BackendError, ConfigError, RefusedError
 from antsmem.drivers.etcd import EtcdDirectory
 
 pytestmark = pytest.mark.server
-Opener, Closing = Callable[..., EtcdDirectory], Callable[[Any], Any]
+Opener = Callable[..., EtcdDirectory]
 NAME = "tenant/agent"
 
 
 @pytest.fixture
-def opened(etcd: engines.Server, closing: Closing) -> Opener:
+def opened(etcd: engines.Server, closing: engines.Closing) -> Opener:
     def made(port: int, **options: str) -> EtcdDirectory:
         return closing(EtcdDirectory.open(f"etcd://127.0.0.1:{port}/prefix-{now_ns()}?tls=no", options))
 
@@ -31,7 +30,7 @@ def opened(etcd: engines.Server, closing: Closing) -> Opener:
 
 
 @pytest.fixture
-def http(etcd: engines.Server, closing: Closing) -> HttpProxy:
+def http(etcd: engines.Server, closing: engines.Closing) -> HttpProxy:
     return closing(HttpProxy(etcd.port))
 
 

@@ -32,24 +32,22 @@ pytestmark = pytest.mark.server
 Opener = Callable[..., PostgresStore]
 
 
-def opener(server: engines.Server, request: pytest.FixtureRequest) -> Opener:
+def opener(server: engines.Server, closing: engines.Closing) -> Opener:
     """Stores in a new database of `server`, through `port` of a proxy if given; with the tables made."""
     assert isinstance(server, engines_stores.Postgres)
     database = server.database()
 
     def opened(port: int | None = None, **options: str) -> PostgresStore:
         url = f"postgres://antsmem@127.0.0.1:{port or server.port}/{database}?tls=no"
-        store = PostgresStore.open(url, options)
-        request.addfinalizer(store.close)
-        return store
+        return closing(PostgresStore.open(url, options))
 
     opened().create()
     return opened
 
 
 @pytest.fixture
-def opened(postgres: engines.Server, request: pytest.FixtureRequest) -> Opener:
-    return opener(postgres, request)
+def opened(postgres: engines.Server, closing: engines.Closing) -> Opener:
+    return opener(postgres, closing)
 
 
 @pytest.fixture
@@ -170,9 +168,9 @@ def disturb(
 
 
 def test_a_server_killed_again_and_again_loses_nothing_it_acknowledged(
-    victim: engines_stores.Postgres, request: pytest.FixtureRequest
+    victim: engines_stores.Postgres, closing: engines.Closing
 ) -> None:
-    opened = opener(victim, request)
+    opened = opener(victim, closing)
 
     def kill() -> None:
         victim.kill()
@@ -236,9 +234,9 @@ def test_control_the_same_history_without_the_comparison_is_not(opened: Opener) 
 
 
 def test_a_server_that_hangs_is_waited_for_no_longer_than_said(
-    victim: engines_stores.Postgres, request: pytest.FixtureRequest
+    victim: engines_stores.Postgres, closing: engines.Closing
 ) -> None:
-    opened = opener(victim, request)
+    opened = opener(victim, closing)
     store = opened(timeout_seconds="0.5")
     assert count(store, 1) == 1
     victim.signal(signal.SIGSTOP)
@@ -257,7 +255,7 @@ def test_a_writer_that_fell_silent_does_not_lock_the_others_out(opened: Opener, 
     assert count(opened(), 1) == 1  # nothing of the quiet one holds a lock
 
 
-def test_an_error_says_what_to_do_and_shows_no_secret(postgres: Any, request: pytest.FixtureRequest) -> None:
+def test_an_error_says_what_to_do_and_shows_no_secret(postgres: Any, closing: engines.Closing) -> None:
     database, secret = postgres.database(), "pass" + "word-of-the-test"
     base = f"postgres://antsmem@127.0.0.1:{postgres.port}"
     for url, kind in [
@@ -267,8 +265,7 @@ def test_an_error_says_what_to_do_and_shows_no_secret(postgres: Any, request: py
         (f"postgres://antsmem@127.0.0.1:{engines.free_port()}/x?tls=no&timeout_seconds=0.2", BackendError),
         (f"{base}/{database}?timeout_seconds=0.2", RefusedError),  # it has no TLS
     ]:
-        store = PostgresStore.open(url, {"password": secret})
-        request.addfinalizer(store.close)
+        store = closing(PostgresStore.open(url, {"password": secret}))
         with pytest.raises(kind) as caught:
             store.get(STREAM, "n")
         assert type(caught.value) is kind and secret not in f"{caught.value}{caught.value.hint}{store!r}"

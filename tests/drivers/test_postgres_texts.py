@@ -29,14 +29,12 @@ def database(postgres: engines.Server) -> str:
 
 
 @pytest.fixture
-def opened(postgres: engines.Server, database: str, request: pytest.FixtureRequest) -> Opener:
+def opened(postgres: engines.Server, database: str, closing: engines.Closing) -> Opener:
     """Indexes in a new database, with no table made."""
 
     def made(**options: str) -> PostgresTexts:
         url = f"postgres://antsmem@127.0.0.1:{postgres.port}/{database}?tls=no"
-        index = PostgresTexts.open(url, options)
-        request.addfinalizer(index.close)
-        return index
+        return closing(PostgresTexts.open(url, options))
 
     return made
 

@@ -27,20 +27,18 @@ Opener = Callable[..., PostgresVectors]
 
 
 @pytest.fixture
-def opened(pgvector: engines.Server, request: pytest.FixtureRequest) -> Opener:
+def opened(pgvector: engines.Server, closing: engines.Closing) -> Opener:
     """Indexes in a new database, with no table made."""
-    return opener(pgvector, request)
+    return opener(pgvector, closing)
 
 
-def opener(server: engines.Server, request: pytest.FixtureRequest) -> Opener:
+def opener(server: engines.Server, closing: engines.Closing) -> Opener:
     assert isinstance(server, engines_stores.Postgres)
     database = server.database()
 
     def made(**options: str) -> PostgresVectors:
         url = f"postgres://antsmem@127.0.0.1:{server.port}/{database}?tls=no"
-        index = PostgresVectors.open(url, options)
-        request.addfinalizer(index.close)
-        return index
+        return closing(PostgresVectors.open(url, options))
 
     return made
 
@@ -112,10 +110,10 @@ def test_gone_and_back_what_was_acknowledged_is_found(opened: Opener, pgvector: 
 
 
 def test_a_server_without_the_extension_says_so_at_once(
-    postgres: engines.Server, request: pytest.FixtureRequest
+    postgres: engines.Server, closing: engines.Closing
 ) -> None:
     with pytest.raises(RefusedError, match="no extension"):
-        opener(postgres, request)().create("test-model", DIMENSIONS)
+        opener(postgres, closing)().create("test-model", DIMENSIONS)
 
 
 def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:

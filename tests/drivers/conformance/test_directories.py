@@ -7,7 +7,6 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -123,7 +122,7 @@ def test_of_many_who_ask_at_once_one_gets_it(made: Backend, name: str) -> None:
 @pytest.mark.server
 @pytest.mark.parametrize(("kind", "lost"), [(kind, lost) for kind in LOST for lost in LOST[kind]])
 def test_an_answer_lost_on_the_way_gives_no_second_owner_and_no_second_fence(
-    kind: str, lost: str, name: str, request: pytest.FixtureRequest, closing: Callable[[Any], Any]
+    kind: str, lost: str, name: str, request: pytest.FixtureRequest, closing: engines.Closing
 ) -> None:
     server = request.getfixturevalue(kind)
     http = closing(HttpProxy(server.port))
@@ -152,7 +151,7 @@ def test_an_answer_lost_on_the_way_gives_no_second_owner_and_no_second_fence(
 @pytest.mark.server
 @pytest.mark.parametrize("kind", CLUSTERS)
 def test_without_a_majority_nobody_becomes_owner_and_a_lease_outlives_the_server_that_gave_it(
-    kind: str, name: str, closing: Callable[[Any], Any]
+    kind: str, name: str, closing: engines.Closing
 ) -> None:
     if kind == "consul" and not engines_stores.CONSUL.exists():
         pytest.skip("Consul is not here: tests/consul.sh")
