@@ -7,16 +7,14 @@ Controls: without the comparison an update is lost; without the look-up a commit
 from __future__ import annotations
 
 import json
-import threading
 import uuid
 from collections.abc import Callable, Container
 from typing import Any
 
 import engines
 import pytest
-from counting import STREAM, count, count_together, look, record, record_history
+from counting import STREAM, count, count_together, count_without_comparing, look, record, record_history
 from faultproxy import HttpProxy, Reply
-from racing import together
 from register import linearizable
 
 from antsmem.core.errors import BackendError, ConfigError, ConflictError, NotFoundError, RefusedError, UsageError
@@ -125,16 +123,7 @@ def test_many_writers_of_one_row_lose_nothing(opened: Opener) -> None:
 
 
 def test_control_without_the_comparison_an_update_is_lost(opened: Opener) -> None:
-    gate = threading.Barrier(2)
-
-    def add() -> None:
-        store = opened()
-        row = store.get(STREAM, "n")
-        gate.wait()
-        store.commit(STREAM, [Change("n", b"%d" % (1 if row is None else int(row.value) + 1))], [record()])
-
-    together([add, add])
-    row = opened().get(STREAM, "n")
+    row = count_without_comparing(opened)
     assert (row.value, row.version) == (b"1", 2)
 
 
