@@ -8,7 +8,6 @@ in one of them, and what the suites counted is added up.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
 from typing import Any
 
 import brokers
@@ -18,6 +17,7 @@ import engines_stores
 import pytest
 import tallies
 from hypothesis import settings
+from running import running
 from seeds import SEED
 
 LONGEST = {
@@ -64,32 +64,20 @@ def closing(request: pytest.FixtureRequest) -> engines.Closing:
     return later
 
 
-def _running(make: Callable[[], engines.Startable]) -> Any:
-    """A fixture: what `make` gives, started, and closed at the end of the session."""
-
-    @pytest.fixture(scope="session")
-    def server() -> Iterator[engines.Startable]:
-        server = engines.started(make())
-        yield server
-        server.close()
-
-    return server
-
-
-consul = _running(engines_stores.Consul)
-etcd = _running(engines_stores.Etcd)
-gnome_keyring = _running(engines.GnomeKeyring)
-kafka = _running(brokers.Kafka)
-kafka_cluster = _running(brokers.KafkaCluster)
-memcached = _running(cache_servers.Memcached)
-milvus = _running(engines_stores.Milvus)
-moto = _running(engines.Moto)
-pgvector = _running(engines_stores.Pgvector)
-postgres = _running(engines_stores.Postgres)
-pulsar = _running(brokers.Pulsar)
-rclone = _running(engines.Rclone)
-redis = _running(cache_servers.Redis)
-redis_cluster = _running(cache_servers.RedisCluster)
-sshd = _running(engines.Sshd)
-tpm = _running(engines.Tpm)
-vault_kv = _running(engines.VaultKv)
+consul = running(engines_stores.Consul)
+etcd = running(engines_stores.Etcd)
+gnome_keyring = running(engines.GnomeKeyring)
+kafka = running(brokers.Kafka)
+kafka_cluster = running(brokers.KafkaCluster)
+memcached = running(cache_servers.Memcached)
+milvus = running(engines_stores.Milvus)
+moto = running(engines.Moto)
+pgvector = running(engines_stores.Pgvector)
+postgres = running(engines_stores.Postgres)
+pulsar = running(brokers.Pulsar)
+rclone = running(engines.Rclone)
+redis = running(cache_servers.Redis)
+redis_cluster = running(cache_servers.RedisCluster)
+sshd = running(engines.Sshd)
+tpm = running(engines.Tpm)
+vault_kv = running(engines.VaultKv)

@@ -1,8 +1,9 @@
-"""Several at once, as the tests of races have them."""
+"""Several at once, as the tests of races have them, and waiting for what they do."""
 
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Sequence
 
 
@@ -25,3 +26,11 @@ def together(actions: Sequence[Callable[[], object]]) -> None:
         thread.join()
     if failures:
         raise failures[0]
+
+
+def wait_for(what: Callable[[], object], seconds: float = 30.0) -> None:
+    """Ask until `what()` is true."""
+    give_up = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < give_up, "did not happen in time"
+        time.sleep(0.01)

@@ -7,7 +7,6 @@ that answers for it; of Consul itself access control and TLS too. What every dir
 from __future__ import annotations
 
 import json
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -21,6 +20,7 @@ import engines_stores
 import pytest
 from certificates import Authority
 from faultproxy import HttpProxy, Reply
+from racing import wait_for
 
 from antsmem.core.clock import now_ns
 from antsmem.core.errors import BackendError, ConfigError, RefusedError
@@ -115,10 +115,7 @@ def test_with_access_control_the_rules_of_the_page_are_enough_and_nothing_less_i
     tokens = f'tokens {{ initial_management = "{root}" }}'
     acl = f'acl {{ enabled = true default_policy = "deny" {tokens} }}'
     server = engines.started(closing(engines_stores.Consul("-hcl", acl)))
-    give_up = time.monotonic() + 60
-    while not manages(server, root):
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    wait_for(partial(manages, server, root), 60)
     page = (Path(__file__).parents[2] / "docs/how-to/backends/consul.md").read_text()
     rules = page.partition("```hcl\n")[2].partition("```")[0]
     assert "memory/" in rules

@@ -18,10 +18,11 @@ import engines_stores
 import psycopg
 import pytest
 from certificates import Authority
-from counting import STREAM, count, count_together, look, record, record_history
+from counting import STREAM, count, count_together, count_without_comparing, look, record, record_history
 from faultproxy import TcpProxy
-from racing import together
+from racing import wait_for
 from register import linearizable
+from running import running
 
 from antsmem.core.errors import BackendError, ConfigError, ConflictError, NotFoundError, RefusedError
 from antsmem.drivers import postgres as driver
@@ -50,13 +51,8 @@ def opened(postgres: engines.Server, closing: engines.Closing) -> Opener:
     return opener(postgres, closing)
 
 
-@pytest.fixture
-def victim() -> Iterator[engines_stores.Postgres]:
-    """A server of its own, to be killed. What it wrote is the system's then, on the disk or not yet."""
-    server = engines.started(engines_stores.Postgres())
-    assert isinstance(server, engines_stores.Postgres)
-    yield server
-    server.close()
+victim = running(engines_stores.Postgres, "function")
+"""A server of its own, to be killed. What it wrote is the system's then, on the disk or not yet."""
 
 
 @pytest.fixture
@@ -90,18 +86,11 @@ def trapped(action: Callable[[], None]) -> LogRecord:
     return LogRecord(STREAM, "trapped", Trap(action), b"sealed")
 
 
-def wait_until(what: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 20
-    while not what():
-        assert time.monotonic() < give_up, "did not happen in time"
-        time.sleep(0.01)
-
-
 def cut_when_committed(tcp: TcpProxy, witness: PostgresStore) -> Callable[[], None]:
     """Hold back what the server says from now on; cut the connection when the commit is there."""
 
     def cut() -> None:
-        wait_until(lambda: witness.sequence(STREAM) == 1)
+        wait_for(lambda: witness.sequence(STREAM) == 1)
         tcp.hold.clear()
         tcp.reset()
 
@@ -159,7 +148,7 @@ def disturb(
     try:
         for _ in range(times):
             after = witness.sequence(STREAM) + 5
-            wait_until(lambda after=after: witness.sequence(STREAM) >= after)  # type: ignore[misc]
+            wait_for(lambda after=after: witness.sequence(STREAM) >= after)  # type: ignore[misc]
             fault()
     finally:
         stop.set()
@@ -197,16 +186,7 @@ def test_many_writers_of_one_row_lose_nothing(opened: Opener) -> None:
 
 
 def test_control_without_the_comparison_an_update_is_lost(opened: Opener) -> None:
-    gate = threading.Barrier(2)
-
-    def add() -> None:
-        store = opened()
-        row = store.get(STREAM, "n")
-        gate.wait()
-        store.commit(STREAM, [Change("n", b"%d" % (1 if row is None else int(row.value) + 1))], [record()])
-
-    together([add, add])
-    row = opened().get(STREAM, "n")
+    row = count_without_comparing(opened)
     assert row is not None and (row.value, row.version) == (b"1", 2)
 
 
@@ -271,11 +251,7 @@ def test_an_error_says_what_to_do_and_shows_no_secret(postgres: Any, closing: en
         assert type(caught.value) is kind and secret not in f"{caught.value}{caught.value.hint}{store!r}"
 
 
-@pytest.fixture(scope="module")
-def secured() -> Iterator[engines_stores.SecuredPostgres]:
-    server = engines.started(engines_stores.SecuredPostgres())
-    yield server
-    server.close()
+secured = running(engines_stores.SecuredPostgres, "module")
 
 
 def test_certificates_are_checked_by_both_sides(secured: engines_stores.SecuredPostgres, tmp_path: Path) -> None:

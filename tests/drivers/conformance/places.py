@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import getpass
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from http.client import HTTPConnection
@@ -200,11 +199,3 @@ class WebdavPlace(_Tree):
         url = f"webdav://127.0.0.1:{port or self.server.port}/{self.root.name}"
         login = {"tls": "no", "username": "u", "password": self.server.password}
         return WebdavStore.open(url, {**login, **options})
-
-
-def wait_for(what: Any, seconds: float = 10.0) -> None:
-    """Poll until `what()` is true."""
-    give_up = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < give_up, "did not happen in time"
-        time.sleep(0.01)

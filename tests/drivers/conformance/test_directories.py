@@ -29,9 +29,9 @@ LOST = {
     "consul": ("/v1/txn$", "/v1/session/create$", "/v1/catalog/register$", "[?]consistent=$"),
     "etcd": ("kv/txn$",),
 }
-"""Requests that make a lease, one of which loses its answer,"""
+"""The requests that make a lease: one of them loses its answer."""
 LOST_LATER = {"consul": ("session/renew/", "session/destroy/"), "etcd": ("lease/keepalive$", "kv/txn$")}
-"""as does the one that renews it and the one that ends it."""
+"""The request that renews it, and the one that ends it: their answers are lost too."""
 CLUSTERS = {"consul": engines_stores.consul_cluster, "etcd": engines_stores.etcd_cluster}
 
 

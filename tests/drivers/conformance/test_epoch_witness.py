@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -18,6 +18,7 @@ import pytest
 from places import Place
 from racing import together
 from relays import RelayServer, new_agent
+from running import running
 
 from antsmem.core.errors import BackendError, ConflictError, UsageError
 from antsmem.drivers.git import GitDocument
@@ -73,11 +74,7 @@ def test_a_store(place: Place) -> None:
     assert StoreWitness(place.open, "anna").read() is None, "each agent has its own"
 
 
-@pytest.fixture(scope="module")
-def relay() -> Iterator[RelayServer]:
-    server = engines.started(RelayServer())
-    yield server
-    server.close()
+relay = running(RelayServer, "module")
 
 
 @pytest.mark.server
