@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import engines
 import pytest
 
 from antsmem.identity.create import CreatedIdentity, create_identity
@@ -64,13 +65,9 @@ def all_files(place: Path) -> dict[str, bytes]:
 
 def age_decrypt(identity: Path, sealed: Path) -> bytes:
     """What the `age` program makes of `age -d -i IDENTITY SEALED`."""
-    program = shutil.which("age")
-    if program is None:
-        missing = "the program `age` is not installed: apt install age, brew install age"
-        if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    done = subprocess.run([program, "-d", "-i", identity, sealed], capture_output=True, check=False)
+    with engines.required():
+        age = engines.program("age", "apt install age, brew install age")
+    done = subprocess.run([age, "-d", "-i", identity, sealed], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
 
@@ -96,6 +93,22 @@ def twenty_writers(script: str, *words: Path) -> list[int]:
             numbers.append(int(writer.stdout.read()))
         assert writer.wait() == 0
     return sorted(numbers)
+
+
+@contextmanager
+def failing_at(call: str, step: int, error: BaseException) -> Iterator[None]:
+    """Within it the call of `os.CALL` that is number `step`, from 0, raises `error`: this one alone."""
+    real, left = getattr(os, call), [step]
+
+    def failing(*arguments: object) -> object:
+        left[0] -= 1
+        if left[0] == -1:
+            raise error
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, call, failing)
+        yield
 
 
 def killed_at_every_step(action: Callable[[], None], check: Callable[[], None]) -> int:
