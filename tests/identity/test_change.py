@@ -6,11 +6,10 @@ other files. Control: the same change without its journal leaves a mixture.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from made_agents import Agent, all_files, killed_at_every_step, new_agent
+from made_agents import Agent, all_files, failing_at, killed_at_every_step, new_agent
 
 from antsmem.core import canonical
 from antsmem.core.disk import locked, write_file
@@ -136,26 +135,17 @@ def _last(path: Path) -> bytes:
 
 @pytest.mark.parametrize("call", ["fsync", "rename", "unlink", "write"])
 def test_a_disk_that_fails_leaves_the_old_state_or_one_that_the_next_run_completes(
-    agent: Agent, monkeypatch: pytest.MonkeyPatch, call: str
+    agent: Agent, call: str
 ) -> None:
     files, made = agent
-    old, real, step = state(files, made), getattr(os, call), 0
+    old, step = state(files, made), 0
     while True:
-        left = [step]
-
-        def failing(*given: object, left: list[int] = left) -> object:
-            left[0] -= 1
-            if left[0] == -1:
-                raise OSError(28, "No space left on device")
-            return real(*given)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(os, call, failing)
-            try:
+        try:
+            with failing_at(call, step, OSError(28, "No space left on device")):
                 apply(files, made)
-                break
-            except AntsmemError:
-                committed = is_unfinished(files)
+            break
+        except AntsmemError:
+            committed = is_unfinished(files)
         if committed or open_keystore(files.keystore, [made.host_key]).log_head != old[0]:
             finish_change(files)
             break
