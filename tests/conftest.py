@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import brokers
@@ -19,6 +18,7 @@ import engines_stores
 import pytest
 import tallies
 from hypothesis import HealthCheck, settings
+from running import running
 from seeds import SEED
 
 LONGEST = {
@@ -63,120 +63,31 @@ def pytest_terminal_summary(terminalreporter: Any) -> None:
         terminalreporter.write_line(line)
 
 
-@pytest.fixture(scope="session")
-def moto() -> Iterator[engines.Server]:
-    server = engines.started(engines.Moto())
-    yield server
-    server.close()
+@pytest.fixture
+def closing(request: pytest.FixtureRequest) -> engines.Closing:
+    """Gives back what it is given, and closes it when the test has ended."""
+
+    def later(made: Any) -> Any:
+        request.addfinalizer(made.close)
+        return made
+
+    return later
 
 
-@pytest.fixture(scope="session")
-def sshd() -> Iterator[engines.Server]:
-    server = engines.started(engines.Sshd())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def vault_kv() -> Iterator[engines.Server]:
-    server = engines.started(engines.VaultKv())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def gnome_keyring() -> Iterator[engines.Server]:
-    server = engines.started(engines.GnomeKeyring())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def tpm() -> Iterator[engines.Server]:
-    server = engines.started(engines.Tpm())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def rclone() -> Iterator[engines.Server]:
-    server = engines.started(engines.Rclone())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def postgres() -> Iterator[engines.Server]:
-    server = engines.started(engines_stores.Postgres())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def pgvector() -> Iterator[engines.Server]:
-    server = engines.started(engines_stores.Pgvector())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def etcd() -> Iterator[engines.Server]:
-    server = engines.started(engines_stores.Etcd())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def consul() -> Iterator[engines.Server]:
-    server = engines.started(engines_stores.Consul())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def milvus() -> Iterator[engines.Server]:
-    server = engines.started(engines_stores.Milvus())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def kafka() -> Iterator[engines.Server]:
-    server = engines.started(brokers.Kafka())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def pulsar() -> Iterator[engines.Server]:
-    server = engines.started(brokers.Pulsar())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def redis() -> Iterator[engines.Server]:
-    server = engines.started(cache_servers.Redis())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def memcached() -> Iterator[engines.Server]:
-    server = engines.started(cache_servers.Memcached())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def redis_cluster() -> Iterator[cache_servers.RedisCluster]:
-    server = engines.started(cache_servers.RedisCluster())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="session")
-def kafka_cluster() -> Iterator[brokers.KafkaCluster]:
-    server = engines.started(brokers.KafkaCluster())
-    yield server
-    server.close()
+consul = running(engines_stores.Consul)
+etcd = running(engines_stores.Etcd)
+gnome_keyring = running(engines.GnomeKeyring)
+kafka = running(brokers.Kafka)
+kafka_cluster = running(brokers.KafkaCluster)
+memcached = running(cache_servers.Memcached)
+milvus = running(engines_stores.Milvus)
+moto = running(engines.Moto)
+pgvector = running(engines_stores.Pgvector)
+postgres = running(engines_stores.Postgres)
+pulsar = running(brokers.Pulsar)
+rclone = running(engines.Rclone)
+redis = running(cache_servers.Redis)
+redis_cluster = running(cache_servers.RedisCluster)
+sshd = running(engines.Sshd)
+tpm = running(engines.Tpm)
+vault_kv = running(engines.VaultKv)

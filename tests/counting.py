@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 import uuid
 from collections.abc import Callable
 
-from register import Recorder, together
+from racing import together
+from register import Recorder
 
 from antsmem.core.errors import AntsmemError, BackendError, LockedError
-from antsmem.memory.roles import Change, DurableStore, LogRecord, VersionConflict
+from antsmem.memory.roles import Change, DurableStore, LogRecord, Row, VersionConflict
 
 STREAM = "tenant/agent"
 
@@ -55,6 +57,20 @@ def look(store: DurableStore, acknowledged: int) -> None:
     assert row is not None and (int(row.value), row.version) == (acknowledged, acknowledged)
     assert store.sequence(STREAM) == acknowledged
     assert [number for number, _ in store.pending(STREAM, 10_000)] == list(range(1, acknowledged + 1))
+
+
+def count_without_comparing(opened: Callable[[], DurableStore]) -> Row | None:
+    """The row `n` after two have read it and each has added 1 to what it read."""
+    gate = threading.Barrier(2)
+
+    def add() -> None:
+        store = opened()
+        row = store.get(STREAM, "n")
+        gate.wait()
+        store.commit(STREAM, [Change("n", b"%d" % (1 if row is None else int(row.value) + 1))], [record()])
+
+    together([add, add])
+    return opened().get(STREAM, "n")
 
 
 def record_history(opened: Callable[[], DurableStore], turns: int, *, compared: bool = True) -> Recorder:

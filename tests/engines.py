@@ -19,8 +19,12 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Protocol, Self, TypeVar
+from typing import Any, Protocol, Self, TypeVar
+
+Closing = Callable[[Any], Any]
+"""The fixture `closing`."""
 
 
 class UnavailableError(Exception):
@@ -63,17 +67,27 @@ class Startable(Protocol):
 S = TypeVar("S", bound=Startable)
 
 
-def started(server: S) -> S:
-    """`server`, running. Not installed, it skips the test; with ANTSMEM_REQUIRE_SERVERS=1 it fails it."""
+@contextlib.contextmanager
+def required() -> Iterator[None]:
+    """Within it, a program that is not installed skips the test; with ANTSMEM_REQUIRE_SERVERS=1 it fails it."""
     import pytest
 
     try:
-        return server.start()
+        yield
     except UnavailableError as error:
-        server.close()
         if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
             pytest.fail(str(error), pytrace=False)
         pytest.skip(str(error))
+
+
+def started(server: S) -> S:
+    """`server`, running; `required`."""
+    with required():
+        try:
+            return server.start()
+        except UnavailableError:
+            server.close()
+            raise
 
 
 class Server:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,22 +72,3 @@ class Recorder:
         done = Operation(kind, old, new, start, time.monotonic() if end is None else end)
         with self._lock:
             self.history.append(done)
-
-
-def together(actions: list[Callable[[], object]]) -> None:
-    """Run `actions` in a thread each; the first failure fails the caller."""
-    failures: list[BaseException] = []
-
-    def run(action: Callable[[], object]) -> None:
-        try:
-            action()
-        except BaseException as error:  # noqa: BLE001 - raised again below
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(action,)) for action in actions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise failures[0]

@@ -129,13 +129,8 @@ def restore_to(
     Raises `WouldOverwriteError`, `IntegrityError` (unless `salvage`: then what is damaged is left out and
     named), `DiskError`."""
     refuse_target(target)
-    with staging(staging_for(target)) as staged:
+    with appearing(target, complete) as staged:
         damaged, warnings = build(opened, plan, os.fsencode(staged), salvage=salvage, progress=progress)
-        complete(staged)
-        try:
-            os.rename(staged, target)
-        except OSError as error:
-            raise disk_error("restore to", target, error) from error
     return RestoreResult(
         snapshot=opened.head.id,
         target=str(target),
@@ -161,6 +156,18 @@ def refuse_target(target: Path, hint: str = "name another --to, or use --in-plac
 def staging_for(target: Path) -> Path:
     """Where a restore into `target` is staged: beside it, on the same file system."""
     return target.absolute().parent / f"{_STAGING}{target.name}"
+
+
+@contextmanager
+def appearing(target: Path, complete: Callable[[Path], None]) -> Iterator[Path]:
+    """The staging directory for `target`, which becomes it at the end, when `complete` has seen it."""
+    with staging(staging_for(target)) as staged:
+        yield staged
+        complete(staged)
+        try:
+            os.rename(staged, target)
+        except OSError as error:
+            raise disk_error("restore to", target, error) from error
 
 
 def left_out_of(entries: Sequence[Entry]) -> tuple[tuple[str, str], ...]:

@@ -15,12 +15,11 @@ from antsmem.backup import tarstream
 from antsmem.backup.cold import MANIFEST, PREFIX, SNAPSHOT
 from antsmem.backup.manifest import Entry, checked, parse_line
 from antsmem.backup.repository import COLD_SUFFIX, Repository, read_signature
-from antsmem.backup.restore import Progress, RestoreResult, left_out_of, refuse_target, staging, staging_for
+from antsmem.backup.restore import Progress, RestoreResult, appearing, left_out_of, refuse_target
 from antsmem.backup.snapshot import COLD, Head
 from antsmem.backup.tarstream import Incoming
 from antsmem.backup.tree import Tree
 from antsmem.core import canonical
-from antsmem.core.disk import disk_error
 from antsmem.core.errors import IntegrityError
 from antsmem.core.record import record
 
@@ -48,16 +47,10 @@ def restore_cold(
     `IntegrityError` before anything is visible, `CannotUnlockError` (only the recovery kit opens it)."""
     refuse_target(target)
     require_signed(repository, snapshot_id, progress)
-    with staging(staging_for(target)) as staged:
-        with Tree(os.fsencode(staged)) as tree:
-            thawed = read_archive(repository, snapshot_id, tree, progress)
-            _finish(thawed.entries, tree)
-            warnings = tuple(tree.warnings)
-        complete(staged)
-        try:
-            os.rename(staged, target)
-        except OSError as error:
-            raise disk_error("restore to", target, error) from error
+    with appearing(target, complete) as staged, Tree(os.fsencode(staged)) as tree:
+        thawed = read_archive(repository, snapshot_id, tree, progress)
+        _finish(thawed.entries, tree)
+        warnings = tuple(tree.warnings)
     return RestoreResult(
         snapshot=snapshot_id,
         target=str(target),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from antsmem.cli.output import Output
 from antsmem.cli.places import own_place
@@ -374,22 +374,23 @@ class Context:
 
 
 def driver(scheme: str) -> type[Store]:
-    """The store driver for a URL scheme: ours by name, a third party's by its entry point."""
+    """The store driver for a URL scheme."""
+    found: type[Store] = named("antsmem.stores", scheme, OWN_DRIVERS, "Store", f"no driver for `{scheme}://`")
+    return found
+
+
+def named(group: str, name: str, own: Sequence[str], suffix: str, absent: str) -> Any:
+    """The driver called `name`: one of our `own` by its module, a third party's by its entry point in `group`.
+    `DriverMissingError`, saying `absent`, for any other."""
     from importlib import import_module
 
-    if scheme in OWN_DRIVERS:
-        module = import_module(f"antsmem.drivers.{scheme}")
-        found: type[Store] = getattr(module, f"{scheme.capitalize()}Store")
-        return found
+    if name in own:
+        return getattr(import_module(f"antsmem.drivers.{name}"), f"{name.capitalize()}{suffix}")
     from importlib.metadata import entry_points
 
-    for point in entry_points(group="antsmem.stores", name=scheme):
-        loaded: type[Store] = point.load()
-        return loaded
-    raise DriverMissingError(
-        f"no driver for `{scheme}://`",
-        hint=f"there are: {', '.join(OWN_DRIVERS)}; others install as Python packages",
-    )
+    for point in entry_points(group=group, name=name):
+        return point.load()
+    raise DriverMissingError(absent, hint=f"there are: {', '.join(own)}; others install as Python packages")
 
 
 __all__ = ["CannotUnlockError", "ConfigError", "Context", "Options", "driver"]

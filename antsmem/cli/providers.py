@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
+from antsmem.cli.context import named
 from antsmem.cli.get import newest_secrets
 from antsmem.core.config import ProviderConfig, resolve
-from antsmem.core.errors import ConfigError, DriverMissingError, NotFoundError, UsageError
+from antsmem.core.errors import ConfigError, NotFoundError, UsageError
 from antsmem.identity.provider import Host, Provider
 from antsmem.identity.reference import (
     DEFAULT_PROVIDER,
@@ -74,19 +74,10 @@ class Secrets:
 
 
 def provider_class(kind: str) -> type[Provider]:
-    """The driver of a kind: ours by name, a third party's by its entry point."""
-    if kind in OWN_PROVIDERS:
-        found: type[Provider] = getattr(import_module(f"antsmem.drivers.{kind}"), f"{kind.capitalize()}Provider")
-        return found
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group="antsmem.secrets", name=kind):
-        loaded: type[Provider] = point.load()
-        return loaded
-    raise DriverMissingError(
-        f"no provider is of kind `{kind}`",
-        hint=f"there are: {', '.join(OWN_PROVIDERS)}; others install as Python packages",
-    )
+    """The driver of a kind."""
+    absent = f"no provider is of kind `{kind}`"
+    found: type[Provider] = named("antsmem.secrets", kind, OWN_PROVIDERS, "Provider", absent)
+    return found
 
 
 def plain_environment(environment: Mapping[str, str], more: tuple[str, ...] = ()) -> dict[str, str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from pathlib import Path
 
 import engines
 import pytest
-from engines import UnavailableError
+from engines import required
 from memory import quick_directory, remove
 from planted import plant
 from relays import RelayServer
@@ -36,12 +35,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def watched(place: Path) -> Iterator[Watched]:
-    try:
+    with required():
         found = Watched(place)
-    except UnavailableError as error:
-        if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
     yield found
     found.close()
 

@@ -6,7 +6,6 @@ import base64
 import os
 import random
 import re
-import shutil
 from collections.abc import Iterator
 from contextlib import suppress
 from fnmatch import fnmatch
@@ -90,14 +89,6 @@ def plant(root: Path) -> Home:
     home.must("backup")
     home.must("backup", "--tier", "cold")
     return home
-
-
-def copy(model: Path, root: Path) -> Home:
-    """Another one just like it; the paths in its configuration are put right."""
-    shutil.copytree(model, root, symlinks=True)
-    for path in (root / "home/.config/antsmem/agents").iterdir():
-        path.write_text(path.read_text().replace(str(model), str(root)))
-    return Home(root)
 
 
 def canaries_of(root: Path, shown: str = "") -> Iterator[Canary]:

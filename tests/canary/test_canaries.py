@@ -21,9 +21,9 @@ from typing import Any
 import pytest
 from canaries import Canary, Hunt, spellings
 from leaky import LEAKS, UNVEILED
-from made_homes import TRACE, Home
+from made_homes import TRACE, Home, copy_of
 from memory import remove
-from planted import ENVIRONMENT, MAY, PASSPHRASE_KEY, TEXTS, canaries_of, copy, files_of, may
+from planted import ENVIRONMENT, MAY, PASSPHRASE_KEY, TEXTS, canaries_of, files_of, may
 from scenes import SCENES, names
 from scenes_identity import guardians, scid
 from seeds import SEED
@@ -51,7 +51,7 @@ class Stage:
         """Run `scene` with the words `more` after removing the files `lost`; how it ended and what it let out."""
         self.runs += 1
         root = self.root.with_name(f"world-{self.runs}")
-        home = copy(self._prepared(scene), root)
+        home = copy_of(self._prepared(scene), root)
         (root / "tmp").mkdir()
         for path in root.glob(lost) if lost else ():
             path.unlink()
@@ -90,7 +90,7 @@ class Stage:
         if scene.afresh and place.exists():
             remove(place)
         if not place.exists():
-            scene.prepare(copy(self.model, place))
+            scene.prepare(copy_of(self.model, place))
         return place
 
 

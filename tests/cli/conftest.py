@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from made_homes import Home
+from made_homes import Home, copy_of
 from memory import quick_root, tmp_path
 
 __all__ = ["quick_root", "tmp_path"]
@@ -18,14 +17,6 @@ def model(quick_root: Path) -> Path:
     root = quick_root / "model"
     Home(root).init()
     return root
-
-
-def copy_of(model: Path, root: Path) -> Home:
-    """Another agent just like the first. It lies elsewhere, so the paths in its configuration are put right."""
-    shutil.copytree(model, root, dirs_exist_ok=True, symlinks=True)
-    for path in (root / "home/.config/antsmem/agents").iterdir():
-        path.write_text(path.read_text().replace(str(model), str(root)))
-    return Home(root)
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import traceback
@@ -151,3 +152,11 @@ class Home:
         return subprocess.Popen(
             command, env=self.environment, cwd=self.root, text=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
+
+
+def copy_of(model: Path, root: Path) -> Home:
+    """Another agent just like the first. It lies elsewhere, so the paths in its configuration are put right."""
+    shutil.copytree(model, root, dirs_exist_ok=True, symlinks=True)
+    for path in (root / "home/.config/antsmem/agents").iterdir():
+        path.write_text(path.read_text().replace(str(model), str(root)))
+    return Home(root)

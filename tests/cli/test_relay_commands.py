@@ -10,27 +10,18 @@ import json
 import os
 import re
 import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import engines
 import pytest
 from made_homes import KIT, TRACE, Home
 from relays import RelayServer
+from running import running
+
+relay = running(RelayServer, "module")
 
 
-@pytest.fixture(scope="module")
-def relay() -> Iterator[RelayServer]:
-    server = engines.started(RelayServer())
-    yield server
-    server.close()
-
-
-@pytest.fixture(scope="module")
-def second() -> Iterator[RelayServer]:
-    server = engines.started(RelayServer())
-    yield server
-    server.close()
+second = running(RelayServer, "module")
 
 
 @pytest.fixture

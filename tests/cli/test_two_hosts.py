@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
-import engines
 import pytest
 from made_homes import KIT, TRACE, Home, Ran
 from relays import RelayServer
+from running import running
 
 from antsmem.cli import witnesses
 from antsmem.core import clock
@@ -24,11 +23,7 @@ from antsmem.heartbeat import witness as rules
 HOUR = 3600 * 1_000_000_000
 
 
-@pytest.fixture(scope="module")
-def relay() -> Iterator[RelayServer]:
-    server = engines.started(RelayServer())
-    yield server
-    server.close()
+relay = running(RelayServer, "module")
 
 
 def effect(home: Home, key: str, *words: str, kind: str = "hold") -> Ran:

@@ -14,10 +14,10 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 from made_homes import TRACE, Home
+from racing import wait_for
 from test_imports import loaded, within
 
 RUN = '- run: sh -c "echo $ANTSMEM_KEY >> out" {id=post every=1h}\n'
@@ -134,7 +134,7 @@ def test_an_interrupt_holds_what_was_under_way_and_says_so(
     out = home.workspace / "out"
     once = ["once", "k", "--", "sh", "-c", f"echo ready >> {out}; exec sleep 600"]
     process = home.start("", *(["heartbeat"] if command == "wake" else once))
-    wait_for(out)
+    wait_for(lambda: out.exists() and out.stat().st_size)
     process.send_signal(number)
     _, said = process.communicate(timeout=300)
     assert process.returncode == 128 + number, said
@@ -154,7 +154,7 @@ def test_a_wake_that_is_killed_leaves_a_task_that_goes_on_and_the_next_wake_leav
     write(home, SLOW.replace("exec sleep 600", "until [ -e go ]; do sleep 0.02; done"))
     out = home.workspace / "out"
     process = home.start("", "heartbeat")
-    wait_for(out)
+    wait_for(lambda: out.exists() and out.stat().st_size)
     process.kill()
     process.communicate()
 
@@ -171,14 +171,6 @@ def test_a_wake_that_is_killed_leaves_a_task_that_goes_on_and_the_next_wake_leav
         assert time.monotonic() < until
     home.must("heartbeat", code=3)
     assert out.read_text() == "ready\n"
-
-
-def wait_for(path: Path) -> None:
-    """Until something stands in `path`."""
-    until = time.monotonic() + 120
-    while not path.exists() or not path.stat().st_size:
-        assert time.monotonic() < until
-        time.sleep(0.01)
 
 
 def test_an_idle_wake_loads_little_and_opens_no_journal(home: Home) -> None:

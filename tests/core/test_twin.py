@@ -15,6 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
+from racing import together
 
 from antsmem.core.errors import DiskError, IntegrityError
 from antsmem.core.twin import Tickets, Twin, may_fork
@@ -97,11 +98,7 @@ def test_each_ticket_is_taken_once_by_whoever_asks(count: int) -> None:
             while (ticket := tickets.take()) is not None:
                 taken.append(ticket)
 
-        threads = [threading.Thread(target=work) for _ in range(3)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        together([work] * 3)
         return taken
 
     with Twin(all_of_it) as twin:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 
 import pytest
-from made_homes import Home
+from made_homes import Home, copy_of
 from memory import quick_root, tmp_path
 
 __all__ = ["quick_root", "tmp_path"]
@@ -27,10 +26,7 @@ def model(quick_root: Path) -> Path:
 @pytest.fixture
 def home(model: Path, tmp_path: Path) -> Home:
     """An agent with a backup and a piece of work that is done."""
-    shutil.copytree(model, tmp_path, dirs_exist_ok=True, symlinks=True)
-    for path in (tmp_path / "home/.config/antsmem/agents").iterdir():
-        path.write_text(path.read_text().replace(str(model), str(tmp_path)))
-    found = Home(tmp_path)
+    found = copy_of(model, tmp_path)
     (tmp_path / "scratch").mkdir()
     found.environment["TMPDIR"] = str(tmp_path / "scratch")
     return found

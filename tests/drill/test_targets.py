@@ -9,14 +9,13 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
-import engines
 import pytest
 from far_machines import NOBODY, SshShell, fake_docker
 from made_homes import Home, Ran
 from relays import RelayServer
+from running import running
 
 from antsmem.core.errors import AntsmemError
 from antsmem.drill.far import require_engine
@@ -47,12 +46,7 @@ def test_in_namespaces_it_comes_back_under_another_host_name(home: Home) -> None
     assert test["new"]["host name"] == "antsmem-drill" != test["old"]["host name"]
 
 
-@pytest.fixture(scope="module")
-def ssh_shell() -> Iterator[SshShell]:
-    server = SshShell()
-    engines.started(server)
-    yield server
-    server.close()
+ssh_shell = running(SshShell, "module")
 
 
 @pytest.mark.server
@@ -69,12 +63,7 @@ def test_a_host_that_does_not_answer_is_no_failure_of_the_agent(home: Home) -> N
     assert ran.error["error"] == "backend-unreachable"
 
 
-@pytest.fixture(scope="module")
-def relay() -> Iterator[RelayServer]:
-    server = RelayServer()
-    engines.started(server)
-    yield server
-    server.close()
+relay = running(RelayServer, "module")
 
 
 def test_a_relay_of_somebodys_knows_the_copy_alone(home: Home, relay: RelayServer) -> None:

@@ -42,15 +42,14 @@ _TRIGGERS = {
 
 
 @pytest.fixture
-def refusing(postgres: engines.Server, request: pytest.FixtureRequest) -> Refusing:
+def refusing(postgres: engines.Server, closing: engines.Closing) -> Refusing:
     """Stores in a new database that refuses the first `times` tries at a `place`."""
     assert isinstance(postgres, engines_stores.Postgres)
     database = postgres.database()
 
     def opened(**options: str) -> CockroachStore:
-        store = CockroachStore.open(f"cockroach://antsmem@127.0.0.1:{postgres.port}/{database}?tls=no", options)
-        request.addfinalizer(store.close)
-        return store
+        url = f"cockroach://antsmem@127.0.0.1:{postgres.port}/{database}?tls=no"
+        return closing(CockroachStore.open(url, options))
 
     def prepared(times: int, place: str, state: str = "40001") -> Callable[..., CockroachStore]:
         opened().create()

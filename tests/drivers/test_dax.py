@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import socket
 import threading
-import time
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -18,6 +17,7 @@ from typing import Any
 import engines
 import pytest
 from faultproxy import HttpProxy, Reply
+from racing import wait_for
 
 from antsmem.core.errors import AntsmemError, BackendError, ConfigError, NotFoundError, RefusedError
 from antsmem.drivers.dax import DaxCache
@@ -151,10 +151,7 @@ def test_rows_go_through_the_cluster_and_none_over_a_newer_one(cache: DaxCache, 
     assert b"tenant" not in nodes.wire.sent
     assert cache.inspect().facts == {"through": "DAX"}
     cache.close()
-    give_up = time.monotonic() + 120
-    while threading.active_count() > before:  # the client's own, which end when they wake
-        assert time.monotonic() < give_up
-        time.sleep(0.1)
+    wait_for(lambda: threading.active_count() <= before)  # the client's own end when they wake
 
 
 def test_an_old_row_from_a_node_says_so_by_its_version_and_puts_nothing_back(

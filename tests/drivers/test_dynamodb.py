@@ -7,16 +7,15 @@ Controls: without the comparison an update is lost; without the look-up a commit
 from __future__ import annotations
 
 import json
-import threading
 import uuid
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Container
 from typing import Any
 
 import engines
 import pytest
-from counting import STREAM, count, count_together, look, record, record_history
+from counting import STREAM, count, count_together, count_without_comparing, look, record, record_history
 from faultproxy import HttpProxy, Reply
-from register import linearizable, together
+from register import linearizable
 
 from antsmem.core.errors import BackendError, ConfigError, ConflictError, NotFoundError, RefusedError, UsageError
 from antsmem.drivers.dynamodb import DynamodbStore
@@ -29,26 +28,22 @@ Opener = Callable[..., Any]
 
 
 @pytest.fixture
-def opened(moto: engines.Server, request: pytest.FixtureRequest) -> Opener:
+def opened(moto: engines.Server, closing: engines.Closing) -> Opener:
     """Stores or logs in a new table, through `port` of a proxy if given."""
     table = f"table-{uuid.uuid4().hex[:8]}"
     keys = {"access_key_id": uuid.uuid4().hex, "secret_access_key": uuid.uuid4().hex}
 
     def made(port: int | None = None, kind: Any = DynamodbStore, **options: str) -> Any:
         url = f"dynamodb://{table}?endpoint=http://127.0.0.1:{port or moto.port}"
-        store = kind.open(url, {**keys, **options})
-        request.addfinalizer(store.close)
-        return store
+        return closing(kind.open(url, {**keys, **options}))
 
     made().create()
     return made
 
 
 @pytest.fixture
-def http(moto: engines.Server) -> Iterator[HttpProxy]:
-    proxy = HttpProxy(moto.port)
-    yield proxy
-    proxy.close()
+def http(moto: engines.Server, closing: engines.Closing) -> HttpProxy:
+    return closing(HttpProxy(moto.port))
 
 
 def refusal(kind: str, reasons: list[Any] | None = None, status: int = 400) -> Reply:
@@ -128,16 +123,7 @@ def test_many_writers_of_one_row_lose_nothing(opened: Opener) -> None:
 
 
 def test_control_without_the_comparison_an_update_is_lost(opened: Opener) -> None:
-    gate = threading.Barrier(2)
-
-    def add() -> None:
-        store = opened()
-        row = store.get(STREAM, "n")
-        gate.wait()
-        store.commit(STREAM, [Change("n", b"%d" % (1 if row is None else int(row.value) + 1))], [record()])
-
-    together([add, add])
-    row = opened().get(STREAM, "n")
+    row = count_without_comparing(opened)
     assert (row.value, row.version) == (b"1", 2)
 
 

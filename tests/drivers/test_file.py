@@ -15,9 +15,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import pytest
+from mounts import small_disk
+from racing import together
 
 from antsmem.core.clock import now_ns
 from antsmem.core.disk import is_temp
@@ -44,22 +47,10 @@ def temps(root: Path) -> list[str]:
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def disk(tmp_path: Path) -> Iterator[Path]:
     """A file system of 1 MiB of its own."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mounted = (
-        os.geteuid() == 0 and sys.platform == "linux" and not _mount("-t", "tmpfs", "-o", "size=1m", "none", place)
-    )
-    if not mounted:
-        pytest.skip("only root may mount")
-    yield place
-    while os.path.ismount(place):
-        subprocess.run(["umount", "-l", str(place)], check=True)
-
-
-def _mount(*words: str | Path) -> int:
-    return subprocess.run(["mount", *map(str, words)], check=False, capture_output=True).returncode
+    with small_disk(tmp_path / "disk") as place:
+        yield place
 
 
 def test_an_url_names_an_absolute_path(tmp_path: Path) -> None:
@@ -144,8 +135,8 @@ def test_a_killed_run_leaves_the_old_object_and_what_it_left_is_swept(tmp_path: 
     assert temps(tmp_path) == []
 
 
-def test_a_full_disk_is_an_error_and_harms_nothing(small_disk: Path) -> None:
-    store = made(small_disk / "r")
+def test_a_full_disk_is_an_error_and_harms_nothing(disk: Path) -> None:
+    store = made(disk / "r")
     store.put("packs/a", [b"old" * 1000])
     for write in (
         lambda: store.put("packs/a", [b"x" * (2 << 20)]),
@@ -157,14 +148,14 @@ def test_a_full_disk_is_an_error_and_harms_nothing(small_disk: Path) -> None:
             write()
     assert store.get("packs/a") == b"old" * 1000
     assert store.stat("packs/b") is None
-    assert temps(small_disk) == []
+    assert temps(disk) == []
     store.put("packs/b", [b"there is room for this"])
 
 
-def test_a_read_only_disk_refuses(small_disk: Path) -> None:
-    store = made(small_disk / "r")
+def test_a_read_only_disk_refuses(disk: Path) -> None:
+    store = made(disk / "r")
     store.put("packs/a", [b"x"])
-    assert _mount("-o", "remount,ro", small_disk) == 0
+    subprocess.run(["mount", "-o", "remount,ro", str(disk)], check=True)
     for change in (
         lambda: store.put("packs/b", [b"x"]),
         lambda: store.put("index/b", [b"x"]),
@@ -192,10 +183,10 @@ def test_a_folder_of_somebody_else_refuses(tmp_path: Path) -> None:
         (tmp_path / "r" / "packs").chmod(0o700)
 
 
-def test_a_disk_that_was_unmounted_is_told_and_never_written_under(small_disk: Path) -> None:
-    store = made(small_disk)  # the mount point itself is the repository: it stays, empty
+def test_a_disk_that_was_unmounted_is_told_and_never_written_under(disk: Path) -> None:
+    store = made(disk)  # the mount point itself is the repository: it stays, empty
     store.put("packs/a", [b"x"])
-    subprocess.run(["umount", str(small_disk)], check=True)
+    subprocess.run(["umount", str(disk)], check=True)
     for call in (
         lambda: store.put("packs/b", [b"x"]),
         lambda: store.put("repository.json", [b"x"]),
@@ -211,9 +202,9 @@ def test_a_disk_that_was_unmounted_is_told_and_never_written_under(small_disk: P
     ):
         with pytest.raises(BackendError, match="is gone"):
             call()
-    assert list(small_disk.iterdir()) == []
+    assert list(disk.iterdir()) == []
     with pytest.raises(NotFoundError):
-        FileStore.open(str(small_disk), {}).get("repository.json")
+        FileStore.open(str(disk), {}).get("repository.json")
 
 
 def test_a_folder_that_vanishes_is_told(tmp_path: Path) -> None:
@@ -315,11 +306,7 @@ def test_control_looking_first_lets_two_win(tmp_path: Path) -> None:
             store.put("packs/a", [b"%d" % number])
             won.append(number)
 
-    threads = [threading.Thread(target=careless, args=(number,)) for number in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together([partial(careless, number) for number in range(2)])
     assert len(won) == 2
 
 

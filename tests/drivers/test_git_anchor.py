@@ -10,12 +10,12 @@ import getpass
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import engines
 import pytest
+from racing import wait_for
+from running import running
 
 from antsmem.core.errors import (
     BackendError,
@@ -191,10 +191,7 @@ def test_a_remote_that_hangs_is_given_up_with_all_it_started(
     with pytest.raises(BackendError, match="5 s"):
         hanging.fetch()
     pid = (tmp_path / "pid").read_text().strip()
-    give_up = time.monotonic() + 60
-    while state(pid)[:1] not in {"", "Z"}:  # gone, or dead and not yet collected
-        assert time.monotonic() < give_up, "it is still there"
-        time.sleep(0.01)
+    wait_for(lambda: state(pid)[:1] in {"", "Z"})  # gone, or dead and not yet collected
 
 
 def state(pid: str) -> str:
@@ -215,11 +212,7 @@ class GitSshd(engines.Sshd):
         return argv
 
 
-@pytest.fixture
-def shell() -> Iterator[engines.Server]:
-    server = engines.started(GitSshd())
-    yield server
-    server.close()
+shell = running(GitSshd, "function")
 
 
 @pytest.mark.server

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Any
 
 import brokers
+import engines
 import pytest
 from confluent_kafka import Producer
 from faultproxy import TcpProxy
@@ -33,12 +34,20 @@ BATCH = 20
 def opener(kind: str, request: pytest.FixtureRequest, port: int = 0, bound: int = 5) -> Callable[[], EventLog]:
     """A new topic, as often as it is opened."""
     name = f"t{uuid.uuid4().hex[:8]}"
-    server = request.getfixturevalue(kind)
+    server, closing = request.getfixturevalue(kind), request.getfixturevalue("closing")
     if kind == "kafka":
         where = f"kafka://127.0.0.1:{port or server.port}/{name}?tls=no&replication=1&timeout_seconds={bound}"
-        return lambda: KafkaLog.open(where, {})
+        return lambda: closing(KafkaLog.open(where, {}))
     query = f"tls=no&admin_url=http://127.0.0.1:{server.web}&timeout_seconds={bound}"
-    return lambda: PulsarLog.open(f"pulsar://127.0.0.1:{server.port}/public/default/{name}?{query}", {})
+    url = f"pulsar://127.0.0.1:{server.port}/public/default/{name}?{query}"
+    return lambda: closing(PulsarLog.open(url, {}))
+
+
+def made(kind: str, request: pytest.FixtureRequest, port: int = 0, bound: int = 5) -> EventLog:
+    """A new topic that is there."""
+    log = opener(kind, request, port, bound)()
+    patiently(log.create)
+    return log
 
 
 def patiently(action: Callable[[], Any]) -> Any:
@@ -127,8 +136,6 @@ def test_a_broker_killed_while_events_are_appended_keeps_those_it_acknowledged(
     check(reader, 30 * BATCH)
     following = patiently(lambda: reader.read(STREAM, position[0], 1))[0][1]
     assert following.id == f"id-{int(position[1].id[3:]) + 1}"
-    log.close()
-    reader.close()
 
 
 @pytest.mark.server
@@ -137,8 +144,7 @@ def test_a_broker_that_hangs_is_an_error_in_time_and_then_goes_on(
     kind: str, request: pytest.FixtureRequest
 ) -> None:
     server = request.getfixturevalue(kind)
-    log = opener(kind, request, bound=2)()  # a broker that is away for longer has to be let in again
-    patiently(log.create)
+    log = made(kind, request, bound=2)  # a broker that is away for longer has to be let in again
     patiently(lambda: log.append([event(0)]))
     server.suspend()
     began = time.monotonic()
@@ -151,17 +157,14 @@ def test_a_broker_that_hangs_is_an_error_in_time_and_then_goes_on(
     assert took < 60
     patiently(lambda: log.append([event(1), event(2)]))
     check(log, 3)
-    log.close()
 
 
 @pytest.mark.server
 def test_a_connection_that_is_cut_reset_and_slow_loses_and_doubles_nothing(
-    kafka: brokers.Kafka, request: pytest.FixtureRequest
+    kafka: brokers.Kafka, request: pytest.FixtureRequest, closing: engines.Closing
 ) -> None:
-    proxy = TcpProxy(kafka.back_port, kafka.proxy_port)
-    opened = opener("kafka", request, kafka.proxy_port)
-    log = opened()
-    patiently(log.create)
+    proxy = closing(TcpProxy(kafka.back_port, kafka.proxy_port))
+    log = made("kafka", request, kafka.proxy_port)
     writer = Writer(log, 60)
     for round_ in range(6):
         writer.wait_for(round_ * 8 * BATCH)
@@ -174,19 +177,15 @@ def test_a_connection_that_is_cut_reset_and_slow_loses_and_doubles_nothing(
     proxy.heal()
     writer.join(400)
     check(log, 60 * BATCH)
-    log.close()
-    proxy.close()
 
 
 @pytest.mark.server
 def test_an_event_appended_again_after_a_lost_answer_comes_twice_and_is_applied_once(
-    kafka: brokers.Kafka, request: pytest.FixtureRequest
+    kafka: brokers.Kafka, request: pytest.FixtureRequest, closing: engines.Closing
 ) -> None:
     """The control of `applied`: the log itself does hold some of them twice."""
-    proxy = TcpProxy(kafka.back_port, kafka.proxy_port)
-    opened = opener("kafka", request, kafka.proxy_port)
-    log = opened()
-    patiently(log.create)
+    proxy = closing(TcpProxy(kafka.back_port, kafka.proxy_port))
+    log = made("kafka", request, kafka.proxy_port)
     patiently(lambda: log.append([event(0)]))
     proxy.hold = {"down"}
     with pytest.raises(BackendError):
@@ -196,8 +195,6 @@ def test_an_event_appended_again_after_a_lost_answer_comes_twice_and_is_applied_
     patiently(lambda: log.append([event(1), event(2)]))
     found = check(log, 3)
     assert [record.id for record in found].count("id-1") >= 2
-    log.close()
-    proxy.close()
 
 
 @pytest.mark.server
@@ -205,9 +202,7 @@ def test_without_acknowledgements_events_are_lost_with_the_broker(
     kafka: brokers.Kafka, request: pytest.FixtureRequest
 ) -> None:
     """The control of `acks=all`: the same broker, killed the same way."""
-    opened = opener("kafka", request)
-    log = opened()
-    patiently(log.create)
+    log = made("kafka", request)
     patiently(lambda: log.append([event(0)]))
     after = patiently(lambda: log.read(STREAM, None, 100))[-1][0]
     careless = Producer({"bootstrap.servers": f"127.0.0.1:{kafka.port}", "acks": "0"})
@@ -231,7 +226,6 @@ def test_without_acknowledgements_events_are_lost_with_the_broker(
     kafka.restart()
     found = patiently(lambda: log.read(STREAM, None, 100))
     assert list(dict.fromkeys(record.id for _, record in found)) == ["id-0", "careless 1"]
-    log.close()
 
 
 @pytest.mark.server
@@ -250,10 +244,12 @@ def test_a_topic_that_is_not_persistent_loses_events_with_the_broker(pulsar: bro
 
 
 @pytest.mark.server
-def test_three_brokers_lose_one_without_losing_an_event(kafka_cluster: brokers.KafkaCluster) -> None:
+def test_three_brokers_lose_one_without_losing_an_event(
+    kafka_cluster: brokers.KafkaCluster, closing: engines.Closing
+) -> None:
     name = f"t{uuid.uuid4().hex[:8]}"
     url = f"kafka://{kafka_cluster.hosts}/{name}?tls=no&partitions=1&timeout_seconds=20"
-    log = KafkaLog.open(url, {})
+    log = closing(KafkaLog.open(url, {}))
     patiently(log.create)
     told = log.inspect()
     assert (told.facts["replication"], told.facts["min.insync.replicas"], told.warnings) == ("3", "2", ())
@@ -267,12 +263,10 @@ def test_three_brokers_lose_one_without_losing_an_event(kafka_cluster: brokers.K
     check(log, 40 * BATCH)
     lost += [node for node in kafka_cluster.nodes if node.node != leader][:1]
     lost[1].kill()
-    hasty = KafkaLog.open(url.replace("timeout_seconds=20", "timeout_seconds=2"), {})
+    hasty = closing(KafkaLog.open(url.replace("timeout_seconds=20", "timeout_seconds=2"), {}))
     with pytest.raises(BackendError):  # one copy is too few to acknowledge
         hasty.append([event(40 * BATCH)])
-    hasty.close()
     for node in lost:
         node.restart()
     patiently(lambda: log.append([event(40 * BATCH)]))
     check(log, 40 * BATCH + 1)
-    log.close()

@@ -18,9 +18,11 @@ import engines_stores
 import psycopg
 import pytest
 from certificates import Authority
-from counting import STREAM, count, count_together, look, record, record_history
+from counting import STREAM, count, count_together, count_without_comparing, look, record, record_history
 from faultproxy import TcpProxy
-from register import linearizable, together
+from racing import wait_for
+from register import linearizable
+from running import running
 
 from antsmem.core.errors import BackendError, ConfigError, ConflictError, NotFoundError, RefusedError
 from antsmem.drivers import postgres as driver
@@ -31,33 +33,26 @@ pytestmark = pytest.mark.server
 Opener = Callable[..., PostgresStore]
 
 
-def opener(server: engines.Server, request: pytest.FixtureRequest) -> Opener:
+def opener(server: engines.Server, closing: engines.Closing) -> Opener:
     """Stores in a new database of `server`, through `port` of a proxy if given; with the tables made."""
     assert isinstance(server, engines_stores.Postgres)
     database = server.database()
 
     def opened(port: int | None = None, **options: str) -> PostgresStore:
         url = f"postgres://antsmem@127.0.0.1:{port or server.port}/{database}?tls=no"
-        store = PostgresStore.open(url, options)
-        request.addfinalizer(store.close)
-        return store
+        return closing(PostgresStore.open(url, options))
 
     opened().create()
     return opened
 
 
 @pytest.fixture
-def opened(postgres: engines.Server, request: pytest.FixtureRequest) -> Opener:
-    return opener(postgres, request)
+def opened(postgres: engines.Server, closing: engines.Closing) -> Opener:
+    return opener(postgres, closing)
 
 
-@pytest.fixture
-def victim() -> Iterator[engines_stores.Postgres]:
-    """A server of its own, to be killed. What it wrote is the system's then, on the disk or not yet."""
-    server = engines.started(engines_stores.Postgres())
-    assert isinstance(server, engines_stores.Postgres)
-    yield server
-    server.close()
+victim = running(engines_stores.Postgres, "function")
+"""A server of its own, to be killed. What it wrote is the system's then, on the disk or not yet."""
 
 
 @pytest.fixture
@@ -91,18 +86,11 @@ def trapped(action: Callable[[], None]) -> LogRecord:
     return LogRecord(STREAM, "trapped", Trap(action), b"sealed")
 
 
-def wait_until(what: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 120
-    while not what():
-        assert time.monotonic() < give_up, "did not happen in time"
-        time.sleep(0.01)
-
-
 def cut_when_committed(tcp: TcpProxy, witness: PostgresStore) -> Callable[[], None]:
     """Hold back what the server says from now on; cut the connection when the commit is there."""
 
     def cut() -> None:
-        wait_until(lambda: witness.sequence(STREAM) == 1)
+        wait_for(lambda: witness.sequence(STREAM) == 1)
         tcp.hold.clear()
         tcp.reset()
 
@@ -160,7 +148,7 @@ def disturb(
     try:
         for _ in range(times):
             after = witness.sequence(STREAM) + 5
-            wait_until(lambda after=after: witness.sequence(STREAM) >= after)  # type: ignore[misc]
+            wait_for(lambda after=after: witness.sequence(STREAM) >= after)  # type: ignore[misc]
             fault()
     finally:
         stop.set()
@@ -169,9 +157,9 @@ def disturb(
 
 
 def test_a_server_killed_again_and_again_loses_nothing_it_acknowledged(
-    victim: engines_stores.Postgres, request: pytest.FixtureRequest
+    victim: engines_stores.Postgres, closing: engines.Closing
 ) -> None:
-    opened = opener(victim, request)
+    opened = opener(victim, closing)
 
     def kill() -> None:
         victim.kill()
@@ -198,16 +186,7 @@ def test_many_writers_of_one_row_lose_nothing(opened: Opener) -> None:
 
 
 def test_control_without_the_comparison_an_update_is_lost(opened: Opener) -> None:
-    gate = threading.Barrier(2)
-
-    def add() -> None:
-        store = opened()
-        row = store.get(STREAM, "n")
-        gate.wait()
-        store.commit(STREAM, [Change("n", b"%d" % (1 if row is None else int(row.value) + 1))], [record()])
-
-    together([add, add])
-    row = opened().get(STREAM, "n")
+    row = count_without_comparing(opened)
     assert row is not None and (row.value, row.version) == (b"1", 2)
 
 
@@ -235,9 +214,9 @@ def test_control_the_same_history_without_the_comparison_is_not(opened: Opener) 
 
 
 def test_a_server_that_hangs_is_waited_for_no_longer_than_said(
-    victim: engines_stores.Postgres, request: pytest.FixtureRequest
+    victim: engines_stores.Postgres, closing: engines.Closing
 ) -> None:
-    opened = opener(victim, request)
+    opened = opener(victim, closing)
     store = opened(timeout_seconds="3")
     assert count(store, 1) == 1
     victim.signal(signal.SIGSTOP)
@@ -256,7 +235,7 @@ def test_a_writer_that_fell_silent_does_not_lock_the_others_out(opened: Opener, 
     assert count(opened(), 1) == 1  # nothing of the quiet one holds a lock
 
 
-def test_an_error_says_what_to_do_and_shows_no_secret(postgres: Any, request: pytest.FixtureRequest) -> None:
+def test_an_error_says_what_to_do_and_shows_no_secret(postgres: Any, closing: engines.Closing) -> None:
     database, secret = postgres.database(), "pass" + "word-of-the-test"
     base = f"postgres://antsmem@127.0.0.1:{postgres.port}"
     for url, kind in [
@@ -266,18 +245,13 @@ def test_an_error_says_what_to_do_and_shows_no_secret(postgres: Any, request: py
         (f"postgres://antsmem@127.0.0.1:{engines.free_port()}/x?tls=no&timeout_seconds=0.2", BackendError),
         (f"{base}/{database}", RefusedError),  # it has no TLS
     ]:
-        store = PostgresStore.open(url, {"password": secret})
-        request.addfinalizer(store.close)
+        store = closing(PostgresStore.open(url, {"password": secret}))
         with pytest.raises(kind) as caught:
             store.get(STREAM, "n")
         assert type(caught.value) is kind and secret not in f"{caught.value}{caught.value.hint}{store!r}"
 
 
-@pytest.fixture(scope="module")
-def secured() -> Iterator[engines_stores.SecuredPostgres]:
-    server = engines.started(engines_stores.SecuredPostgres())
-    yield server
-    server.close()
+secured = running(engines_stores.SecuredPostgres, "module")
 
 
 def test_certificates_are_checked_by_both_sides(secured: engines_stores.SecuredPostgres, tmp_path: Path) -> None:

@@ -6,14 +6,14 @@ Method: the real server. Control: a query that is given to it as it is fails.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import Thread
 
 import engines
 import engines_stores
 import psycopg
 import pytest
+from racing import together
 
-from antsmem.core.errors import AntsmemError, ConfigError, NotFoundError, RefusedError
+from antsmem.core.errors import ConfigError, NotFoundError, RefusedError
 from antsmem.drivers.postgres_texts import PostgresTexts
 from antsmem.memory.roles import TextRow
 
@@ -29,14 +29,12 @@ def database(postgres: engines.Server) -> str:
 
 
 @pytest.fixture
-def opened(postgres: engines.Server, database: str, request: pytest.FixtureRequest) -> Opener:
+def opened(postgres: engines.Server, database: str, closing: engines.Closing) -> Opener:
     """Indexes in a new database, with no table made."""
 
     def made(**options: str) -> PostgresTexts:
         url = f"postgres://antsmem@127.0.0.1:{postgres.port}/{database}?tls=no"
-        index = PostgresTexts.open(url, options)
-        request.addfinalizer(index.close)
-        return index
+        return closing(PostgresTexts.open(url, options))
 
     return made
 
@@ -80,20 +78,7 @@ def test_a_search_uses_the_index(opened: Opener, postgres: engines.Server, datab
 
 
 def test_several_clients_make_the_table_at_once(opened: Opener) -> None:
-    failures: list[AntsmemError] = []
-
-    def make(index: PostgresTexts) -> None:
-        try:
-            index.create()
-        except AntsmemError as error:
-            failures.append(error)
-
-    threads = [Thread(target=make, args=(opened(),)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    together([opened().create for _ in range(4)])
 
 
 def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:

@@ -9,13 +9,14 @@ from __future__ import annotations
 import random
 from array import array
 from collections.abc import Callable
-from threading import Thread
+from functools import partial
 
 import engines
 import engines_stores
 import pytest
+from racing import together
 
-from antsmem.core.errors import AntsmemError, BackendError, ConfigError, RefusedError, UsageError
+from antsmem.core.errors import BackendError, ConfigError, RefusedError, UsageError
 from antsmem.drivers import postgres_vectors as driver
 from antsmem.drivers.postgres_vectors import PostgresVectors
 from antsmem.memory.roles import VectorRow
@@ -26,20 +27,18 @@ Opener = Callable[..., PostgresVectors]
 
 
 @pytest.fixture
-def opened(pgvector: engines.Server, request: pytest.FixtureRequest) -> Opener:
+def opened(pgvector: engines.Server, closing: engines.Closing) -> Opener:
     """Indexes in a new database, with no table made."""
-    return opener(pgvector, request)
+    return opener(pgvector, closing)
 
 
-def opener(server: engines.Server, request: pytest.FixtureRequest) -> Opener:
+def opener(server: engines.Server, closing: engines.Closing) -> Opener:
     assert isinstance(server, engines_stores.Postgres)
     database = server.database()
 
     def made(**options: str) -> PostgresVectors:
         url = f"postgres://antsmem@127.0.0.1:{server.port}/{database}?tls=no"
-        index = PostgresVectors.open(url, options)
-        request.addfinalizer(index.close)
-        return index
+        return closing(PostgresVectors.open(url, options))
 
     return made
 
@@ -92,20 +91,7 @@ def test_vectors_that_cannot_be_compared_are_refused_before_they_are_sent(opened
 
 
 def test_several_clients_make_the_table_at_once(opened: Opener) -> None:
-    failures: list[AntsmemError] = []
-
-    def make(index: PostgresVectors) -> None:
-        try:
-            index.create("test-model", DIMENSIONS)
-        except AntsmemError as error:
-            failures.append(error)
-
-    threads = [Thread(target=make, args=(opened(),)) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert failures == []
+    together([partial(opened().create, "test-model", DIMENSIONS) for _ in range(4)])
 
 
 def test_gone_and_back_what_was_acknowledged_is_found(opened: Opener, pgvector: engines.Server) -> None:
@@ -124,10 +110,10 @@ def test_gone_and_back_what_was_acknowledged_is_found(opened: Opener, pgvector: 
 
 
 def test_a_server_without_the_extension_says_so_at_once(
-    postgres: engines.Server, request: pytest.FixtureRequest
+    postgres: engines.Server, closing: engines.Closing
 ) -> None:
     with pytest.raises(RefusedError, match="no extension"):
-        opener(postgres, request)().create("test-model", DIMENSIONS)
+        opener(postgres, closing)().create("test-model", DIMENSIONS)
 
 
 def test_a_password_in_the_url_is_refused_and_not_repeated() -> None:

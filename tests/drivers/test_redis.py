@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import signal
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
 
 import cache_servers
@@ -18,6 +17,7 @@ from cache_servers import connected
 from certificates import Authority
 from doomed import Doomed, Moment
 from faultproxy import TcpProxy
+from running import running
 
 from antsmem.core.errors import BackendError, ConfigError, RefusedError
 from antsmem.drivers.redis import RedisCache
@@ -30,11 +30,7 @@ def opened(server: cache_servers.Redis, query: str = "", **options: str) -> Redi
     return RedisCache.open(f"redis://127.0.0.1:{server.port}?tls=no&{query}", options)
 
 
-@pytest.fixture
-def replicas() -> Iterator[cache_servers.RedisReplicas]:
-    servers = engines.started(cache_servers.RedisReplicas())
-    yield servers
-    servers.close()
+replicas = running(cache_servers.RedisReplicas, "function")
 
 
 @pytest.mark.parametrize(

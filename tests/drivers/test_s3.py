@@ -46,17 +46,13 @@ def bucket(moto: engines.Moto) -> str:
 
 
 @pytest.fixture
-def proxy(moto: engines.Moto) -> Iterator[HttpProxy]:
-    proxy = HttpProxy(moto.port)
-    yield proxy
-    proxy.close()
+def proxy(moto: engines.Moto, closing: engines.Closing) -> HttpProxy:
+    return closing(HttpProxy(moto.port))
 
 
 @pytest.fixture
-def store(bucket: str, moto: engines.Moto) -> Iterator[S3Store]:
-    store = S3Store.open(f"s3://{bucket}/a/b?endpoint=http://127.0.0.1:{moto.port}", KEYS)
-    yield store
-    store.close()
+def store(bucket: str, moto: engines.Moto, closing: engines.Closing) -> S3Store:
+    return closing(S3Store.open(f"s3://{bucket}/a/b?endpoint=http://127.0.0.1:{moto.port}", KEYS))
 
 
 @pytest.fixture

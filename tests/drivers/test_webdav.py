@@ -9,10 +9,8 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import os
-import subprocess
 import sys
 import uuid
-from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from xml.parsers import expat
@@ -24,6 +22,7 @@ from engines import started
 from faultproxy import HttpProxy, Reply
 from hypothesis import given
 from hypothesis import strategies as st
+from mounts import small_disk
 
 from antsmem.core.errors import BackendError, ConfigError, ConflictError, DriverMissingError, RefusedError
 from antsmem.drivers.webdav import WebdavStore
@@ -44,10 +43,8 @@ def made(server: engines.Rclone, port: int = 0, **more: str) -> WebdavStore:
 
 
 @pytest.fixture
-def proxy(rclone: engines.Rclone) -> Iterator[HttpProxy]:
-    proxy = HttpProxy(rclone.port)
-    yield proxy
-    proxy.close()
+def proxy(rclone: engines.Rclone, closing: engines.Closing) -> HttpProxy:
+    return closing(HttpProxy(rclone.port))
 
 
 def test_an_url_with_a_mistake_is_refused_and_no_password_in_it_repeated() -> None:
@@ -132,13 +129,8 @@ def test_a_read_only_server_refuses() -> None:
         server.close()
 
 
-@pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root may mount")
 def test_a_full_server_is_an_error_and_harms_nothing(rclone: engines.Rclone) -> None:
-    disk = rclone.root / uuid.uuid4().hex[:8]
-    disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", str(disk)], check=False).returncode:
-        pytest.skip("may not mount here")
-    try:
+    with small_disk(rclone.root / uuid.uuid4().hex[:8]) as disk:
         url = f"webdav://127.0.0.1:{rclone.port}/{disk.name}"
         store = WebdavStore.open(url, login(rclone))
         store.put("repository.json", [b"{}"])
@@ -155,8 +147,6 @@ def test_a_full_server_is_an_error_and_harms_nothing(rclone: engines.Rclone) -> 
         assert store.get("packs/a") == b"old"
         assert store.stat("packs/b") is None
         store.close()
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def test_a_move_of_nothing_removes_what_is_in_the_way(rclone: engines.Rclone) -> None:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 from collections.abc import Callable, Iterator
 
 import pytest
-from engines import UnavailableError
+from engines import required
 from sampling import Sampler
 from scenarios import Scenario, scenarios
 from syscalls import strace
@@ -34,12 +33,8 @@ def prepared(
     _prepared: dict[str, Scenario], tmp_path_factory: pytest.TempPathFactory
 ) -> Callable[[str], Scenario]:
     """Gives a scenario by name, its world as it was saved."""
-    try:
+    with required():
         strace()
-    except UnavailableError as error:
-        if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
 
     def give(name: str) -> Scenario:
         if name not in _prepared:

@@ -7,14 +7,13 @@
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from launcher import IDLE, MARKER, idle
+from launcher import MARKER, prepare
 
 from antsmem.heartbeat import daily
 from antsmem.heartbeat.choice import state_body
@@ -72,15 +71,7 @@ def turn(root: Path, now_ns: int, teller: str = "") -> str:
 
 def start(words: list[str]) -> None:
     now_ns = int(words.pop(0))
-    for name in MODULES:
-        importlib.import_module(name)
-    for place in ("antsmem.heartbeat.action", "antsmem.heartbeat.once"):
-        importlib.import_module(place).survivors = lambda *_: ()  # type: ignore[attr-defined]
-    if words[0] == "--advance":
-        _, call, count = words[1].split(":")
-        assert call in IDLE
-        idle(call, int(count))
-        del words[:2]
+    prepare(words, MODULES)
     teller = ""
     if words[0] == "--break":
         teller = words[1]

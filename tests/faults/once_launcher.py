@@ -2,18 +2,16 @@
 
     python once_launcher.py NOW_NS [--advance THREAD:CALL:COUNT] WORDS…
 
-The search for processes that were left behind reads all of /proc, so that no two runs make the same calls: here it
-finds nothing. What it is good for, tests/heartbeat shows.
+The calls that `--advance` makes are the main thread's, whatever its number.
 """
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from contextlib import suppress
 
-from launcher import IDLE, MARKER, idle
+from launcher import MARKER, prepare
 
 from antsmem.core import clock
 
@@ -28,15 +26,7 @@ MODULES = (
 def start(words: list[str]) -> None:
     now_ns = int(words.pop(0))
     clock.now_ns = lambda: now_ns
-    for name in MODULES:
-        importlib.import_module(name)
-    for place in ("antsmem.heartbeat.action", "antsmem.heartbeat.once"):
-        importlib.import_module(place).survivors = lambda *_: ()  # type: ignore[attr-defined]
-    if words[0] == "--advance":
-        _, call, count = words[1].split(":")
-        assert call in IDLE
-        idle(call, int(count))
-        del words[:2]
+    prepare(words, MODULES)
     from antsmem.cli.main import main
 
     with suppress(OSError):

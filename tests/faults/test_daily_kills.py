@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from daily_launcher import KEY, turn
-from engines import UnavailableError
+from engines import required
 from launcher import IDLE
 from memory import quick_directory
 from sampling import Sampler
@@ -80,12 +80,8 @@ class Wake:
 
 @pytest.fixture(scope="module")
 def wake(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wake]:
-    try:
+    with required():
         strace()
-    except UnavailableError as error:
-        if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
     with quick_directory(tmp_path_factory) as root:
         yield Wake(root)
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from tempfile import TemporaryFile
 
 import pytest
-from engines import UnavailableError
+from engines import required
 from launcher import IDLE
 from memory import quick_directory
 from sampling import SAMPLES, Sampler
@@ -192,12 +192,8 @@ def situations(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
     with quick_directory(tmp_path_factory) as root:
 
         def give(name: str, policy: str) -> Situation:
-            try:
+            with required():
                 strace()
-            except UnavailableError as error:
-                if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
-                    pytest.fail(str(error), pytrace=False)
-                pytest.skip(str(error))
             if (name, policy) not in made:
                 made[name, policy] = Situation(name, policy, root / f"{name}-{policy}")
                 if len(made) == 1:  # bytecode is written now, and not by a run whose calls are counted

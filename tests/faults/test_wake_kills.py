@@ -8,7 +8,6 @@ blindly starts again what may have happened is seen to do it twice.
 
 from __future__ import annotations
 
-import os
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from engines import UnavailableError
+from engines import required
 from memory import quick_directory
 from sampling import SAMPLES, Sampler
 from syscalls import Call, Tracer, strace
@@ -137,12 +136,8 @@ def wakes_made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[s
 
 @pytest.fixture(params=[f"{name} {policy}" for name in SITUATIONS for policy in POLICIES])
 def situation(request: pytest.FixtureRequest, wakes_made: Callable[[str, str], WakeSituation]) -> WakeSituation:
-    try:
+    with required():
         strace()
-    except UnavailableError as error:
-        if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
-            pytest.fail(str(error), pytrace=False)
-        pytest.skip(str(error))
     found = wakes_made(*request.param.split())
     if not found.calls:
         if (

@@ -35,11 +35,23 @@ class Died(BaseException):
 
 
 class Shelf:
-    """What a witness keeps."""
+    """A witness in memory. `silent` raises that; `document` may be replaced by hand."""
 
     def __init__(self) -> None:
         self.document: bytes | None = None
         self.version = 0
+        self.silent: Exception | None = None
+
+    def read(self) -> tuple[bytes, str] | None:
+        if self.silent:
+            raise self.silent
+        return None if self.document is None else (self.document, str(self.version))
+
+    def swap(self, document: bytes, expected: str | None) -> None:
+        found = Shelf.read(self)  # whatever a test has `read` say
+        if expected != (found[1] if found else None):
+            raise ConflictError("somebody else was first")
+        self.document, self.version = document, self.version + 1
 
 
 class Disk:
@@ -76,13 +88,11 @@ class Line:
     def read(self) -> tuple[bytes, str] | None:
         if self.cut:
             raise BackendError("cut off")
-        return None if self.shelf.document is None else (self.shelf.document, str(self.shelf.version))
+        return self.shelf.read()
 
     def swap(self, document: bytes, expected: str | None) -> None:
-        found = self.read()
-        if expected != (found[1] if found else None):
-            raise ConflictError("somebody else was first")
-        self.shelf.document, self.shelf.version = document, self.shelf.version + 1
+        self.read()
+        self.shelf.swap(document, expected)
 
 
 @dataclass

@@ -10,6 +10,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+from machines import Shelf
 from made_journals import FRIDAY, add, places, state
 
 from antsmem.core.errors import ConflictError, IntegrityError, RetiredError
@@ -51,22 +52,6 @@ class Copy:
     def copied(self, workspace: str, host: str = "") -> Copy:
         shutil.copytree(self.workspace, self.root / workspace)
         return Copy(self.root, host or self.host, workspace)
-
-
-class Shelf:
-    """A witness."""
-
-    def __init__(self) -> None:
-        self.document: bytes | None = None
-        self.version = 0
-
-    def read(self) -> tuple[bytes, str] | None:
-        return None if self.document is None else (self.document, str(self.version))
-
-    def swap(self, document: bytes, expected: str | None) -> None:
-        if expected != (None if self.document is None else str(self.version)):
-            raise ConflictError("somebody else was first")
-        self.document, self.version = document, self.version + 1
 
 
 @pytest.fixture

@@ -10,11 +10,11 @@ import shutil
 from pathlib import Path
 
 import pytest
+from machines import Shelf
 from made_journals import FRIDAY, add, places, state
 
 from antsmem.core.errors import (
     BackendError,
-    ConflictError,
     IntegrityError,
     RefusedError,
     RetiredError,
@@ -36,26 +36,6 @@ FILE = b"""- Look around
 - Launch {id=launch once}
 - Later {id=later once at='2036-01-01 09:00'}
 """
-
-
-class Shelf:
-    """A witness in memory. `silent` raises that; `document` may be replaced by hand."""
-
-    def __init__(self) -> None:
-        self.document: bytes | None = None
-        self.version = 0
-        self.silent: Exception | None = None
-
-    def read(self) -> tuple[bytes, str] | None:
-        if self.silent:
-            raise self.silent
-        return None if self.document is None else (self.document, str(self.version))
-
-    def swap(self, document: bytes, expected: str | None) -> None:
-        found = self.read()
-        if expected != (found[1] if found else None):
-            raise ConflictError("somebody else was first")
-        self.document, self.version = document, self.version + 1
 
 
 class Machine:

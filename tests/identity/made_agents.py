@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import engines
 import pytest
 
 from antsmem.identity.create import CreatedIdentity, create_identity
 from antsmem.identity.files import IdentityFiles
 from antsmem.identity.recover import SavedIdentity
+from antsmem.identity.secret import Secret
+
+Agent = tuple[IdentityFiles, CreatedIdentity]
 
 FRIDAY_NS = 1_795_188_211_000_000_000
 """2026-11-20T15:23:31Z: in the week of Monday, 2026-11-16."""
@@ -31,10 +36,16 @@ def files_in(place: Path) -> IdentityFiles:
     )
 
 
-def new_agent(place: Path, host: str = "laptop") -> tuple[IdentityFiles, CreatedIdentity]:
+def new_agent(place: Path, host: str = "laptop") -> Agent:
     """A new identity of `kevin`, its files under `place`."""
     files = files_in(place)
     return files, create_identity("kevin", host, files, FRIDAY_NS)
+
+
+def secret(name: str, value: bytes = b"") -> Secret:
+    """The first version of a secret, with a value drawn if none is given."""
+    now = "2026-11-20T15:23:31.000Z"
+    return Secret(name, 1, "active", "static", now, now, value or os.urandom(12))
 
 
 def saved_copy(files: IdentityFiles, escrow: bytes | None) -> SavedIdentity:
@@ -54,15 +65,50 @@ def all_files(place: Path) -> dict[str, bytes]:
 
 def age_decrypt(identity: Path, sealed: Path) -> bytes:
     """What the `age` program makes of `age -d -i IDENTITY SEALED`."""
-    program = shutil.which("age")
-    if program is None:
-        missing = "the program `age` is not installed: apt install age, brew install age"
-        if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
-            pytest.fail(missing)
-        pytest.skip(missing)
-    done = subprocess.run([program, "-d", "-i", identity, sealed], capture_output=True, check=False)
+    with engines.required():
+        age = engines.program("age", "apt install age, brew install age")
+    done = subprocess.run([age, "-d", "-i", identity, sealed], capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout
+
+
+def twenty_writers(script: str, *words: Path) -> list[int]:
+    """The numbers, sorted, that twenty processes print: each runs `script` with `words` and a name `writer-N`, and
+    begins when its standard input ends."""
+    writers = [
+        subprocess.Popen(
+            [sys.executable, "-c", script, *words, f"writer-{number}"],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for number in range(20)
+    ]
+    for writer in writers:
+        assert writer.stdin is not None
+        writer.stdin.close()
+    numbers = []
+    for writer in writers:
+        assert writer.stdout is not None
+        with writer.stdout:
+            numbers.append(int(writer.stdout.read()))
+        assert writer.wait() == 0
+    return sorted(numbers)
+
+
+@contextmanager
+def failing_at(call: str, step: int, error: BaseException) -> Iterator[None]:
+    """Within it the call of `os.CALL` that is number `step`, from 0, raises `error`: this one alone."""
+    real, left = getattr(os, call), [step]
+
+    def failing(*arguments: object) -> object:
+        left[0] -= 1
+        if left[0] == -1:
+            raise error
+        return real(*arguments)
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, call, failing)
+        yield
 
 
 def killed_at_every_step(action: Callable[[], None], check: Callable[[], None]) -> int:

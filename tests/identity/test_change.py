@@ -6,11 +6,10 @@ other files. Control: the same change without its journal leaves a mixture.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from made_agents import all_files, killed_at_every_step, new_agent
+from made_agents import Agent, all_files, failing_at, killed_at_every_step, new_agent
 
 from antsmem.core import canonical
 from antsmem.core.disk import locked, write_file
@@ -24,7 +23,7 @@ from antsmem.identity.keystore import open_keystore, save_keystore
 
 
 @pytest.fixture
-def agent(tmp_path: Path) -> tuple[IdentityFiles, CreatedIdentity]:
+def agent(tmp_path: Path) -> Agent:
     files, made = new_agent(tmp_path)
     files = replace(files, escrow=tmp_path / "escrow")
     write_file(files.epochs / "hot-20200106.age", [b"old"])
@@ -55,7 +54,7 @@ def apply(files: IdentityFiles, made: CreatedIdentity) -> None:
     save_change(files, replace(now, log_head=f"2{made.log.head[1:]}"), made.host_key, CHANGED)
 
 
-def test_all_files_change_and_no_journal_is_left(agent: tuple[IdentityFiles, CreatedIdentity]) -> None:
+def test_all_files_change_and_no_journal_is_left(agent: Agent) -> None:
     files, made = agent
     apply(files, made)
     assert not (files.epochs / "hot-20200106.age").exists()
@@ -89,7 +88,7 @@ def ignoring_temps(found: tuple[str, dict[str, bytes]]) -> tuple[str, dict[str, 
     return found[0], {name: data for name, data in found[1].items() if ".antsmem-tmp-" not in name}
 
 
-def test_a_kill_anywhere_leaves_the_old_state_or_the_new_one(agent: tuple[IdentityFiles, CreatedIdentity]) -> None:
+def test_a_kill_anywhere_leaves_the_old_state_or_the_new_one(agent: Agent) -> None:
     files, made = agent
     old = state(files, made)
     seen = [ignoring_temps(each) for each in killed_states(files, made, heal=True)]
@@ -100,7 +99,7 @@ def test_a_kill_anywhere_leaves_the_old_state_or_the_new_one(agent: tuple[Identi
 
 
 def test_control_without_its_journal_a_kill_leaves_a_mixture(
-    agent: tuple[IdentityFiles, CreatedIdentity], monkeypatch: pytest.MonkeyPatch
+    agent: Agent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files, made = agent
     old = state(files, made)
@@ -136,26 +135,17 @@ def _last(path: Path) -> bytes:
 
 @pytest.mark.parametrize("call", ["fsync", "rename", "unlink", "write"])
 def test_a_disk_that_fails_leaves_the_old_state_or_one_that_the_next_run_completes(
-    agent: tuple[IdentityFiles, CreatedIdentity], monkeypatch: pytest.MonkeyPatch, call: str
+    agent: Agent, call: str
 ) -> None:
     files, made = agent
-    old, real, step = state(files, made), getattr(os, call), 0
+    old, step = state(files, made), 0
     while True:
-        left = [step]
-
-        def failing(*given: object, left: list[int] = left) -> object:
-            left[0] -= 1
-            if left[0] == -1:
-                raise OSError(28, "No space left on device")
-            return real(*given)
-
-        with monkeypatch.context() as patched:
-            patched.setattr(os, call, failing)
-            try:
+        try:
+            with failing_at(call, step, OSError(28, "No space left on device")):
                 apply(files, made)
-                break
-            except AntsmemError:
-                committed = is_unfinished(files)
+            break
+        except AntsmemError:
+            committed = is_unfinished(files)
         if committed or open_keystore(files.keystore, [made.host_key]).log_head != old[0]:
             finish_change(files)
             break
@@ -166,7 +156,7 @@ def test_a_disk_that_fails_leaves_the_old_state_or_one_that_the_next_run_complet
 
 
 def test_a_keystore_that_changed_meanwhile_is_not_overwritten(
-    agent: tuple[IdentityFiles, CreatedIdentity],
+    agent: Agent,
 ) -> None:
     files, made = agent
     save_keystore(files.keystore, made.keystore, made.host_key)
@@ -177,7 +167,7 @@ def test_a_keystore_that_changed_meanwhile_is_not_overwritten(
 
 
 def test_nobody_saves_a_keystore_over_a_change_that_was_cut_off(
-    agent: tuple[IdentityFiles, CreatedIdentity],
+    agent: Agent,
 ) -> None:
     """What is in the journal would come over it."""
     files, made = agent
@@ -186,7 +176,7 @@ def test_nobody_saves_a_keystore_over_a_change_that_was_cut_off(
         save_keystore(files.keystore, made.keystore, made.host_key)
 
 
-def test_two_at_once_do_not_meet(agent: tuple[IdentityFiles, CreatedIdentity]) -> None:
+def test_two_at_once_do_not_meet(agent: Agent) -> None:
     files, made = agent
     with locked(files.keystore.with_suffix(".lock"), "held"), pytest.raises(LockedError):
         apply(files, made)
@@ -197,9 +187,7 @@ def test_two_at_once_do_not_meet(agent: tuple[IdentityFiles, CreatedIdentity]) -
 @pytest.mark.parametrize(
     "name", ["../x", "epochs/../x", "epochs/", "epochs/.x", "other/x", "", "epochs/a/b", "host_key"]
 )
-def test_a_journal_that_names_other_files_writes_nothing(
-    agent: tuple[IdentityFiles, CreatedIdentity], name: str
-) -> None:
+def test_a_journal_that_names_other_files_writes_nothing(agent: Agent, name: str) -> None:
     files, made = agent
     body = {"schema": "antsmem.change/1", "written": [{"name": name, "data": "eA=="}], "removed": []}
     files.keystore.with_name(CHANGE).write_bytes(canonical.dumps(body))
@@ -214,7 +202,7 @@ def test_a_journal_that_names_other_files_writes_nothing(
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b"[]", b'{"schema":"antsmem.change/2","written":[],"removed":[]}'])
-def test_a_journal_that_is_damaged_is_said(agent: tuple[IdentityFiles, CreatedIdentity], text: bytes) -> None:
+def test_a_journal_that_is_damaged_is_said(agent: Agent, text: bytes) -> None:
     files, _ = agent
     files.keystore.with_name(CHANGE).write_bytes(text)
     with pytest.raises(IntegrityError):

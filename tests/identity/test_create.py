@@ -6,12 +6,10 @@ with a disk that fails and an interrupt at each step.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_agents import FRIDAY_NS, all_files, files_in, new_agent
+from made_agents import FRIDAY_NS, all_files, failing_at, files_in, new_agent
 
 from antsmem.core.errors import AntsmemError, UsageError, WouldOverwriteError
 from antsmem.core.record import replace
@@ -125,28 +123,17 @@ class Stop(BaseException):
 @pytest.mark.parametrize(("call", "least"), [("fsync", 10), ("link", 4), ("rename", 2), ("write", 5)])
 @pytest.mark.parametrize("error", [OSError(28, "No space left on device"), Stop()], ids=["full disk", "interrupt"])
 def test_nothing_is_left_of_an_identity_that_could_not_be_made(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str, least: int, error: BaseException
+    tmp_path: Path, call: str, least: int, error: BaseException
 ) -> None:
-    real: Callable[..., object] = getattr(os, call)
     step = 0
     while True:
-        left = [step]
-
-        def failing(*arguments: object, left: list[int] = left) -> object:
-            left[0] -= 1
-            if left[0] == -1:
-                raise error
-            return real(*arguments)
-
         place = tmp_path / str(step)
-        with monkeypatch.context() as patched:
-            patched.setattr(os, call, failing)
-            try:
+        try:
+            with failing_at(call, step, error):
                 create_identity("kevin", "laptop", files_in(place), FRIDAY_NS)
-            except (AntsmemError, Stop):
-                assert all_files(place) == {}
-            else:
-                break
+            break
+        except (AntsmemError, Stop):
+            assert all_files(place) == {}
         step += 1
     assert step >= least
     assert len(all_files(place)) == 5

@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from made_agents import killed_at_every_step
+from made_agents import killed_at_every_step, twenty_writers
 from made_ledgers import Held
 
 from antsmem.core import record
@@ -232,24 +230,7 @@ while True:
 
 def test_of_twenty_processes_one_wins_each_row_and_nothing_is_lost(held: Held) -> None:
     before = held.open().ledger.seq
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, held.place, f"writer-{number}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        for number in range(20)
-    ]
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.close()
-    rows = []
-    for writer in writers:
-        assert writer.stdout is not None
-        with writer.stdout:
-            rows.append(int(writer.stdout.read()))
-        assert writer.wait() == 0
-    assert sorted(rows) == list(range(before + 1, before + 21))
+    assert twenty_writers(WRITER, held.place) == list(range(before + 1, before + 21))
     found = held.open()
     names = {each.name: each.value for each in found.keystore.secrets}
     assert all(names[f"writer-{number}"] == f"writer-{number}".encode() for number in range(20))

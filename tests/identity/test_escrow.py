@@ -5,11 +5,10 @@ Method: escrows opened by the right and the wrong key, with every seventh byte c
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from made_agents import FRIDAY_NS, new_agent
+from made_agents import FRIDAY_NS, Agent, new_agent, secret
 
 from antsmem.core.disk import temp_name
 from antsmem.core.errors import (
@@ -18,23 +17,13 @@ from antsmem.core.errors import (
     UsageError,
 )
 from antsmem.core.record import replace
-from antsmem.identity.create import CreatedIdentity
 from antsmem.identity.escrow import keep_escrow, newest_escrow, open_escrow, seal_escrow
-from antsmem.identity.files import IdentityFiles
-from antsmem.identity.secret import Secret
 from antsmem.identity.signing import SigningKey
-
-Agent = tuple[IdentityFiles, CreatedIdentity]
 
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
     return new_agent(tmp_path)
-
-
-def secret(name: str, value: bytes = b"") -> Secret:
-    now = "2026-11-20T15:23:31.000Z"
-    return Secret(name, 1, "active", "static", now, now, value or os.urandom(12))
 
 
 def test_an_escrow_opens_for_recovery_only_and_holds_the_next_key(agent: Agent) -> None:

@@ -11,7 +11,7 @@ import os
 from pathlib import Path
 
 import pytest
-from made_agents import FRIDAY_NS, age_decrypt, new_agent
+from made_agents import FRIDAY_NS, Agent, age_decrypt, new_agent, secret
 
 from antsmem.core import canonical, disk
 from antsmem.core.age import X25519Identity, parse_recipient, seal, unseal
@@ -30,7 +30,6 @@ from antsmem.core.record import replace
 from antsmem.identity.create import CreatedIdentity
 from antsmem.identity.envelope import PAD_BYTES, open_envelope, seal_envelope
 from antsmem.identity.escrow import open_escrow
-from antsmem.identity.files import IdentityFiles
 from antsmem.identity.keystore import (
     SCHEMA,
     check_keystore,
@@ -41,20 +40,13 @@ from antsmem.identity.keystore import (
 )
 from antsmem.identity.log import parse_log
 from antsmem.identity.recovery import recover_host
-from antsmem.identity.secret import CLASSES, STATES, Secret
+from antsmem.identity.secret import CLASSES, STATES
 from antsmem.identity.signing import SigningKey
-
-Agent = tuple[IdentityFiles, CreatedIdentity]
 
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
     return new_agent(tmp_path)
-
-
-def secret(name: str, value: bytes = b"") -> Secret:
-    now = "2026-11-20T15:23:31.000Z"
-    return Secret(name, 1, "active", "static", now, now, value or os.urandom(12))
 
 
 def test_a_keystore_opens_for_the_host_and_for_recovery_only(agent: Agent) -> None:

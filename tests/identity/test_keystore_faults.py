@@ -7,14 +7,15 @@ Controls: a writer that is not atomic, and a save that does not compare sequence
 from __future__ import annotations
 
 import os
-import subprocess
 import sys
 import threading
 from collections.abc import Iterable
+from functools import partial
 from pathlib import Path
 
 import pytest
-from made_agents import killed_at_every_step, new_agent
+from made_agents import Agent, killed_at_every_step, new_agent, secret, twenty_writers
+from racing import together
 
 from antsmem.core import disk
 from antsmem.core.age import X25519Identity
@@ -32,19 +33,11 @@ from antsmem.identity.keystore import (
     open_keystore,
     save_keystore,
 )
-from antsmem.identity.secret import Secret
-
-Agent = tuple[IdentityFiles, CreatedIdentity]
 
 
 @pytest.fixture
 def agent(tmp_path: Path) -> Agent:
     return new_agent(tmp_path)
-
-
-def secret(name: str, value: bytes = b"") -> Secret:
-    now = "2026-11-20T15:23:31.000Z"
-    return Secret(name, 1, "active", "static", now, now, value or os.urandom(12))
 
 
 def sweep(files: IdentityFiles, made: CreatedIdentity) -> tuple[int, list[str]]:
@@ -139,24 +132,7 @@ while True:
 
 def test_of_twenty_processes_one_wins_each_sequence_and_nothing_is_lost(agent: Agent) -> None:
     files, made = agent
-    writers = [
-        subprocess.Popen(
-            [sys.executable, "-c", WRITER, files.keystore, files.host_key, f"writer-{number}"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        for number in range(20)
-    ]
-    for writer in writers:
-        assert writer.stdin is not None
-        writer.stdin.close()
-    sequences = []
-    for writer in writers:
-        assert writer.stdout is not None
-        with writer.stdout:
-            sequences.append(int(writer.stdout.read()))
-        assert writer.wait() == 0
-    assert sorted(sequences) == list(range(2, 22))
+    assert twenty_writers(WRITER, files.keystore, files.host_key) == list(range(2, 22))
     found = open_keystore(files.keystore, [made.host_key])
     assert found.sequence == 21
     assert {known.name for known in found.secrets} == {f"writer-{number}" for number in range(20)}
@@ -178,11 +154,7 @@ def lost_update(files: IdentityFiles, made: CreatedIdentity) -> bool:
             except LockedError:
                 keystore = open_keystore(files.keystore, [made.host_key])
 
-    writers = [threading.Thread(target=write, args=(name,)) for name in ("one", "two")]
-    for writer in writers:
-        writer.start()
-    for writer in writers:
-        writer.join()
+    together([partial(write, name) for name in ("one", "two")])
     return len(open_keystore(files.keystore, [made.host_key]).secrets) != 2
 
 

@@ -7,11 +7,10 @@ failure at each step.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
-from made_agents import FRIDAY_NS, WEEK_NS, all_files, files_in, new_agent, saved_copy
+from made_agents import FRIDAY_NS, WEEK_NS, all_files, failing_at, files_in, new_agent, saved_copy
 
 from antsmem.core.age import X25519Identity
 from antsmem.core.errors import AntsmemError, IntegrityError, RetiredError, UsageError, WouldOverwriteError
@@ -197,32 +196,19 @@ def test_an_older_copy_of_the_log_is_replaced_and_any_other_log_is_not(tmp_path:
 
 
 @pytest.mark.parametrize("call", ["fsync", "rename"])
-def test_a_recovery_that_fails_takes_back_what_it_wrote(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
+def test_a_recovery_that_fails_takes_back_what_it_wrote(tmp_path: Path, call: str) -> None:
     old_files, lost = new_agent(tmp_path / "old")
     saved = saved_copy(old_files, lost.escrow)
-    real = getattr(os, call)
     step = 0
     while True:
-        left = [step]
-
-        def failing(*arguments: object, left: list[int] = left) -> object:
-            left[0] -= 1
-            if left[0] == -1:
-                raise OSError(5, "Input/output error")
-            return real(*arguments)
-
         files = files_in(tmp_path / str(step))
         files.log.parent.mkdir(parents=True)
         files.log.write_bytes(saved.log)
-        with monkeypatch.context() as patched:
-            patched.setattr(os, call, failing)
-            try:
+        try:
+            with failing_at(call, step, OSError(5, "Input/output error")):
                 recover_identity(lost.kit, saved, "desktop", files, FRIDAY_NS)
-            except AntsmemError:
-                assert list(all_files(tmp_path / str(step)).values()) == [saved.log]
-            else:
-                break
+            break
+        except AntsmemError:
+            assert list(all_files(tmp_path / str(step)).values()) == [saved.log]
         step += 1
     assert step >= 2

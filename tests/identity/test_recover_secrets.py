@@ -7,12 +7,11 @@ another order leave a host without a ledger.
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
 
 import pytest
-from made_agents import files_in, killed_at_every_step
+from made_agents import failing_at, files_in, killed_at_every_step
 from made_ledgers import Held, Shelf, more
 
 from antsmem.core.errors import AntsmemError, CannotUnlockError, DiskError, IntegrityError, NotFoundError
@@ -155,30 +154,17 @@ def test_control_a_keystore_that_is_placed_first_is_noticed(
 
 
 @pytest.mark.parametrize("call", ["write", "fsync", "rename"])
-def test_a_full_disk_at_any_step_leaves_nothing(
-    held: Held, tmp_path: Path, call: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_at_any_step_leaves_nothing(held: Held, tmp_path: Path, call: str) -> None:
     what, place = saved(held), tmp_path / "new"
     for at in range(1000):
-        real, made = getattr(os, call), [0]
-
-        def failing(*given: object, real: object = real, made: list[int] = made, at: int = at) -> object:
-            made[0] += 1
-            if made[0] == at + 1:
-                raise OSError(28, "No space left on device")
-            return real(*given)  # type: ignore[operator]
-
-        monkeypatch.setattr(os, call, failing)
         try:
-            recover(held, place, what)
+            with failing_at(call, at, OSError(28, "No space left on device")):
+                recover(held, place, what)
+            break
         except DiskError:
-            monkeypatch.undo()
             left = [path.name for path in place.rglob("*") if path.is_file() and path.suffix != ".lock"]
             assert left == []
             shutil.rmtree(place, ignore_errors=True)
-            continue
-        monkeypatch.undo()
-        break
     assert at >= 5 and whole(held, place) == []
 
 

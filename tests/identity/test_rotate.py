@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from made_agents import FRIDAY_NS, WEEK_NS, all_files, files_in, killed_at_every_step, new_agent, saved_copy
+from made_agents import FRIDAY_NS, WEEK_NS, Agent, all_files, files_in, killed_at_every_step, new_agent, saved_copy
 
 from antsmem.core.age import X25519Identity
 from antsmem.core.disk import write_file
@@ -40,7 +40,6 @@ from antsmem.identity.secret import Secret
 from antsmem.identity.signing import SigningKey
 
 LATER_NS = FRIDAY_NS + WEEK_NS
-Agent = tuple[IdentityFiles, CreatedIdentity]
 
 
 @pytest.fixture

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from index_model import CALLS, Call, after
 
 from antsmem.core.errors import ConfigError, DriverMissingError, IntegrityError
 from antsmem.memory.embedded import texts
@@ -21,44 +21,20 @@ from antsmem.memory.roles import TextRow
 from antsmem.memory.words import asked_words, words
 
 STREAM = "tenant/agent"
-STREAMS, NUMBERS = st.sampled_from("ab"), st.lists(st.integers(0, 9), max_size=6)
-CALLS = st.lists(
-    st.one_of(
-        st.tuples(st.just("upsert"), STREAMS, NUMBERS, st.integers(1, 3)),
-        st.tuples(st.just("delete"), STREAMS, NUMBERS, st.just(0)),
-        st.tuples(st.just("drop"), STREAMS, st.just([]), st.just(0)),
-    ),
-    max_size=12,
-)
 
 
 @given(calls=CALLS)
 def test_it_holds_what_was_put_whatever_the_order_of_calls(
-    tmp_path_factory: pytest.TempPathFactory, calls: list[Any]
+    tmp_path_factory: pytest.TempPathFactory, calls: list[Call]
 ) -> None:
-    index, model = FileTexts(tmp_path_factory.mktemp("index")), dict[tuple[str, str], TextRow]()
-    for turn, (call, stream, numbers, version) in enumerate(calls):
-        if call == "upsert":
-            rows = [TextRow(stream, f"t{number}", version, f"every turn{turn}") for number in numbers]
-            index.upsert(rows)
-            for row in rows:
-                if (stream, row.id) not in model or model[stream, row.id].version <= version:
-                    model[stream, row.id] = row
-        elif call == "delete":
-            index.delete(stream, [f"t{number}" for number in numbers])
-            for number in numbers:
-                model.pop((stream, f"t{number}"), None)
-        else:
-            index.drop(stream)
-            model = {key: row for key, row in model.items() if key[0] != stream}
-    for stream in "ab":
-        mine = {name: row for (of, name), row in model.items() if of == stream}
-        assert index.count(stream) == len(mine)
+    index = FileTexts(tmp_path_factory.mktemp("index"))
+    model = after(index, calls, lambda turn, *who: TextRow(*who, f"every turn{turn}"))
+    for stream, mine in model.items():
         for turn in range(len(calls)):
             named = {name for name, row in mine.items() if row.text == f"every turn{turn}"}
             assert {name for name, _ in index.search(stream, f"turn{turn}", 99)} == named
     index._db.execute("INSERT INTO words (words, rank) VALUES ('integrity-check', 1)")
-    assert index._db.execute("SELECT count(*) FROM words").fetchone() == (len(model),)
+    assert index._db.execute("SELECT count(*) FROM words").fetchone() == (sum(map(len, model.values())),)
     index.close()
 
 

@@ -17,6 +17,7 @@ import numpy
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from index_model import CALLS, Call, after
 
 from antsmem.core.errors import ConfigError, DriverMissingError, IntegrityError, UsageError
 from antsmem.memory.embedded import vectors
@@ -36,43 +37,16 @@ def drawn(dice: random.Random) -> array[float]:
     return array("f", [dice.gauss(0, 1) for _ in range(DIMENSIONS)])
 
 
-STREAMS, NUMBERS = st.sampled_from("ab"), st.lists(st.integers(0, 12), max_size=9)
-CALLS = st.lists(
-    st.one_of(
-        st.tuples(st.just("upsert"), STREAMS, NUMBERS, st.integers(1, 3)),
-        st.tuples(st.just("delete"), STREAMS, NUMBERS, st.just(0)),
-        st.tuples(st.just("drop"), STREAMS, st.just([]), st.just(0)),
-    ),
-    max_size=12,
-)
-
-
 @given(calls=CALLS, seed=st.integers(0, 1000))
 def test_it_holds_what_was_put_whatever_the_order_of_calls(
-    tmp_path_factory: pytest.TempPathFactory, calls: list[Any], seed: int
+    tmp_path_factory: pytest.TempPathFactory, calls: list[Call], seed: int
 ) -> None:
-    dice, model = random.Random(seed), dict[tuple[str, str], VectorRow]()
-    index = opened(tmp_path_factory.mktemp("index"))
+    dice, index = random.Random(seed), opened(tmp_path_factory.mktemp("index"))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(vectors, "_BLOCK_BITS", 2)
         patch.setattr(vectors, "_BLOCK", 4)
-        for call, stream, numbers, version in calls:
-            if call == "upsert":
-                rows = [VectorRow(stream, f"v{number}", version, drawn(dice)) for number in numbers]
-                index.upsert(rows)
-                for row in rows:
-                    if (stream, row.id) not in model or model[stream, row.id].version <= version:
-                        model[stream, row.id] = row
-            elif call == "delete":
-                index.delete(stream, [f"v{number}" for number in numbers])
-                for number in numbers:
-                    model.pop((stream, f"v{number}"), None)
-            else:
-                index.drop(stream)
-                model = {key: row for key, row in model.items() if key[0] != stream}
-        for stream in "ab":
-            mine = {name: row for (of, name), row in model.items() if of == stream}
-            assert index.count(stream) == len(mine)
+        model = after(index, calls, lambda _, *who: VectorRow(*who, drawn(dice)))
+        for stream, mine in model.items():
             assert {name for name, _ in index.search(stream, drawn(dice), 99)} == mine.keys()
             for name, row in mine.items():
                 assert index.search(stream, row.vector, 1)[0] == (name, pytest.approx(1.0, abs=1e-3))

@@ -6,12 +6,11 @@ Method: agents at a real server: inboxes that are full, the same message twice, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
-import engines
 import pytest
 from relays import Agent, RelayServer, code, new_agent, put, request, signed
+from running import running
 
 from antsmem.core.errors import IntegrityError, NotFoundError, RefusedError
 from antsmem.drivers.relay import RelayClient
@@ -21,11 +20,7 @@ from antsmem.service.relay_store import MAX_FROM_ONE
 JSON = "application/json"
 
 
-@pytest.fixture(scope="module")
-def relay() -> Iterator[RelayServer]:
-    server = engines.started(RelayServer())
-    yield server
-    server.close()
+relay = running(RelayServer, "module")
 
 
 @pytest.fixture

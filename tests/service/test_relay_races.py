@@ -13,13 +13,12 @@ import os
 import random
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-import engines
 import pytest
 from relays import Agent, RelayServer, new_agent
+from running import running
 
 from antsmem.core.errors import AntsmemError, BackendError, ConflictError, IntegrityError, RollbackError
 from antsmem.drivers.relay import RelayLedger
@@ -32,11 +31,7 @@ WRITERS, ROUNDS = 20, 5
 SECONDS = float(os.environ.get("ANTSMEM_SOAK") == "1") * 60 or 4.0
 
 
-@pytest.fixture
-def relay() -> Iterator[RelayServer]:
-    server = engines.started(RelayServer())
-    yield server
-    server.close()
+relay = running(RelayServer, "function")
 
 
 def crowd(relay: RelayServer, tmp_path: Path) -> Agent:

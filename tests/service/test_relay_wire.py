@@ -15,11 +15,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import engines
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from relays import SECOND_NS, Agent, RelayServer, code, new_agent, put, request, signed
+from running import running
 
 from antsmem.core.clock import now_ns
 from antsmem.core.errors import BackendError
@@ -34,11 +34,7 @@ from antsmem.service.relay_store import RelayStore
 OCTETS, JSONL, JSON = "application/octet-stream", "application/jsonl", "application/json"
 
 
-@pytest.fixture(scope="module")
-def relay() -> Iterator[RelayServer]:
-    server = engines.started(RelayServer())
-    yield server
-    server.close()
+relay = running(RelayServer, "module")
 
 
 @pytest.fixture

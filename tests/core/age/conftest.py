@@ -7,7 +7,6 @@ import hashlib
 import itertools
 import os
 import re
-import shutil
 import subprocess
 import tarfile
 import zlib
@@ -15,8 +14,8 @@ from base64 import b64decode
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
+import engines
 import pytest
 
 import antsmem.core.age.chacha
@@ -51,8 +50,8 @@ def need() -> Callable[[str, str], str]:
     """The path of a program, or a skip that names how to get it (a failure under ANTSMEM_REQUIRE_SERVERS=1)."""
 
     def find(program: str, install: str) -> str:
-        path = shutil.which(program)
-        return path if path is not None else _missing(f"`{program}` is not installed: {install}")
+        with engines.required():
+            return engines.program(program, install)
 
     return find
 
@@ -78,7 +77,10 @@ def npm(need: Callable[[str, str], str], tmp_path_factory: pytest.TempPathFactor
         )
         if done.returncode != 0:
             first, _, _ = done.stderr.partition("\n")
-            _missing(f"`npm {' '.join(arguments)}` failed, is the registry out of reach? {first}")
+            with engines.required():
+                raise engines.UnavailableError(
+                    f"`npm {' '.join(arguments)}` failed, is the registry out of reach? {first}"
+                )
         return place
 
     return run
@@ -113,9 +115,3 @@ def _vector(name: str, content: bytes) -> Vector:
         identities=tuple(value for key, value in fields if key == "identity"),
         passphrases=tuple(value for key, value in fields if key == "passphrase"),
     )
-
-
-def _missing(reason: str) -> NoReturn:
-    if os.environ.get("ANTSMEM_REQUIRE_SERVERS") == "1":
-        pytest.fail(reason)
-    pytest.skip(reason)

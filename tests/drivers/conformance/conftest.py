@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
+import engines
 import pytest
 import store_backends  # noqa: F401 - puts its drivers into the suites
 import stream_backends  # noqa: F401
@@ -27,41 +26,31 @@ def _place(request: pytest.FixtureRequest) -> Place:
 
 
 @pytest.fixture(params=["file", *REMOTE])
-def place(request: pytest.FixtureRequest) -> Iterator[Place]:
-    made = _place(request)
-    yield made
-    made.close()
+def place(request: pytest.FixtureRequest, closing: engines.Closing) -> Place:
+    return closing(_place(request))
 
 
 @pytest.fixture(params=REMOTE)
-def remote(request: pytest.FixtureRequest) -> Iterator[Place]:
+def remote(request: pytest.FixtureRequest, closing: engines.Closing) -> Place:
     """A place behind a network."""
-    made = _place(request)
-    yield made
-    made.close()
+    return closing(_place(request))
 
 
 @pytest.fixture
-def tcp(remote: Place) -> Iterator[TcpProxy]:
+def tcp(remote: Place, closing: engines.Closing) -> TcpProxy:
     """On the way to `remote`."""
     assert remote.server is not None
-    proxy = TcpProxy(remote.server.port)
-    yield proxy
-    proxy.close()
+    return closing(TcpProxy(remote.server.port))
 
 
 @pytest.fixture(params=REMOTE[1:])
-def web(request: pytest.FixtureRequest) -> Iterator[Place]:
+def web(request: pytest.FixtureRequest, closing: engines.Closing) -> Place:
     """A place that is reached by HTTP."""
-    made = _place(request)
-    yield made
-    made.close()
+    return closing(_place(request))
 
 
 @pytest.fixture
-def liar(web: Place) -> Iterator[HttpProxy]:
+def liar(web: Place, closing: engines.Closing) -> HttpProxy:
     """On the way to `web`."""
     assert web.server is not None
-    proxy = HttpProxy(web.server.port)
-    yield proxy
-    proxy.close()
+    return closing(HttpProxy(web.server.port))

@@ -7,7 +7,7 @@ import getpass
 import os
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
@@ -154,6 +154,12 @@ class S3Place(Place):
         key = {"Bucket": self.bucket, "Key": f"some/prefix/{name}", "UploadId": begun["UploadId"]}
         self._api.upload_part(**key, PartNumber=1, Body=b"half of it")
 
+    def held(self) -> Iterator[bytes]:
+        """Every object in the bucket, names included."""
+        for item in self._api.list_objects_v2(Bucket=self.bucket).get("Contents", ()):
+            yield item["Key"].encode()
+            yield self._api.get_object(Bucket=self.bucket, Key=item["Key"])["Body"].read()
+
     def leftovers(self) -> int:
         return len(self._api.list_multipart_uploads(Bucket=self.bucket).get("Uploads", ()))
 
@@ -217,11 +223,3 @@ def patiently(action: Callable[[], T]) -> T:
         except BackendError:
             if time.monotonic() > give_up:
                 raise
-
-
-def wait_for(what: Any, seconds: float = 60.0) -> None:
-    """Poll until `what()` is true."""
-    give_up = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < give_up, "did not happen in time"
-        time.sleep(0.01)

@@ -8,11 +8,12 @@ from __future__ import annotations
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import pytest
 from places import S3Place
-from roles import bytes_below
+from roles import bytes_below, bytes_in
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,6 @@ def _bucket(request: pytest.FixtureRequest) -> tuple[S3Place, str]:
     place = S3Place(request.getfixturevalue("moto"))
     assert place.server is not None
     return place, f"s3://{place.bucket}/memory?endpoint=http://127.0.0.1:{place.server.port}"
-
-
-def _objects(place: S3Place) -> Iterator[bytes]:
-    for item in place._api.list_objects_v2(Bucket=place.bucket).get("Contents", ()):
-        yield item["Key"].encode()
-        yield place._api.get_object(Bucket=place.bucket, Key=item["Key"])["Body"].read()
 
 
 def _keyed(place: S3Place, *roles: str) -> tuple[dict[str, tuple[str, ...]], dict[str, str]]:
@@ -57,13 +52,13 @@ def _on_kafka(request: pytest.FixtureRequest) -> Played:
         "directory": f"etcd://127.0.0.1:{etcd.port}/{name}?tls=no",
     }
 
-    def held() -> Iterator[bytes]:
-        yield from bytes_below(kafka.dir / "logs")
-        yield from _tables(postgres, database)
-        yield from _objects(place)
-
     options, secrets = _keyed(place, "blob")
-    return Played(urls, held, {**options, "vectors": ("--trusted-tenant",)}, secrets)
+    return Played(
+        urls,
+        lambda: chain(bytes_below(kafka.dir / "logs"), _tables(postgres, database), place.held()),
+        {**options, "vectors": ("--trusted-tenant",)},
+        secrets,
+    )
 
 
 def _on_pulsar(request: pytest.FixtureRequest) -> Played:
@@ -80,12 +75,11 @@ def _on_pulsar(request: pytest.FixtureRequest) -> Played:
         "directory": f"etcd://127.0.0.1:{etcd.port}/{name}?tls=no",
     }
 
-    def held() -> Iterator[bytes]:
-        yield from bytes_below(pulsar.dir / "bookkeeper")
-        yield from _tables(postgres, database)
-        yield from _objects(place)
-
-    return Played(urls, held, *_keyed(place, "blob"))
+    return Played(
+        urls,
+        lambda: chain(bytes_below(pulsar.dir / "bookkeeper"), _tables(postgres, database), place.held()),
+        *_keyed(place, "blob"),
+    )
 
 
 def _on_aws(request: pytest.FixtureRequest) -> Played:
@@ -108,8 +102,8 @@ def _on_aws(request: pytest.FixtureRequest) -> Played:
         for table in (name, f"{name}-log", f"{name}-cache"):
             for page in api.get_paginator("scan").paginate(TableName=table):
                 assert page["Count"] or table != name
-                yield from _parts(page["Items"])
-        yield from _objects(place)
+                yield from bytes_in(page["Items"])
+        yield from place.held()
 
     return Played(urls, held, *_keyed(place, "blob", "log", "durable", "cache"))
 
@@ -129,14 +123,3 @@ def _tables(server: Any, database: str) -> Iterator[bytes]:
             for row in connection.execute(f"select * from {name}", binary=True):
                 yield b"\n".join(part if isinstance(part, bytes) else str(part).encode() for part in row)
     yield from bytes_below(server.dir / "data")
-
-
-def _parts(value: Any) -> Iterator[bytes]:
-    """Every text and byte string in items, names of attributes too."""
-    if isinstance(value, dict):
-        value = [part for pair in value.items() for part in pair]
-    if isinstance(value, list):
-        for part in value:
-            yield from _parts(part)
-    else:
-        yield value if isinstance(value, bytes) else str(value).encode()

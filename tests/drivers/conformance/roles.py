@@ -46,6 +46,30 @@ def bytes_below(root: Path) -> Iterator[bytes]:
                     yield path.read_bytes()
 
 
+def bytes_in(value: Any) -> Iterator[bytes]:
+    """Every text and byte string in a JSON value, names of members too."""
+    if isinstance(value, dict):
+        value = [part for pair in value.items() for part in pair]
+    if isinstance(value, list):
+        for part in value:
+            yield from bytes_in(part)
+    else:
+        yield value if isinstance(value, bytes) else str(value).encode()
+
+
+def opener(request: pytest.FixtureRequest, make: Callable[[], Any], *, create: bool = False) -> Callable[[], Any]:
+    """Connections made by `make`, closed when the test has ended."""
+    closing = request.getfixturevalue("closing")
+
+    def opened() -> Any:
+        made = closing(make())
+        if create:
+            made.create()
+        return made
+
+    return opened
+
+
 def _in_folder(kind: Callable[[Path], Any]) -> Callable[[pytest.FixtureRequest], Backend]:
     def made(request: pytest.FixtureRequest) -> Backend:
         root: Path = request.getfixturevalue("tmp_path") / "backend"

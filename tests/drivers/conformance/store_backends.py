@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import engines_stores
 import pytest
-from roles import OPENERS, SERVERS, Backend, bytes_below
+from roles import OPENERS, SERVERS, Backend, bytes_below, bytes_in, opener
 
 from antsmem.drivers.cockroach import CockroachStore
 from antsmem.drivers.consul import ConsulDirectory
@@ -26,19 +25,6 @@ from antsmem.drivers.s3_blobs import S3Blobs
 TABLES = ("streams", "rows", "outbox", "commits")
 
 
-def _opener(request: pytest.FixtureRequest, make: Callable[[], Any], *, create: bool = False) -> Callable[[], Any]:
-    """Connections made by `make`, closed when the test has ended."""
-
-    def opened() -> Any:
-        made = make()
-        request.addfinalizer(made.close)
-        if create:
-            made.create()
-        return made
-
-    return opened
-
-
 def _postgres(kind: type[PostgresStore]) -> Callable[[pytest.FixtureRequest], Backend]:
     def made(request: pytest.FixtureRequest) -> Backend:
         server: engines_stores.Postgres = request.getfixturevalue("postgres")
@@ -53,7 +39,7 @@ def _postgres(kind: type[PostgresStore]) -> Callable[[pytest.FixtureRequest], Ba
                     for row in connection.execute(f"select * from antsmem_{table}"):
                         yield b"\n".join(part if isinstance(part, bytes) else str(part).encode() for part in row)
 
-        return Backend(_opener(request, lambda: kind.open(url, {}), create=True), held)
+        return Backend(opener(request, lambda: kind.open(url, {}), create=True), held)
 
     return made
 
@@ -69,22 +55,11 @@ def _dynamodb(
         def held() -> Iterator[bytes]:
             store = kind.open(url, keys)
             for item in store._client.api.scan(TableName=store._client.table)["Items"]:
-                yield from _bytes(item)
+                yield from bytes_in(item)
 
-        return Backend(_opener(request, lambda: kind.open(url, keys), create=True), held)
+        return Backend(opener(request, lambda: kind.open(url, keys), create=True), held)
 
     return made
-
-
-def _bytes(value: Any) -> Iterator[bytes]:
-    """Every text and byte string in an item, names of attributes too."""
-    if isinstance(value, dict):
-        value = [part for pair in value.items() for part in pair]
-    if isinstance(value, list):
-        for part in value:
-            yield from _bytes(part)
-    else:
-        yield value if isinstance(value, bytes) else str(value).encode()
 
 
 def _s3(request: pytest.FixtureRequest) -> Backend:
@@ -94,24 +69,19 @@ def _s3(request: pytest.FixtureRequest) -> Backend:
     url = f"s3://{place.bucket}/blobs?endpoint=http://127.0.0.1:{place.server.port}"  # type: ignore[union-attr]
     keys = {"access_key_id": place.secrets[0], "secret_access_key": place.secrets[1]}
 
-    def held() -> Iterator[bytes]:
-        for item in place._api.list_objects_v2(Bucket=place.bucket).get("Contents", ()):
-            yield item["Key"].encode()
-            yield place._api.get_object(Bucket=place.bucket, Key=item["Key"])["Body"].read()
-
-    return Backend(_opener(request, lambda: S3Blobs.open(url, keys)), held)
+    return Backend(opener(request, lambda: S3Blobs.open(url, keys)), place.held)
 
 
 def _etcd(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Etcd = request.getfixturevalue("etcd")
     url = f"etcd://127.0.0.1:{server.port}/{uuid.uuid4().hex[:8]}?tls=no"
-    return Backend(_opener(request, lambda: EtcdDirectory.open(url, {})), lambda: bytes_below(server.dir / "data"))
+    return Backend(opener(request, lambda: EtcdDirectory.open(url, {})), lambda: bytes_below(server.dir / "data"))
 
 
 def _consul(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Consul = request.getfixturevalue("consul")
     url = f"consul://127.0.0.1:{server.port}/{uuid.uuid4().hex[:8]}?tls=no&session_ttl_min=1"
-    opened = _opener(request, lambda: ConsulDirectory.open(url, {}))
+    opened = opener(request, lambda: ConsulDirectory.open(url, {}))
     return Backend(opened, lambda: bytes_below(server.dir / "data"))
 
 
@@ -128,14 +98,14 @@ def _milvus(request: pytest.FixtureRequest) -> Backend:
         index.close()
 
     request.addfinalizer(leave_nothing)
-    return Backend(_opener(request, lambda: MilvusIndex.open(url, {})), lambda: bytes_below(server.dir))
+    return Backend(opener(request, lambda: MilvusIndex.open(url, {})), lambda: bytes_below(server.dir))
 
 
 def _pgvector(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Pgvector = request.getfixturevalue("pgvector")
     url = f"postgres://antsmem@127.0.0.1:{server.port}/{server.database()}?tls=no"
     return Backend(
-        _opener(request, lambda: PostgresVectors.open(url, {})), lambda: bytes_below(server.dir / "data")
+        opener(request, lambda: PostgresVectors.open(url, {})), lambda: bytes_below(server.dir / "data")
     )
 
 
@@ -143,7 +113,7 @@ def _postgres_texts(request: pytest.FixtureRequest) -> Backend:
     server: engines_stores.Postgres = request.getfixturevalue("postgres")
     url = f"postgres://antsmem@127.0.0.1:{server.port}/{server.database()}?tls=no"
     held = lambda: bytes_below(server.dir / "data")  # noqa: E731
-    return Backend(_opener(request, lambda: PostgresTexts.open(url, {}), create=True), held)
+    return Backend(opener(request, lambda: PostgresTexts.open(url, {}), create=True), held)
 
 
 OPENERS["durable"] |= {

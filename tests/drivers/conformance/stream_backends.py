@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable
-from typing import Any
 
 import brokers
 import cache_servers
 import pytest
-from roles import OPENERS, SERVERS, Backend, bytes_below
+from roles import OPENERS, SERVERS, Backend, bytes_below, opener
 
 from antsmem.drivers.kafka import KafkaLog
 from antsmem.drivers.memcached import MemcachedCache
 from antsmem.drivers.pulsar import PulsarLog
 from antsmem.drivers.redis import RedisCache
-
-
-def opener(request: pytest.FixtureRequest, make: Callable[[], Any]) -> Callable[[], Any]:
-    """Connections made by `make`, closed when the test has ended."""
-
-    def opened() -> Any:
-        made = make()
-        request.addfinalizer(made.close)
-        return made
-
-    return opened
 
 
 def _kafka(request: pytest.FixtureRequest) -> Backend:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-import threading
+from functools import partial
 
 import pytest
+from racing import together
 from roles import Backend, backend, drivers
 
 from antsmem.memory.embedded.caches import MemoryCache
@@ -53,11 +54,7 @@ def test_writers_in_any_order_leave_the_newest(made: Backend) -> None:
         for version in range(place + 1, 101, 4):
             caches[place].set_if_newer(key, Row(version, str(version).encode()))
 
-    threads = [threading.Thread(target=write, args=(place,)) for place in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together([partial(write, place) for place in range(4)])
     assert caches[0].get(key) == Row(100, b"100")
 
 

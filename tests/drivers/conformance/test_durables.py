@@ -4,9 +4,10 @@ and two writers who race for one row."""
 from __future__ import annotations
 
 import os
-import threading
+from functools import partial
 
 import pytest
+from racing import together
 from roles import Backend, backend, drivers
 
 from antsmem.core.errors import ConflictError, LockedError, UsageError
@@ -147,11 +148,7 @@ def test_of_two_writers_one_wins_each_round_and_nothing_is_counted_twice(made: B
                 continue
             done[place] += 1
 
-    threads = [threading.Thread(target=count, args=(place,)) for place in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together([partial(count, place) for place in range(2)])
     row = stores[0].get(STREAM, "n")
     assert row is not None and (row.value, row.version, stores[1].sequence(STREAM)) == (b"30", 31, 31)
     for store in stores:

@@ -9,14 +9,16 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import engines
 import pytest
 from places import Place
+from racing import together
 from relays import RelayServer, new_agent
+from running import running
 
 from antsmem.core.errors import BackendError, ConflictError, UsageError
 from antsmem.drivers.git import GitDocument
@@ -56,11 +58,7 @@ def race(make: Make) -> None:
         except ConflictError:
             pass
 
-    threads = [threading.Thread(target=run, args=(number,)) for number in range(len(hosts))]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together([partial(run, number) for number in range(len(hosts))])
     assert len(won) == 1
     assert (make().read() or (b"",))[0] == b'{"epoch":%d}\n' % (10 + won[0])
 
@@ -76,11 +74,7 @@ def test_a_store(place: Place) -> None:
     assert StoreWitness(place.open, "anna").read() is None, "each agent has its own"
 
 
-@pytest.fixture(scope="module")
-def relay() -> Iterator[RelayServer]:
-    server = engines.started(RelayServer())
-    yield server
-    server.close()
+relay = running(RelayServer, "module")
 
 
 @pytest.mark.server

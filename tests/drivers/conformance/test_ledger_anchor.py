@@ -6,12 +6,12 @@ several threads, and by hosts that part ways.
 
 from __future__ import annotations
 
-import threading
 from functools import partial
 from pathlib import Path
 
 import pytest
 from places import Place
+from racing import together
 
 from antsmem.backup.ledger_anchor import LEDGER, RepositoryAnchor
 from antsmem.core.errors import BackendError, ConflictError, IntegrityError, NotFoundError, RollbackError
@@ -75,7 +75,6 @@ def test_of_many_at_once_the_newest_stays(place: Place) -> None:
     stores = [place.open() for _ in range(4)]
     anchors = [RepositoryAnchor("store", partial(stores.__getitem__, at)) for at in range(4)]
     anchors[0].publish(publication(1))
-    wrong: list[BaseException] = []
 
     def run(anchor: RepositoryAnchor, counts: range) -> None:
         for count in counts:
@@ -83,17 +82,8 @@ def test_of_many_at_once_the_newest_stays(place: Place) -> None:
                 anchor.publish(publication(count))
             except (RollbackError, ConflictError):
                 continue
-            except BaseException as error:  # noqa: BLE001 - told by the test
-                wrong.append(error)
 
-    threads = [
-        threading.Thread(target=run, args=(anchor, range(2 + at, 18, 4))) for at, anchor in enumerate(anchors)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    together([partial(run, anchor, range(2 + at, 18, 4)) for at, anchor in enumerate(anchors)])
     if first.capabilities.conditional:
         highest = max(seq(anchor) for anchor in anchors)
         with pytest.raises(RollbackError):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import threading
 import time
+from functools import partial
 
 import pytest
+from racing import together
 from roles import Backend, backend, drivers
 
 from antsmem.memory.roles import EventLog, LogRecord
@@ -120,11 +122,7 @@ def test_two_writers_lose_nothing(made: Backend) -> None:
         for number in range(20):
             writers[place].append([record(100 * place + number)])
 
-    threads = [threading.Thread(target=write, args=(place,)) for place in range(2)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together([partial(write, place) for place in range(2)])
     found = [item.id for item in everything(writers[0])]
     for place in range(2):
         own = [f"id-{100 * place + number}" for number in range(20)]

@@ -12,12 +12,14 @@ import select
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
 from engines import free_port
 from keepers import KEEPERS, Keeper
+from racing import together
 
 from antsmem.core.errors import (
     AntsmemError,
@@ -177,11 +179,7 @@ def test_of_two_writers_one_wins(keeper: Keeper) -> None:
         except ConflictError:
             pass
 
-    threads = [threading.Thread(target=write, args=(b"writer %d" % number,)) for number in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    together([partial(write, b"writer %d" % number) for number in range(8)])
     assert won == [keeper.open().get("name").data]
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from places import FilePlace, Place
+from racing import together
 
 from antsmem.backup.store import Store
 from antsmem.core.errors import ConflictError, NotFoundError, WouldOverwriteError
@@ -127,24 +128,3 @@ def test_many_threads_may_use_one_store(place: Place) -> None:
 
     together([lambda n=n: work(n) for n in range(6)])
     assert len(store.list("packs")) == 18
-
-
-def together(actions: list[Callable[[], object]]) -> None:
-    """Run `actions` in a thread each, all begun at once; the first failure fails the test."""
-    gate = threading.Barrier(len(actions))
-    failures: list[BaseException] = []
-
-    def run(action: Callable[[], object]) -> None:
-        gate.wait()
-        try:
-            action()
-        except BaseException as error:  # noqa: BLE001
-            failures.append(error)
-
-    threads = [threading.Thread(target=run, args=(action,)) for action in actions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    for failure in failures:
-        raise failure
