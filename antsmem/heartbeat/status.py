@@ -6,11 +6,13 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 from antsmem.core.clock import utc_text
+from antsmem.core.errors import RetiredError
 from antsmem.core.record import record
 from antsmem.heartbeat.backoff import breaker
 from antsmem.heartbeat.epoch import Standing
 from antsmem.heartbeat.journal import Health, Journal
 from antsmem.heartbeat.lastwake import LastWake
+from antsmem.heartbeat.states import REPEATABLE
 
 Trouble: TypeAlias = Literal["fenced", "silent", "question", "breaker", "damage"]
 
@@ -70,7 +72,7 @@ def look(
     questions = tuple(_questions(journal, utc_text(now_ns)))
     breakers = tuple(_breakers(journal))
     found: Mapping[Trouble, bool] = {
-        "fenced": standing[0] != "active",
+        "fenced": standing[0] != "active" or (last is not None and last.code == RetiredError.exit_code),
         "silent": max_age_seconds is not None and (age is None or not -_SKEW_SECONDS <= age <= max_age_seconds),
         "question": bool(questions),
         "breaker": any(each.state == "off" for each in breakers),
@@ -101,6 +103,8 @@ def _questions(journal: Journal, now: str) -> list[Question]:
         entry = journal.last(key)
         if entry is None or entry.state not in {*_ASKED, "STARTED"}:
             continue
+        if entry.state == "UNKNOWN" and entry.text("task") and entry.text("effect") in REPEATABLE:
+            continue  # a wake runs it again
         if entry.state == "STARTED":
             if now <= entry.text("lease"):
                 continue

@@ -143,6 +143,15 @@ def test_what_waits_for_a_person_is_seen(home: Home) -> None:
     home.must("heartbeat", "status")
 
 
+def test_what_a_wake_runs_again_by_itself_waits_for_nobody(home: Home) -> None:
+    config = home.home / ".config/antsmem/config.yaml"
+    config.write_text('heartbeat:\n  allow: ["*"]\n')
+    (home.workspace / "HEARTBEAT.md").write_text("- run: sleep 60 {id=slow every=1h effect=pure timeout=1s}\n")
+    home.must("heartbeat", code=5)
+    assert "UNKNOWN" in home.must("heartbeat", "log").out
+    assert home.must("heartbeat", "status").out.startswith("OK")
+
+
 def test_a_host_that_does_not_work_is_seen(home: Home) -> None:
     home.must("once", "post-1", "--", "true")
     home.must("heartbeat", "retire")

@@ -116,6 +116,11 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         "31 2",
         "* * 31 2 mon#6",
         "500d",
+        "-5m",
+        "--1h",
+        ".5h",
+        ",5h",
+        "-09:00",
     ],
 )
 def test_what_is_no_schedule_is_refused(text: str) -> None:
