@@ -44,6 +44,27 @@ def test_a_watch_writes_events_for_devices_that_meet(tmp_path: Path) -> None:
     assert synced["recorded"] == [] and synced["pushed"] == 1
 
 
+def test_a_share_that_is_not_mounted_is_not_made_anew_in_its_place(tmp_path: Path) -> None:
+    home = first_home(tmp_path)
+    home.must("sync")
+    share, elsewhere = tmp_path / "backend", tmp_path / "elsewhere"
+    share.rename(elsewhere)
+    for empty in (False, True):
+        if empty:
+            share.mkdir()
+        (home.workspace / "MEMORY.md").write_text(f"- written while it was away: {empty}\n")
+        for words in (["sync"], ["sync", "status"], ["backend", "status"], ["events", "verify"]):
+            ran = home.must(*words, code=40)
+            assert "mount its disk" in ran.err and not list(share.glob("*"))
+    share.rmdir()
+    elsewhere.rename(share)
+    assert home.must("sync", "--json").document["pushed"] == 2, "each was recorded meanwhile"
+    elsewhere.mkdir()
+    share.rename(elsewhere / "gone")
+    home.must("backend", "rebuild")
+    assert home.must("sync").out == "nothing new\n"
+
+
 def test_an_index_alone_is_nothing_that_devices_meet_through(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.init()
