@@ -151,7 +151,7 @@ def exchange_backends(ctx: Context, *, make: bool = False) -> Backends | None:
     if not make:
         _require_made(wanted)
     log, durable, blob = (opened(ctx, config) for config in wanted)
-    return Backends(log, durable, blob)
+    return Backends(log, durable, blob, where=wanted[0].url)
 
 
 def _require_made(configs: Sequence[BackendConfig]) -> None:

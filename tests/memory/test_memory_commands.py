@@ -65,6 +65,22 @@ def test_a_share_that_is_not_mounted_is_not_made_anew_in_its_place(tmp_path: Pat
     assert home.must("sync").out == "nothing new\n"
 
 
+def test_a_position_in_one_log_says_nothing_of_another(pair: tuple[Home, Home]) -> None:
+    one, other = pair
+    one.must("sync")
+    one.must("backend", "rebuild", "log")
+    (one.workspace / "MEMORY.md").write_text("- far behind in the old log\n")
+    one.must("sync")
+    other.must("sync")
+    for home in pair:
+        home.must("backend", "add", "embedded", str(one.root / "another"))
+    one.must("backend", "init")
+    (one.workspace / "MEMORY.md").write_text("- the first in the new log\n")
+    one.must("sync")
+    other.must("sync")
+    assert tree(one) == tree(other)
+
+
 def test_an_index_alone_is_nothing_that_devices_meet_through(tmp_path: Path) -> None:
     home = Home(tmp_path)
     home.init()
