@@ -14,11 +14,13 @@ from antsmem.heartbeat.journal import Health, Journal
 from antsmem.heartbeat.lastwake import LastWake
 from antsmem.heartbeat.states import REPEATABLE
 
-Trouble: TypeAlias = Literal["fenced", "silent", "question", "breaker", "damage"]
+Trouble: TypeAlias = Literal["fenced", "silent", "failed", "question", "breaker", "damage"]
 
 _NS: Final = 1_000_000_000
 _ASKED: Final = frozenset({"HELD", "BLOCKED", "UNKNOWN"})
 _SKEW_SECONDS: Final = 60.0
+_WENT_ON: Final = frozenset({0, 3, 4, 5, 75, 129, 130, 143})
+"""Exit codes of wakes that did what they could, or were ended; what they found is looked at by itself."""
 
 
 @record
@@ -74,6 +76,7 @@ def look(
     found: Mapping[Trouble, bool] = {
         "fenced": standing[0] != "active" or (last is not None and last.code == RetiredError.exit_code),
         "silent": max_age_seconds is not None and (age is None or not -_SKEW_SECONDS <= age <= max_age_seconds),
+        "failed": last is not None and bool(last.ended_ns) and last.code not in _WENT_ON,
         "question": bool(questions),
         "breaker": any(each.state == "off" for each in breakers),
         "damage": bool(journal.health.bad or journal.health.missing),

@@ -143,6 +143,18 @@ def test_what_waits_for_a_person_is_seen(home: Home) -> None:
     home.must("heartbeat", "status")
 
 
+def test_a_wake_that_fails_each_time_is_seen(home: Home) -> None:
+    heartbeat = home.workspace / "HEARTBEAT.md"
+    heartbeat.write_text("- Post a joke {evry=4h}\n")
+    home.must("heartbeat", code=2)
+    ran = home.must("heartbeat", "status", code=3)
+    assert ran.out.startswith("ATTENTION: the last wake failed")
+    assert home.must("heartbeat", "status", "--json", code=3).document["troubles"] == ["failed"]
+    heartbeat.write_text("")
+    home.must("heartbeat")
+    home.must("heartbeat", "status")
+
+
 def test_what_a_wake_runs_again_by_itself_waits_for_nobody(home: Home) -> None:
     config = home.home / ".config/antsmem/config.yaml"
     config.write_text('heartbeat:\n  allow: ["*"]\n')
