@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from antsmem.cli.backends import devices_meet, exchange_backends
 from antsmem.core import clock
 from antsmem.core.disk import locked, read_file
-from antsmem.core.errors import BackendError, IntegrityError
+from antsmem.core.errors import BackendError, IntegrityError, naming
 from antsmem.core.record import replace
 from antsmem.memory.agreeing import KeyringFile, Member
 from antsmem.memory.author import Speaker
@@ -135,7 +135,8 @@ def newest_identity(ctx: Context, between: Backends) -> Change | None:
     from antsmem.cli.newest import take_over
     from antsmem.identity.log import parse_log
 
-    found = parse_log(row.value)
+    with naming("the identity log in the durable store", "make that store anew, then: antsmem backend rebuild"):
+        found = parse_log(row.value)
     if found.scid != ctx.log.scid:
         raise IntegrityError("the backend holds the identity log of another agent")
     found.refuse_rollback(ctx.log.head)

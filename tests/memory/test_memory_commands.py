@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from homes import first_home, second_home, tree
-from made_homes import Home
+from made_homes import Home, Ran
 
 
 @pytest.fixture
@@ -89,3 +90,34 @@ def test_an_index_alone_is_nothing_that_devices_meet_through(tmp_path: Path) -> 
         home.must("backend", "test", role)
     assert home.must("sync", "--json").document["offline"]
     home.must("backend", "status", code=10)
+
+
+def moved_aside(ran: Ran, aside: Path) -> None:
+    """Do what the hint says with the files that it names."""
+    (pattern,) = re.findall(r"move `(.*?)` aside, then: antsmem backend init, antsmem backend rebuild", ran.err)
+    for path in Path(pattern).parent.glob(Path(pattern).name):
+        path.rename(aside / path.name)
+
+
+@pytest.mark.parametrize("damage", ["log.db", "durable.db", "segment gone", "segment other"])
+def test_a_damaged_backend_is_had_anew_as_its_hint_says(
+    pair: tuple[Home, Home], tmp_path: Path, damage: str
+) -> None:
+    one, other = pair
+    one.must("sync")
+    share = one.root / "backend"
+    (segment,) = share.glob("log-*.seg")
+    match damage:
+        case "segment gone":
+            segment.unlink()
+        case "segment other":
+            segment.write_bytes(bytes(segment.stat().st_size))
+        case name:
+            (share / name).write_bytes(b"no database " * 400)
+    ran = other.must("sync", code=30)
+    moved_aside(ran, tmp_path)
+    one.must("backend", "init")
+    one.must("backend", "rebuild")
+    other.must("sync")
+    one.must("sync")
+    assert tree(one) == tree(other)
