@@ -272,6 +272,14 @@ def test_front_matter_of_others_is_not_read() -> None:
     assert not plan.errors and plan.tasks[0].line == 5
 
 
+@pytest.mark.parametrize("top", ["---\nheartbeat: 1\n", "\ufeff---\r\ntz: UTC\r\nheartbeat: 1\r\n"])
+def test_front_matter_that_never_ends_is_noticed(top: str) -> None:
+    (warned,) = read(f"{top}quiet: 22:00-07:00\n\n- x\n").warnings
+    assert warned.line == 1 and "never ends" in warned.text
+    assert not read(f"{top}quiet: 22:00-07:00\n---\n- x\n").warnings
+    assert not read("---\n# Notes on the heartbeat: 1\n- x\n").warnings
+
+
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])
 @pytest.mark.parametrize("mark", ["", "\ufeff"])
 def test_line_ends_and_byte_order_marks_change_nothing(ends: str, mark: str) -> None:
