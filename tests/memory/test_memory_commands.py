@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -90,6 +91,24 @@ def test_an_index_alone_is_nothing_that_devices_meet_through(tmp_path: Path) -> 
         home.must("backend", "test", role)
     assert home.must("sync", "--json").document["offline"]
     home.must("backend", "status", code=10)
+
+
+def test_a_host_that_lost_its_events_or_its_keyring_has_them_again(pair: tuple[Home, Home]) -> None:
+    one, other = pair
+    for home in (one, other, one):
+        home.must("sync")
+    keyring = other.workspace / ".antsmem/events/keyring.json"
+    keyring.write_bytes(b"garbage\n")
+    ran = other.must("sync", code=30)
+    assert str(keyring) in ran.err and "move it aside, then: antsmem sync" in ran.err
+    keyring.unlink()
+    other.must("sync")
+    shutil.rmtree(keyring.parent)
+    (one.workspace / "MEMORY.md").write_text("- after that\n")
+    one.must("sync")
+    assert "again later" in other.must("sync", code=3).err, "it looks behind where it was, then from the first"
+    other.must("sync")
+    assert "good" in other.must("events", "verify").out and tree(one) == tree(other)
 
 
 def moved_aside(ran: Ran, aside: Path) -> None:
