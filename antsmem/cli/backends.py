@@ -6,9 +6,11 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.core.config import BackendConfig, resolve
-from antsmem.core.errors import ConfigError, DriverMissingError, NotFoundError, UsageError
+from antsmem.core.errors import BackendError, ConfigError, DriverMissingError, NotFoundError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from antsmem.cli.context import Context
     from antsmem.memory.exchange import Backends
 
@@ -138,11 +140,29 @@ def devices_meet(ctx: Context) -> bool:
     return any(config.role in NEEDED for config in ctx.agent.backends)
 
 
-def exchange_backends(ctx: Context) -> Backends | None:
-    """The backends through which devices meet, open; None if none of them is configured."""
+def exchange_backends(ctx: Context, *, make: bool = False) -> Backends | None:
+    """The backends through which devices meet, open; None if none of them is configured. `BackendError` for a
+    folder that was not made, or whose disk is not mounted, unless it may be made now."""
     if not devices_meet(ctx):
         return None
     from antsmem.memory.exchange import Backends
 
-    log, durable, blob = (opened(ctx, configured(ctx, role)) for role in NEEDED)
-    return Backends(log, durable, blob)
+    wanted = [configured(ctx, role) for role in NEEDED]
+    if not make:
+        _require_made(wanted)
+    log, durable, blob = (opened(ctx, config) for config in wanted)
+    return Backends(log, durable, blob, where=wanted[0].url)
+
+
+def _require_made(configs: Sequence[BackendConfig]) -> None:
+    """Opening an embedded backend makes it: where its disk is not mounted, in the empty place of it."""
+    for config in configs:
+        if config.role in {"log", "durable"} and (config.role, scheme_of(config.url)) in _EMBEDDED:
+            from antsmem.memory.embedded.place import folder_of
+
+            path = folder_of(config.url, config.options) / f"{config.role}.db"
+            if not path.exists():
+                raise BackendError(
+                    f"`{path}` is not there",
+                    hint="mount its disk, or make it: antsmem backend init; lost: antsmem backend rebuild",
+                )

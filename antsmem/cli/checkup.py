@@ -170,7 +170,7 @@ def _host(ctx: Context, journal: Journal) -> Iterator[Row]:
     if state == "active":
         yield Row("host", "ok", "this host does the work")
     else:
-        hint = "antsmem heartbeat take-over, where no other host works for the agent"
+        hint = "antsmem heartbeat take-over --old-host-off, where no other host works for the agent"
         yield Row("host", "fail", f"this host is {state}: it starts nothing", hint)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 from antsmem.cli.backends import devices_meet, exchange_backends
 from antsmem.core import clock
 from antsmem.core.disk import locked, read_file
-from antsmem.core.errors import BackendError, IntegrityError
+from antsmem.core.errors import BackendError, IntegrityError, naming
 from antsmem.core.record import replace
 from antsmem.memory.agreeing import KeyringFile, Member
 from antsmem.memory.author import Speaker
@@ -66,9 +66,9 @@ def memory(ctx: Context) -> Iterator[LocalMemory]:
 
 
 @contextmanager
-def backends(ctx: Context) -> Iterator[Backends | None]:
-    """The backends through which devices meet; None if none is configured."""
-    opened = exchange_backends(ctx)
+def backends(ctx: Context, *, make: bool = False) -> Iterator[Backends | None]:
+    """The backends through which devices meet; None if none is configured. `make`: where they are missing."""
+    opened = exchange_backends(ctx, make=make)
     try:
         yield opened
     finally:
@@ -90,8 +90,9 @@ def job(ctx: Context) -> SyncJob:
 def run_sync(ctx: Context, *, give: bool = True, take: bool = True) -> SyncResult:
     """Sync this workspace: the identity log first, as it says whose events count, then the keys. `BackendError`
     where nobody answers: what changed here waits in the device log then."""
-    with backends(ctx) as between:
+    with ExitStack() as stack:
         try:
+            between = stack.enter_context(backends(ctx))
             rows = agree(ctx, between) if between is not None else []
         except BackendError:
             with memory(ctx) as opened:
@@ -134,7 +135,8 @@ def newest_identity(ctx: Context, between: Backends) -> Change | None:
     from antsmem.cli.newest import take_over
     from antsmem.identity.log import parse_log
 
-    found = parse_log(row.value)
+    with naming("the identity log in the durable store", "make that store anew, then: antsmem backend rebuild"):
+        found = parse_log(row.value)
     if found.scid != ctx.log.scid:
         raise IntegrityError("the backend holds the identity log of another agent")
     found.refuse_rollback(ctx.log.head)

@@ -92,7 +92,7 @@ def depart(ctx: Context, offer: Offer, kit: RecoveryKit) -> None:
     if back_up(quiet):
         raise UsageError(
             "the last backup is not complete: nothing handed over",
-            hint="antsmem backup says why; antsmem heartbeat take-over lets this host go on",
+            hint="antsmem backup says why; antsmem heartbeat take-over --old-host-off lets this host go on",
         )
     with ctx.working():
         hand_over(kit, keystore, ctx.identity_files, ctx.unlocked, ctx.now_ns, offer)

@@ -74,7 +74,7 @@ def get(url: str) -> None:
 
     def ask() -> None:
         try:
-            said.append(exchange("GET", url, Bounds(64 << 10, SECONDS)).status)
+            said.append(exchange("GET", url, Bounds(0, SECONDS)).status)
         except (AntsmemError, ValueError, OSError):
             return
 

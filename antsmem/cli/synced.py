@@ -47,7 +47,10 @@ def sync_now(ctx: Context, *, give: bool = True, take: bool = True) -> int:
     for path, why in report.left.items():
         ctx.output.warn(f"`{path}` is not up to date yet: {why}")
     for device, count in report.gaps.items():
-        ctx.output.warn(f"{count} events of `{device}` did not come yet: run `antsmem sync` again later")
+        ctx.output.warn(
+            f"{count} events of `{device}` did not come yet: run `antsmem sync` again later; if they stay away, "
+            "`antsmem backend rebuild log` on a device that has them"
+        )
     if report.skipped and ctx.options.verbose:
         for path, why in report.skipped.items():
             ctx.output.note(f"`{path}` stays on this host: {why}")

@@ -146,13 +146,13 @@ class BackendError(AntsmemError):
     slug = "backend-unreachable"
     exit_code = 40
     transient = True
-    hint = "see `antsmem repository test`"
+    hint = "see `antsmem backend test`, or for a repository `antsmem repository test`"
 
 
 class RefusedError(AntsmemError):
     slug = "backend-refused"
     exit_code = 41
-    hint = "see `antsmem repository test`"
+    hint = "see `antsmem backend test`, or for a repository `antsmem repository test`"
 
 
 class DriverMissingError(AntsmemError):

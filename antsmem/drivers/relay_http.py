@@ -32,7 +32,8 @@ class Answer:
 
 @record
 class Bounds:
-    """How long one exchange may take, all in all, and how large its answer may be."""
+    """How long one exchange may take, all in all, and how large its answer may be: 0 where its body is not wanted,
+    and not read."""
 
     size_bytes: int
     seconds: float = SECONDS
@@ -61,7 +62,7 @@ def exchange(
         sent = {"Accept-Encoding": "identity", "User-Agent": "antsmem", "Connection": "close", **(fields or {})}
         connection.request(method, target + (f"?{parts.query}" if parts.query else ""), body or None, sent)
         with connection.getresponse() as answer:
-            content = _read(answer, bounds.size_bytes, origin)
+            content = _read(answer, bounds.size_bytes, origin) if bounds.size_bytes else b""
             if answer.getheader("Content-Encoding", "identity") != "identity":
                 raise IntegrityError(f"`{origin}` sent a compressed answer, which was not asked for", hint=_HINT)
             return Answer(answer.status, content, {name.lower(): value for name, value in answer.getheaders()})

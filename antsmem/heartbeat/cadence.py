@@ -65,7 +65,15 @@ def plain(text: str) -> str:
         or unicodedata.category(character) not in _DROPPED
     ]
     folded = unicodedata.normalize("NFC", "".join(kept)).lower()
-    return " ".join(folded.replace("*", "").replace("`", "").replace("__", "").split()).strip(_EDGES)
+    return _bare(" ".join(folded.replace("*", "").replace("`", "").replace("__", "").split()))
+
+
+def _bare(said: str) -> str:
+    """`said` without what decorates its edges. A sign or a point right before a digit is no decoration: without
+    it, `-5m` and `.5h` would be five minutes and five hours."""
+    bare = said.strip(_EDGES)
+    sign = said.rstrip(_EDGES)[: -len(bare)][-1:]
+    return sign + bare if bare[:1].isdigit() and sign in {"-", ".", ","} else bare
 
 
 def read_heading(text: str) -> Reading | None:
@@ -83,7 +91,7 @@ def read_heading(text: str) -> Reading | None:
     found = _BRACKET.search(said)
     if found is None:
         return None
-    rest, inner = said[: found.start()].strip(_EDGES), found[1].strip(_EDGES)
+    rest, inner = _bare(said[: found.start()]), _bare(found[1])
     if (both := cadence(f"{rest} {inner}")) is not None:
         return Reading(both, text)
     schedule = Tick() if rest in phrases.TICKS and _ABOUT_BASE.fullmatch(inner) else cadence(inner)

@@ -140,7 +140,7 @@ class Chooser:
         name, slot = entry.text("task"), entry.text("slot")
         task = self.tasks.get(name)
         gone = task is None or bool(task.off)
-        hidden = self.journal.hides(entry.key)
+        hidden = bool(self.journal.hides(entry.key))
         over = gone or (bool(slot) and slot < newest.get(name, "") and task is not None and not _all(task))
         late = task is not None and self._is_late(task, entry)
         if (over or late) and not hidden and _replaceable(entry):

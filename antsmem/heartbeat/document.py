@@ -17,6 +17,9 @@ from antsmem.core.record import mutable_record, record
 MAX_BYTES: Final = 128 * 1024
 """A larger file is not read: nothing that a person wrote by hand is."""
 
+_BEGUN: Final = re.compile(rb"(?:\xef\xbb\xbf)?---[ \t]*\r?\n(?:[a-z]+[ \t]*:.*\n){0,10}?heartbeat[ \t]*:")
+"""What starts as front matter of ours does."""
+
 
 class Kind(Enum):
     """What a line is."""
@@ -87,6 +90,8 @@ def read_document(data: bytes) -> Document:
     place = _Place()
     lines, warnings = [], []
     matter = _front_matter(data)
+    if not matter and _BEGUN.match(data):
+        warnings.append((1, "front matter opens here and never ends: read as text"))
     bad = False
     for number, (start, end) in enumerate(_bounds(data), 1):
         raw = data[start:end].rstrip(b"\r\n")

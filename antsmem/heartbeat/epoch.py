@@ -117,6 +117,22 @@ class Post:
         }
         raise RetiredError(f"{says[standing]}: nothing started", hint=hint)
 
+    def alone(self, journal: Journal, witness: Witness | None) -> bool:
+        """Whether all that was done for the agent stands in `journal`: this host works, or it has a copy that ends
+        with the word of another host that this one retired; and `witness`, if it answers, knows of nobody else.
+
+        A host's own retirement says nothing of what the next host did. Raises as `witness` does.
+        """
+        standing, mine = self.standing(journal)
+        stated = self._stated() or 0
+        known = witness.read() if witness is not None else None
+        if known is not None and known[0] != self.stated() and epoch_of(known[0]) >= max(stated, mine):
+            return False
+        if standing == "active":
+            return True
+        others = standing in {"copy", "fenced"} or (standing == "retired" and stated > mine)
+        return others and journal.retired and journal.number >= self._seen(journal.name)
+
     def saw(self, journal: Journal, *, anew: bool = False) -> None:
         """Remember how far the journal is; an older one only `anew`. A disk that fails forgets it, which costs a
         little safety, not work."""
@@ -198,10 +214,11 @@ class Post:
     def take(self, journal: Journal, signed: Claim, now_ns: int, doubts: Sequence[Mapping[str, Any]] = ()) -> Duty:
         """Take over: claim the work, and start it from now on.
 
-        Every key that is open in the copy becomes unknown, because another host may have gone on with it; `doubts`
-        are records of what else it may have done (see `takeover.py`). Raises as `claim` does.
+        Where it was not `alone`, every key that is open in the copy becomes unknown, because another host may have
+        gone on with it; `doubts` are records of what else it may have done (see `takeover.py`). Raises as `claim`
+        does.
         """
-        doubt = self.standing(journal)[0] != "active" and not journal.retired
+        doubt = not self.alone(journal, signed.witness)
         taken, document = self.claim(journal, signed, now_ns)
         epoch = taken.epoch
         with journal.deciding(now_ns):

@@ -99,14 +99,18 @@ class Fold:
         """What is known of `task`."""
         return Mark(*self.marks.get(task, ("", 0)))
 
-    def hides(self, key: str) -> bool:
-        """Whether damage may hide that `key` was started since its last record."""
+    def hides(self, key: str) -> str:
+        """What may hide that `key` was started since its last record: `damage`, or a `take-over` from a host that
+        went on; empty if nothing does."""
         if not self.trailing and not self.gaps:
-            return False
+            return ""
         since = (self.place(key) or (0, 0))[1]
         if self.trailing > (0 if since else 1):
-            return True
-        return any(first > since and (whole or since > 0) for first, _, whole in self.gaps)
+            return "damage"
+        found = [gap for gap in self.gaps if gap[0] > since and (gap[2] or since > 0)]
+        if not found:
+            return ""
+        return "damage" if any(count or whole for _, count, whole in found) else "take-over"
 
     def _line(self, line: bytes) -> None:
         entry = decode(line, quick=True) if line else None
@@ -150,9 +154,9 @@ class Fold:
         elif entry.kind == "told" and entry.key:
             if self.untold.get(entry.key, (0, 0))[1] <= entry.count("told"):
                 self.untold.pop(entry.key, None)
-        elif entry.kind == "take-over":  # another host may have gone on with what was open
-            self._gap(entry.number, 0, False)
-            self.doubt = self.doubt or entry.body.get("doubt") is True
+        elif entry.kind == "take-over" and entry.body.get("doubt") is not False:
+            self._gap(entry.number, 0, False)  # another host may have gone on with what was open
+            self.doubt = True
         elif entry.kind == "mark" and entry.text("task"):
             self.marks[entry.text("task")] = (entry.text("slot"), entry.count("failures"))
 

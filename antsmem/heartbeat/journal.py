@@ -145,8 +145,8 @@ class Journal:
         """The newest slot of `task` that was ever planned, and its failures since it last succeeded."""
         return self._fold.mark(task)
 
-    def hides(self, key: str) -> bool:
-        """Whether damage may hide that `key` was started since its last record."""
+    def hides(self, key: str) -> str:
+        """What may hide that `key` was started since its last record: `damage`, `take-over`, or nothing."""
         return self._fold.hides(key)
 
     def refresh(self) -> None:
@@ -322,8 +322,8 @@ class Journal:
             if entry is None or (entry.state in SETTLED and entry.text("task") and key not in self._fold.untold):
                 continue
             body = {**entry.body, "carried_from": entry.number}
-            if entry.state not in SETTLED and self.hides(key):
-                body |= {"state": "UNKNOWN", "why": "damage"}
+            if entry.state not in SETTLED and (why := self.hides(key)):
+                body |= {"state": "UNKNOWN", "why": why}
             yield body
         for task, (slot, failures) in self._fold.marks.items():
             yield mark_body(task, slot, failures)

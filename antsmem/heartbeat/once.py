@@ -183,7 +183,7 @@ class _Work:
             self._ask(entry)
 
     def _next(self, last: Entry | None) -> str:
-        hidden = self.journal.hides(self.effect.key)
+        hidden = bool(self.journal.hides(self.effect.key))
         if last is None and self.effect.kind == "verify":  # cheap to ask, and another host may have done it
             hidden = hidden or self.journal.doubt
         now_ns, patient = self.host.now_ns(), self.host.patient
@@ -215,8 +215,8 @@ class _Work:
         if last is None and not self.journal.hides(self.effect.key):
             return "take-over"
         if last is None or last.state in {"PLANNED", "FAILED"}:
-            tried = last is not None and last.count("attempt") and not self.journal.hides(self.effect.key)
-            return "attempts" if tried else "damage"
+            tried = last is not None and last.count("attempt")
+            return self.journal.hides(self.effect.key) or ("attempts" if tried else "damage")
         return "died" if last.state == "STARTED" else last.text("why") or "unknown"
 
     def _recorded_unknown(self, last: Entry | None) -> Entry:

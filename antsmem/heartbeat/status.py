@@ -6,17 +6,21 @@ from collections.abc import Mapping
 from typing import Final, Literal, TypeAlias
 
 from antsmem.core.clock import utc_text
+from antsmem.core.errors import RetiredError
 from antsmem.core.record import record
 from antsmem.heartbeat.backoff import breaker
 from antsmem.heartbeat.epoch import Standing
 from antsmem.heartbeat.journal import Health, Journal
 from antsmem.heartbeat.lastwake import LastWake
+from antsmem.heartbeat.states import REPEATABLE
 
-Trouble: TypeAlias = Literal["fenced", "silent", "question", "breaker", "damage"]
+Trouble: TypeAlias = Literal["fenced", "silent", "failed", "question", "breaker", "damage"]
 
 _NS: Final = 1_000_000_000
 _ASKED: Final = frozenset({"HELD", "BLOCKED", "UNKNOWN"})
 _SKEW_SECONDS: Final = 60.0
+_WENT_ON: Final = frozenset({0, 3, 4, 5, 75, 129, 130, 143})
+"""Exit codes of wakes that did what they could, or were ended; what they found is looked at by itself."""
 
 
 @record
@@ -70,8 +74,9 @@ def look(
     questions = tuple(_questions(journal, utc_text(now_ns)))
     breakers = tuple(_breakers(journal))
     found: Mapping[Trouble, bool] = {
-        "fenced": standing[0] != "active",
+        "fenced": standing[0] != "active" or (last is not None and last.code == RetiredError.exit_code),
         "silent": max_age_seconds is not None and (age is None or not -_SKEW_SECONDS <= age <= max_age_seconds),
+        "failed": last is not None and bool(last.ended_ns) and last.code not in _WENT_ON,
         "question": bool(questions),
         "breaker": any(each.state == "off" for each in breakers),
         "damage": bool(journal.health.bad or journal.health.missing),
@@ -101,6 +106,8 @@ def _questions(journal: Journal, now: str) -> list[Question]:
         entry = journal.last(key)
         if entry is None or entry.state not in {*_ASKED, "STARTED"}:
             continue
+        if entry.state == "UNKNOWN" and entry.text("task") and entry.text("effect") in REPEATABLE:
+            continue  # a wake runs it again
         if entry.state == "STARTED":
             if now <= entry.text("lease"):
                 continue

@@ -68,7 +68,7 @@ class KeyringFile:
         data = self._read()
         if data is None:
             return self._write(new_keyring(self._now_ns)).keys
-        return self._open(data).keys
+        return self._mine(data).keys
 
     def agree(self, durable: DurableStore) -> tuple[list[Change], bool]:
         """The rows to give so that all devices have the same keyring (mostly none), and whether this host can read
@@ -77,7 +77,7 @@ class KeyringFile:
         data = self._read()
         if row is not None and row.value == data and not self._has_to_seal(durable, data):
             return [], True
-        found = self._open(data) if data is not None else None
+        found = self._mine(data) if data is not None else None
         if row is not None and row.value != data:
             self._refuse_revoked(row.value)
             try:
@@ -86,7 +86,7 @@ class KeyringFile:
                 return self._ask(durable), False
             found = united(theirs, found) if found else theirs
             if set(found.epochs) == set(theirs.epochs) and self._is_granted(theirs):
-                write_file(self._path, [row.value])
+                self._keep(row.value)
                 if not self._has_to_seal(durable, row.value):
                     return [], True
         found = self._write(found or new_keyring(self._now_ns), self._who_asks(durable))
@@ -131,6 +131,13 @@ class KeyringFile:
                 hint="antsmem backend rebuild durable",
             )
 
+    def _mine(self, data: bytes) -> Keyring:
+        """What this host's file holds, opened."""
+        try:
+            return self._open(data)
+        except IntegrityError as error:
+            raise IntegrityError(f"`{self._path}`: {error}", hint="move it aside, then: antsmem sync") from None
+
     def _open(self, data: bytes) -> Keyring:
         member = self._member()
         try:
@@ -144,9 +151,12 @@ class KeyringFile:
         own = {multikey(member.op_key.public): str(member.recipient)}
         keyring = replace(keyring, grants={**keyring.grants, **(asking or {}), **own})
         keyring = without_revoked(keyring, self._log, self._now_ns)
-        make_private_dir(self._path.parent)
-        write_file(self._path, [seal_keyring(keyring, self._stream, member.op_key, member.others)])
+        self._keep(seal_keyring(keyring, self._stream, member.op_key, member.others))
         return keyring
+
+    def _keep(self, data: bytes) -> None:
+        make_private_dir(self._path.parent)
+        write_file(self._path, [data])
 
     def _read(self) -> bytes | None:
         try:

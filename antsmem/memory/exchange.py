@@ -38,11 +38,12 @@ _TRIES: Final = 5
 
 @record
 class Backends:
-    """The open backends of one agent."""
+    """The open backends of one agent. `where` names the log: a position counts in that one alone."""
 
     log: EventLog
     durable: DurableStore
     blobs: Blob
+    where: str = ""
 
     def close(self) -> None:
         """Close all of them."""
@@ -229,7 +230,8 @@ def pull(memory: LocalMemory, backends: Backends) -> Pulled:
         return pulled
     relay(memory.stream, backends)  # of a host that died in between
     keys = _Keys(memory, backends.durable)
-    start = position = memory.index.meta("position") or None
+    kept = f"position {backends.where}"
+    start = position = memory.index.meta(kept) or None
     while page := backends.log.read(memory.stream, position, _PAGE):
         position = page[-1][0]
         events = [event for _, item in page if (event := keys.event(item, pulled.refused)) is not None]
@@ -239,9 +241,9 @@ def pull(memory: LocalMemory, backends: Backends) -> Pulled:
         pulled.refused += taken.refused
     pulled.gaps = _lacking(memory, remote)
     if pulled.gaps and start is not None and not pulled.new:
-        memory.index.remember("position", "")  # the log may have lost what stood before: from the first next time
+        memory.index.remember(kept, "")  # the log may have lost what stood before: from the first next time
     elif not pulled.gaps and position is not None:
-        memory.index.remember("position", position)
+        memory.index.remember(kept, position)
     return pulled
 
 

@@ -143,6 +143,7 @@ class Index:
             self._db.execute("DELETE FROM revisions WHERE device = ?", (device,))
             self._db.execute("DELETE FROM events WHERE device = ?", (device,))
             self._db.execute("DELETE FROM seen WHERE device = ?", (device,))
+            self._db.execute("DELETE FROM held WHERE device = ? AND substr(line, 1, 1) <> x'7b'", (device,))
 
     # events
 
@@ -215,11 +216,11 @@ class Index:
     # held
 
     def hold(self, device: str, sequence: int, line: bytes) -> None:
-        """Keep the line of an event that came early."""
-        self._db.execute("INSERT OR IGNORE INTO held VALUES (?, ?, ?)", (device, sequence, line))
+        """Keep the line of an event that came early, or its place in the device log: segment, start, size."""
+        self._db.execute("INSERT OR REPLACE INTO held VALUES (?, ?, ?)", (device, sequence, line))
 
     def held(self) -> list[tuple[str, int, bytes]]:
-        """Device, number and line of every event that is held."""
+        """Device, number and line (or place) of every event that is held."""
         return self._db.execute("SELECT device, sequence, line FROM held ORDER BY device, sequence").fetchall()
 
     def release(self, device: str, sequence: int) -> None:
@@ -283,9 +284,13 @@ class Index:
 
     def move_spots(self, device: str, spots: Iterable[tuple[int, Spot]]) -> None:
         """The events of `device` (by number) stand elsewhere now."""
+        moved = [(spot.segment, spot.start, spot.size, device, sequence) for sequence, spot in spots]
         self._db.executemany(
-            "UPDATE events SET segment = ?, start = ?, size = ? WHERE device = ? AND sequence = ?",
-            [(spot.segment, spot.start, spot.size, device, sequence) for sequence, spot in spots],
+            "UPDATE events SET segment = ?, start = ?, size = ? WHERE device = ? AND sequence = ?", moved
+        )
+        self._db.executemany(
+            "UPDATE held SET line = ? WHERE device = ? AND sequence = ? AND substr(line, 1, 1) <> x'7b'",
+            [(b"%d %d %d" % row[:3], *row[3:]) for row in moved],
         )
 
     # the workspace

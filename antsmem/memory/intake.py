@@ -94,8 +94,7 @@ class _Intake:
 
     def run(self, offered: Iterable[tuple[Event, Spot | None]]) -> None:
         known = {(device, sequence) for device, sequence, _ in self.index.held()}
-        held = [(event_from_line(line), None) for _, _, line in self.index.held()]
-        for event, spot in [*offered, *held]:
+        for event, spot in [*offered, *(self.held(device, line) for device, _, line in self.index.held())]:
             self.consider(event, spot)
         redactions: list[Redaction] = []
         ready: dict[str, list[tuple[_Checked, Past | None]]] = {}
@@ -141,8 +140,17 @@ class _Intake:
         rivals = self.waiting.setdefault(event.device, {})
         if (rival := rivals.get(event.sequence)) is not None:
             self.taken.again += rival.hash == digest
-            return
+            if rival.hash != digest or spot is None:
+                return
         rivals[event.sequence] = _Checked(event, signer, digest, spot)
+
+    def held(self, device: str, line: bytes) -> tuple[Event, Spot | None]:
+        """What is held: the line of an event, or where it stands in the device log, so that it is not written to
+        it a second time."""
+        if line.startswith(b"{"):
+            return event_from_line(line), None
+        spot = Spot(*map(int, line.split()))
+        return self.memory.files.read(device, spot), spot
 
     def in_order(self) -> Iterator[_Checked]:
         """The events whose turn it is, each after all that it follows; what is refused stops its device."""
@@ -228,9 +236,13 @@ class _Intake:
 
     def hold_the_rest(self, known: set[tuple[str, int]]) -> None:
         for device, queue in self.waiting.items():
+            if any(checked.spot is not None for checked in queue.values()):  # held by their places: read no more
+                self.index.remember(f"bytes/{device}", str(self.memory.files.sizes(device)))
             for sequence, checked in queue.items():
                 if sequence > self.heads.get(device, NOTHING).sequence:
-                    self.index.hold(device, sequence, event_to_line(checked.event))
+                    spot = checked.spot
+                    place = b"" if spot is None else b"%d %d %d" % (spot.segment, spot.start, spot.size)
+                    self.index.hold(device, sequence, place or event_to_line(checked.event))
                     if device in self.unvouched and (device, sequence) not in known:
                         why = "was signed by a key that is revoked, and no other device vouches for it"
                         self.taken.refused.append(Refusal(device, sequence, why))

@@ -86,6 +86,7 @@ def main() -> None:
         for words in (
             ["init", "agent", "--name", "kevin", "--recovery-out", "kit.txt"],
             ["-C", "agent", "backend", "add", "embedded", "shared"],
+            ["-C", "agent", "backend", "init"],
             ["-C", "agent", "sync"],
             ["-C", "agent", "sync"],
         ):

@@ -8,6 +8,7 @@ from staging import Scene
 
 def _backend(home: Home) -> None:
     home.must("backend", "add", "embedded", str(home.root / "shared"))
+    home.must("backend", "init")
 
 
 def _synced(home: Home) -> None:

@@ -62,6 +62,8 @@ def test_the_codes_say_what_to_do(bare: Home) -> None:
     held = bare.run("once", "c", "--", "false")
     assert held.code == 3 and "antsmem heartbeat resolve c done|redo|drop" in held.err
     assert bare.run("once", "c", "--", *POST).code == 3 and world(bare) == []
+    late = bare.run("once", "d", "--effect", "retry", "--timeout", "1s", "--", "sleep", "60")
+    assert late.code == 5 and "is UNKNOWN (timeout)" in late.err and "tries again" in late.err
     assert "HELD → PLANNED" in bare.run("heartbeat", "resolve", "c", "redo").out
     assert bare.run("once", "c", "--", *POST).code == 0
     assert bare.run("heartbeat", "resolve", "c", "done").code == 2

@@ -143,6 +143,27 @@ def test_what_waits_for_a_person_is_seen(home: Home) -> None:
     home.must("heartbeat", "status")
 
 
+def test_a_wake_that_fails_each_time_is_seen(home: Home) -> None:
+    heartbeat = home.workspace / "HEARTBEAT.md"
+    heartbeat.write_text("- Post a joke {evry=4h}\n")
+    home.must("heartbeat", code=2)
+    ran = home.must("heartbeat", "status", code=3)
+    assert ran.out.startswith("ATTENTION: the last wake failed")
+    assert home.must("heartbeat", "status", "--json", code=3).document["troubles"] == ["failed"]
+    heartbeat.write_text("")
+    home.must("heartbeat")
+    home.must("heartbeat", "status")
+
+
+def test_what_a_wake_runs_again_by_itself_waits_for_nobody(home: Home) -> None:
+    config = home.home / ".config/antsmem/config.yaml"
+    config.write_text('heartbeat:\n  allow: ["*"]\n')
+    (home.workspace / "HEARTBEAT.md").write_text("- run: sleep 60 {id=slow every=1h effect=pure timeout=1s}\n")
+    home.must("heartbeat", code=5)
+    assert "UNKNOWN" in home.must("heartbeat", "log").out
+    assert home.must("heartbeat", "status").out.startswith("OK")
+
+
 def test_a_host_that_does_not_work_is_seen(home: Home) -> None:
     home.must("once", "post-1", "--", "true")
     home.must("heartbeat", "retire")
@@ -162,8 +183,8 @@ def monitor() -> Iterator[tuple[str, list[str]]]:
         def do_GET(self) -> None:
             heard.append(urlsplit(self.path).path)
             self.send_response(200)
-            self.send_header("Content-Length", "0")
-            self.end_headers()
+            self.end_headers()  # without a word on how long the body is: nobody reads it
+            self.wfile.write(b"OK")
 
         def log_message(self, *_: object) -> None:
             pass

@@ -127,6 +127,25 @@ def test_an_old_host_that_nobody_reaches_is_waited_for(tmp_path: Path) -> None:
     assert effect(new, "b").code == 0
 
 
+def test_a_host_that_was_fenced_off_waits_too(tmp_path: Path) -> None:
+    (tmp_path / "old").mkdir()
+    (tmp_path / "witness").mkdir()
+    old = Home(tmp_path / "old")
+    old.init()
+    configure(old, f"file://{tmp_path}/witness")
+    old.must("heartbeat", "take-over")
+    new = moved(old)
+    new.must("heartbeat", "take-over", "--old-host-off")
+    effect(new, "a")
+    assert old.must("heartbeat", code=4).out == ""
+    assert "does not work for the agent" in old.must("heartbeat", "status", code=4).out
+    assert old.must("heartbeat", "take-over", "--json", code=3).document["waits_until"]
+    assert effect(old, "b").code == 4 and effect(new, "b").code == 4
+    assert later(old, 1.1, "heartbeat", "take-over").code == 0
+    ran = effect(old, "a", "--verify", "true", kind="verify")
+    assert ran.code == 0 and len(world(old)) == 1, "what the other one may have done is asked about first"
+
+
 def test_without_a_witness_only_a_person_can_say(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     old = Home(tmp_path / "old")
@@ -141,6 +160,9 @@ def test_without_a_witness_only_a_person_can_say(tmp_path: Path) -> None:
     shutil.copytree(old.home / ".config", planned.home / ".config")
     planned.must("heartbeat", "take-over")
     assert effect(planned, "b").code == 0 and effect(old, "c").code == 4
+    assert "--old-host-off" in old.must("heartbeat", "take-over", code=2).err, (
+        "the next one works, for all it knows"
+    )
 
 
 def test_cut_off_from_the_witness_only_what_is_pure_goes_on(tmp_path: Path) -> None:

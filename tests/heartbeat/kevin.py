@@ -246,7 +246,7 @@ class Life:
         """A person lets it take over."""
         journal, now_ns = machine.journal(), self.now * 10**9
         unsure: list[Any] = []
-        if machine.post.standing(journal)[0] != "active":
+        if not machine.post.alone(journal, self.witness):
             unsure += doubts(stand(journal, self.plan, self.data, now_ns).plan, journal, now_ns)
         machine.post.take(journal, Claim("Qm", machine.name, KEY, self.witness), now_ns, unsure)
         self.owner = machine

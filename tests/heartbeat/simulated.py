@@ -274,7 +274,7 @@ class World:
             self.happened += 1
             try:
                 unsure: list[Any] = []
-                if machine.post.standing(journal)[0] != "active":
+                if not machine.post.alone(journal, machine.claim.witness):
                     plan = read_plan(machine.data, self.zone)
                     unsure += doubts(stand(journal, plan, machine.data, now_ns).plan, journal, now_ns)
                 machine.post.take(journal, machine.claim, now_ns, unsure)

@@ -116,6 +116,11 @@ def test_what_is_no_duration_is_refused(text: str) -> None:
         "31 2",
         "* * 31 2 mon#6",
         "500d",
+        "-5m",
+        "--1h",
+        ".5h",
+        ",5h",
+        "-09:00",
     ],
 )
 def test_what_is_no_schedule_is_refused(text: str) -> None:
@@ -265,6 +270,14 @@ def test_what_is_wrong_in_the_front_matter_is_said_and_the_rest_holds(matter: st
 def test_front_matter_of_others_is_not_read() -> None:
     plan = read("---\ntitle: x\nbase: never\n---\n- x\n")
     assert not plan.errors and plan.tasks[0].line == 5
+
+
+@pytest.mark.parametrize("top", ["---\nheartbeat: 1\n", "\ufeff---\r\ntz: UTC\r\nheartbeat: 1\r\n"])
+def test_front_matter_that_never_ends_is_noticed(top: str) -> None:
+    (warned,) = read(f"{top}quiet: 22:00-07:00\n\n- x\n").warnings
+    assert warned.line == 1 and "never ends" in warned.text
+    assert not read(f"{top}quiet: 22:00-07:00\n---\n- x\n").warnings
+    assert not read("---\n# Notes on the heartbeat: 1\n- x\n").warnings
 
 
 @pytest.mark.parametrize("ends", ["\n", "\r\n"])

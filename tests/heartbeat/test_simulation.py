@@ -158,7 +158,8 @@ MUTATIONS: list[tuple[Any, str, str]] = [
     (witness.Gate.enter, 'if not everything and kind != "pure":', "if False:"),
     (takeover.doubts, "elif mark.slot < slot_text(now):", "elif False:"),
     (takeover.doubts, "if journal.last(key) is None and not was_over", "if False and not was_over"),
-    (fold.Fold._take, 'elif entry.kind == "take-over":', 'elif entry.kind == "nothing":'),
+    (fold.Fold._take, 'elif entry.kind == "take-over" and', "elif False and"),
+    (epoch.Post.alone, 'if standing == "active":', "if True:"),
     # A month begins: what is not carried into it was over.
     (once._Work._require_planned, "if self.effect.task and", "if False and"),
     # Slots: no high-water mark, a slot forgotten in the new month, work that is not planned before it is started.
@@ -194,7 +195,7 @@ def test_control_a_guard_that_is_gone_is_noticed(
     function: Callable[..., Any], before: str, after: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     install(monkeypatch, function, mutated(function, before, after))
-    for seed in range(60):
+    for seed in range(100):
         try:
             simulate(tmp_path / str(seed), seed)
         except AssertionError:

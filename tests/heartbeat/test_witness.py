@@ -216,7 +216,46 @@ def test_a_clean_move_leaves_no_doubt(laptop: Machine) -> None:
     with pytest.raises(RetiredError):
         laptop.work("b")
     newbox = laptop.copied("newbox")
-    assert newbox.journal.retired and not tuple(doubts(plan(), newbox.journal, FRIDAY))
+    assert newbox.journal.retired and newbox.post.alone(newbox.journal, newbox.shelf)
     assert newbox.take() == 2 and not newbox.journal.retired and newbox.work("b") == 2
     add(laptop.journal, state("late", "DONE"))
     assert not laptop.journal.retired, "something ended after the host had retired"
+
+
+def test_a_host_that_the_witness_fenced_off_is_not_alone_though_its_files_say_so(laptop: Machine) -> None:
+    newbox = laptop.copied("newbox")
+    newbox.take()
+    assert laptop.post.standing(laptop.journal) == ("active", 1), "nothing in its files tells"
+    assert not laptop.post.alone(laptop.journal, laptop.shelf)
+    assert laptop.post.alone(laptop.journal, None), "control: without the witness it does not know"
+    assert laptop.take() == 3 and laptop.journal.doubt
+    assert laptop.journal.hides("first") == "take-over", "newbox may have done it"
+
+
+def test_a_host_that_takes_over_from_itself_leaves_no_doubt(laptop: Machine) -> None:
+    assert laptop.take() == 2
+    assert not laptop.journal.doubt and not laptop.journal.hides("first")
+
+
+def test_a_host_that_retired_does_not_know_what_the_next_one_did(laptop: Machine) -> None:
+    laptop.post.retire(laptop.journal, FRIDAY)
+    newbox = laptop.copied("newbox")
+    for shelf in (laptop.shelf, None):
+        assert not laptop.post.alone(laptop.journal, shelf)
+    newbox.take()
+    newbox.work("b")
+    newbox.post.retire(newbox.journal, FRIDAY)
+    shutil.rmtree(laptop.workspace)
+    shutil.copytree(newbox.workspace, laptop.workspace)
+    assert laptop.post.alone(laptop.journal, laptop.shelf), "back again, with the word of newbox"
+
+
+def test_an_old_word_of_retirement_hides_nothing_that_this_host_did_since(laptop: Machine) -> None:
+    laptop.post.retire(laptop.journal, FRIDAY)
+    backup = laptop.copied("backup")
+    laptop.take()
+    laptop.work("later")
+    shutil.rmtree(laptop.workspace)
+    shutil.copytree(backup.workspace, laptop.workspace)
+    assert laptop.post.standing(laptop.journal)[0] == "older" and laptop.journal.retired
+    assert not laptop.post.alone(laptop.journal, None)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import shutil
 from pathlib import Path
 
 import pytest
@@ -17,8 +18,9 @@ from antsmem.core.errors import IntegrityError
 from antsmem.core.record import replace
 from antsmem.memory import intake
 from antsmem.memory.event import Event, event_from_line, event_to_line
-from antsmem.memory.intake import Taken, take_in
+from antsmem.memory.intake import Taken, catch_up, take_in
 from antsmem.memory.sealing import MemoryKeys
+from antsmem.memory.verifying import verify_events
 
 
 @pytest.fixture
@@ -182,6 +184,29 @@ def test_what_a_revoked_device_wrote_counts_as_far_as_another_one_vouches(agent:
     assert server.files() == desktop.files()
 
 
+def test_what_waits_in_the_device_log_is_not_written_to_it_again(agent: Agent, tmp_path: Path) -> None:
+    laptop, desktop, server = (
+        DeviceAt(agent, host, tmp_path / host, backends_at(tmp_path / "backend"))
+        for host in ("laptop", "desktop", "server")
+    )
+    laptop.write("seen.txt", "in time\n")
+    laptop.sync()
+    desktop.sync()
+    desktop.write("mine.txt", "which has seen the other\n")
+    desktop.sync()
+    agent.revoke("laptop")
+    # A backup of the laptop, restored: its device log is there, nobody has vouched for it here.
+    shutil.copytree(laptop.root / ".antsmem/events", server.root / ".antsmem/events", dirs_exist_ok=True)
+    memory = server.memory()
+    assert catch_up(memory).refused and memory.index.held()
+    memory.close()
+    assert server.sync().complete
+    memory = server.memory()
+    assert not memory.index.held() and verify_events(memory, None).faults == []
+    memory.close()
+    assert server.files() == desktop.files()
+
+
 def test_without_that_rule_a_thief_is_believed(
     agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -206,8 +231,6 @@ def test_a_line_comes_back_as_the_event_it_was(writer: DeviceAt) -> None:
 
 
 def test_a_workspace_that_was_put_back_goes_on_as_another_device(agent: Agent, tmp_path: Path) -> None:
-    import shutil
-
     one, other = (
         DeviceAt(agent, host, tmp_path / host, backends_at(tmp_path / "backend")) for host in ("laptop", "desktop")
     )

@@ -214,7 +214,7 @@ def rebuild(
     wanted = tuple(role or NEEDED)
     if unknown := sorted(set(wanted) - set(NEEDED)):
         raise UsageError(f"`{unknown[0]}` cannot be rebuilt", hint=f"there are: {', '.join(NEEDED)}")
-    with backends(ctx) as between:
+    with backends(ctx, make=True) as between:
         if between is None:
             raise NotFoundError("no backend is configured", hint=_ADD)
         between.log.create()

@@ -16,6 +16,7 @@ from antsmem.heartbeat.status import Trouble, WakeStatus, look
 _SAYS: dict[Trouble, str] = {
     "fenced": "this host does not work for the agent",
     "silent": "no wake came by",
+    "failed": "the last wake failed: `antsmem heartbeat` says why",
     "question": "a person has to say what became of something",
     "breaker": "a task failed so often that it is off",
     "damage": "the journal is damaged",

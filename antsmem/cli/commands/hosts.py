@@ -37,13 +37,14 @@ def take_over(
     here, journal = own_post(ctx), opened_journal(ctx)
     keystore = ctx.keystore
     claim = Claim(keystore.scid, keystore.host, keystore.op_key, witness(ctx, here))
-    if not old_host_off and not journal.retired and here.standing(journal)[0] != "active":
+    alone = here.alone(journal, claim.witness)
+    if not old_host_off and not alone:
         _wait_out(ctx, here, journal, claim)
     from antsmem.heartbeat.progress import stand
     from antsmem.heartbeat.takeover import doubts
 
     unsure: list[Mapping[str, Any]] = []
-    if here.standing(journal)[0] != "active":
+    if not alone:
         file = read_heartbeat(ctx)
         plan = stand(journal, file.plan, file.data or b"", ctx.now_ns).plan
         unsure += doubts(plan, journal, ctx.now_ns)

@@ -19,7 +19,7 @@ from antsmem.core.record import shown
 from antsmem.heartbeat.fold import SETTLED
 from antsmem.heartbeat.once import Effect, OnceResult, clean_key, content_key
 from antsmem.heartbeat.once import once as run_once
-from antsmem.heartbeat.states import KINDS
+from antsmem.heartbeat.states import KINDS, REPEATABLE
 
 _CONTENT_BYTES = 64 << 20
 _LONGEST_SECONDS = 7 * 86400
@@ -60,12 +60,13 @@ def once(  # noqa: PLR0913, PLR0917 - one parameter an option
     )  # fmt: skip
     with answering_for(journal):
         result = run_once(journal, what, host_for(ctx, journal))
-    _show(ctx, result)
+    again = result.state in {"FAILED", "PLANNED"} or (result.state == "UNKNOWN" and kind in REPEATABLE)
+    _show(ctx, result, again=again)
     if result.state not in SETTLED:
-        raise typer.Exit(5 if result.state in {"FAILED", "PLANNED"} else 3)
+        raise typer.Exit(5 if again else 3)
 
 
-def _show(ctx: Context, result: OnceResult) -> None:
+def _show(ctx: Context, result: OnceResult, *, again: bool) -> None:
     if ctx.options.json:
         document = {
             **shown(result),
@@ -80,7 +81,7 @@ def _show(ctx: Context, result: OnceResult) -> None:
     if result.state not in SETTLED:
         code = "" if result.exit_code is None else f", exit code {result.exit_code}"
         ctx.output.warn(f"`{result.key}` is {result.state} ({result.why or 'did not happen'}{code})")
-        ctx.output.note(f"  → {hint_for(result.key, result.state)}")
+        ctx.output.note(f"  → {hint_for(result.key, 'FAILED' if again else result.state)}")
     elif not result.ran:
         ctx.output.note(f"`{result.key}` was {result.state} before: not run again")
     if not result.stdout_whole:

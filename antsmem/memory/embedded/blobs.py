@@ -44,7 +44,10 @@ class FileBlobs:
         except NotFoundError:
             raise NotFoundError(f"blob `{sha256[:12]}…` is not there") from None
         if hashlib.sha256(data).hexdigest() != sha256:
-            raise IntegrityError(f"blob `{sha256[:12]}…` is damaged")
+            raise IntegrityError(
+                f"blob `{sha256[:12]}…` is damaged",
+                hint=f"move `{self._path(sha256)}` aside, then: antsmem backend rebuild blob",
+            )
         return data
 
     def has(self, sha256: str) -> bool:

@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Final, Self
 
 from antsmem.core.disk import append_file, disk_error, write_file
-from antsmem.core.errors import IntegrityError
-from antsmem.memory.embedded.place import folder_of, open_database, our_errors, transaction
+from antsmem.core.errors import IntegrityError, naming
+from antsmem.memory.embedded.place import aside, folder_of, open_database, our_errors, transaction
 from antsmem.memory.embedded.wire import record_from_bytes, record_to_bytes
 from antsmem.memory.roles import LogRecord
 
@@ -66,7 +66,8 @@ class FileLog:
         """The segment to write to and its size: a new one where the last is full, or longer than catalogued."""
         found = self._db.execute("SELECT segment, size FROM segments ORDER BY segment DESC LIMIT 1").fetchone()
         segment, size = found or (0, SEGMENT_BYTES)
-        if size < SEGMENT_BYTES and self._segment(segment).stat().st_size == size:
+        last = self._segment(segment)
+        if size < SEGMENT_BYTES and last.exists() and last.stat().st_size == size:
             return segment, size
         while True:
             segment += 1
@@ -95,8 +96,11 @@ class FileLog:
                     fd, opened = self._open(segment), segment
                 data = os.pread(fd, size, start)
                 if len(data) != size:
-                    raise IntegrityError(f"`{self._segment(segment)}` is shorter than its catalogue says")
-                found.append((str(number), record_from_bytes(stream, data)))
+                    raise IntegrityError(
+                        f"`{self._segment(segment)}` is shorter than its catalogue says", hint=aside(self._path)
+                    )
+                with naming(f"`{self._segment(segment)}`, byte {start}", aside(self._path)):
+                    found.append((str(number), record_from_bytes(stream, data)))
         finally:
             if fd >= 0:
                 os.close(fd)
@@ -121,6 +125,6 @@ class FileLog:
         try:
             return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
         except FileNotFoundError:
-            raise IntegrityError(f"segment `{path}` of the log is gone", hint="antsmem backend rebuild") from None
+            raise IntegrityError(f"segment `{path}` of the log is gone", hint=aside(self._path)) from None
         except OSError as error:
             raise disk_error("read", path, error) from error

@@ -72,4 +72,9 @@ def _translated(path: Path, error: sqlite3.Error) -> AntsmemError:
         return LockedError(f"database `{path}` is being written by another process")
     if code in _FULL:
         return DiskError(f"could not use database `{path}`: the disk is full, failing or not ours to write")
-    return IntegrityError(f"database `{path}` is damaged", hint="see `antsmem backend rebuild`")
+    return IntegrityError(f"database `{path}` is damaged", hint=aside(path))
+
+
+def aside(path: Path) -> str:
+    """What to do about a database that is damaged, or does not go with what lies beside it."""
+    return f"move `{path}*` aside, then: antsmem backend init, antsmem backend rebuild"
