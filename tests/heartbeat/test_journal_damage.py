@@ -111,7 +111,7 @@ def test_a_damaged_journal_is_written_on_and_stays_safe(whole: bytes, tmp_path: 
         again = Journal(places(tmp_path))
         data = month_of(tmp_path).read_bytes()
         assert wrong(known, folded(data), data) == []
-        assert again.hides("next") is False
+        assert not again.hides("next")
         last = again.last("next")
         assert last is not None and last.state == "STARTED"
 
