@@ -21,9 +21,9 @@ from hypothesis import settings
 from seeds import SEED
 
 LONGEST = {
-    "test_canaries.py", "test_disk_errors.py", "test_fuzz.py", "test_kevin.py", "test_kills.py",
-    "test_log_faults.py", "test_merge_machine.py", "test_migration_test.py", "test_random_kills.py",
-    "test_sessions.py", "test_simulation.py", "test_targets.py",
+    "test_canaries.py", "test_cut_off.py", "test_disk_errors.py", "test_every_death.py", "test_fuzz.py",
+    "test_kevin.py", "test_kills.py", "test_log_faults.py", "test_merge_machine.py", "test_migration_test.py",
+    "test_profiles.py", "test_random_kills.py", "test_sessions.py", "test_simulation.py", "test_targets.py",
 }  # fmt: skip
 """Files of tests that take more than half a minute."""
 EXAMPLES = 3000 if os.environ.get("ANTSMEM_SOAK") == "1" else 100

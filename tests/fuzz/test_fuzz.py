@@ -2,9 +2,9 @@
 
 Method: good files of every kind are changed, byte by byte and, where they are signed or sealed, inside and then
 signed and sealed again; each kind is read for some seconds in a process that may take 300 MiB, 5 s a mutant, and
-may change nothing. Coverage leads atheris through some kinds, drawn. ANTSMEM_SOAK=1: a minute each, and
-another minute led by coverage; ANTSMEM_FUZZ_SECONDS and ANTSMEM_TEST_SEED set how long and which. Hypothesis draws
-mutants too, and shrinks what it finds. The controls read without a guard, and must be caught.
+may change nothing. Coverage leads atheris for a minute through some kinds, drawn. Hypothesis draws some, and
+shrinks what it finds. ANTSMEM_SOAK=1: a minute each, and another minute led by coverage; ANTSMEM_FUZZ_SECONDS and
+ANTSMEM_TEST_SEED set how long and which. The controls read without a guard, and must be caught.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ SOAK = os.environ.get("ANTSMEM_SOAK") == "1"
 SECONDS = os.environ.get("ANTSMEM_FUZZ_SECONDS", "60" if SOAK else "2")
 LIMIT_MIB = 300
 LED = sorted(TARGETS) if SOAK else sorted(TARGETS)[SEED % 9 :: 9]
+LED_SECONDS = 60 if SOAK else 60 // len(LED)
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -45,7 +46,7 @@ def test_only_our_errors_come_out_of_changed_files(name: str) -> None:
 @pytest.mark.skipif(find_spec("atheris") is None, reason="atheris has no wheel for this Python or machine")
 @pytest.mark.parametrize("name", LED)
 def test_coverage_leads_to_nothing_else(name: str, tmp_path: Path) -> None:
-    done = fuzzed.run("guided.py", name, SECONDS, str(tmp_path))
+    done = fuzzed.run("guided.py", name, str(SEED), str(LED_SECONDS), str(tmp_path))
     runs = re.search(r"^Done (\d+) runs", done.stderr, re.MULTILINE)
     assert done.returncode == 0 and runs, done.stdout[-3000:] + done.stderr[-3000:]
     tally("fuzz")["mutants"] += int(runs[1])

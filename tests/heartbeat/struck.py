@@ -150,12 +150,13 @@ class Case:
         return [f"{self.key} ({self.kind}, {'wake' if self.by_wake else 'once'}) {what}: {seen}" for what in found]
 
 
-def new_world(root: Path) -> World:
+def new_world(root: Path, slow_seconds: float) -> World:
     """A world with programs that act and ask, for wakes."""
-    world = World(root, 0)
+    world = World(root, slow_seconds)
     quick = {"verify": "", "hold": "", "pure": "", "idempotent": 'grep -qxF "$ANTSMEM_KEY" "$WORLD" || '}
     for kind, asked in quick.items():
-        script(root / f"act-{kind}", f'{asked}echo "$ANTSMEM_KEY" >> "$WORLD"')
+        waits = 'sleep "$SLOW"; ' if slow_seconds else ""
+        script(root / f"act-{kind}", f'{waits}{asked}echo "$ANTSMEM_KEY" >> "$WORLD"')
     script(root / "ask", 'grep -qxF "$ANTSMEM_KEY" "$WORLD"')
     return world
 
@@ -178,11 +179,11 @@ def act_within(what: Action, *_: Any) -> tuple[Ended, Output]:
     return Ended(0 if not asks or key in lines else 1), Output(0, 0, False)
 
 
-def cases(root: Path, rng: random.Random, kinds: tuple[Kind, ...], count: int = 20) -> list[Case]:
-    """So many cases in one world."""
-    world = new_world(root)
+def cases(root: Path, rng: random.Random, kinds: tuple[Kind, ...], slow_seconds: float) -> list[Case]:
+    """Twenty cases in one world, whose actions wait so long before they act."""
+    world = new_world(root, slow_seconds)
     made = []
-    for number in range(count):
+    for number in range(20):
         by_wake = rng.random() < 0.5
         key = f"t{number}@#once" if by_wake else f"k{number}"
         made.append(Case(world, key, rng.choice(kinds), by_wake))

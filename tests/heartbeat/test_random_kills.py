@@ -26,18 +26,23 @@ from antsmem.heartbeat.states import Kind
 
 SOAK = os.environ.get("ANTSMEM_SOAK") == "1"
 KILLS = 10_000 if SOAK else 1_000
-PAIRS = 10_000 if SOAK else 2_000
+PAIRS = 10_000 if SOAK else 5_000
 
 
 def swept(
-    root: Path, seed: int, kills: int, strikes: int = 1, kinds: tuple[Kind, ...] = POLICIES
+    root: Path,
+    seed: int,
+    kills: int,
+    strikes: int = 1,
+    kinds: tuple[Kind, ...] = POLICIES,
+    slow_seconds: float = 0.0,
 ) -> tuple[int, list[str]]:
     """Strike cases (each `strikes` times) until so many were killed each time, and settle all of them: how many,
     and what went wrong."""
     rng, hits, wrong = random.Random(seed), 0, []
     moments = {True: 200, False: 120}
     for place in count():
-        for case in cases(root / str(place), rng, kinds):
+        for case in cases(root / str(place), rng, kinds, slow_seconds):
             hit, found = case.struck(rng.randrange(1, moments[case.by_wake]))
             moments[case.by_wake] = found or moments[case.by_wake]
             struck = int(hit)
@@ -123,8 +128,9 @@ def lock_not_inherited(put: pytest.MonkeyPatch) -> None:
 def test_control_a_guard_that_is_gone_is_noticed(
     tmp_path: Path, broken: Callable[[pytest.MonkeyPatch], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """An action that outlives its runner for a while is what the lock is for."""
     broken(monkeypatch)
-    assert swept(tmp_path, 3, 2_000, kinds=("hold", "verify"))[1]
+    assert swept(tmp_path, 3, 2_000, kinds=("hold", "verify"), slow_seconds=0.2)[1]
 
 
 def test_control_two_kills_of_a_runner_that_tries_again_blindly(

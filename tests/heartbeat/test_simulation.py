@@ -40,7 +40,7 @@ from antsmem.heartbeat import (
 )
 
 SOAK = os.environ.get("ANTSMEM_SOAK") == "1"
-STEPS = 2_000_000 if SOAK else 80_000  # a minute of one core
+STEPS = 2_000_000 if SOAK else 200_000  # two minutes of one core
 A_WORLD = 400
 PLACES = (
     choice, choice.Chooser, due, epoch.Post, fold.Fold, journal.Journal, once, once._Work, progress, states,
