@@ -19,6 +19,7 @@ from antsmem.cli.pins import read_pin
 from antsmem.core import clock
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import AntsmemError, IntegrityError, LockedError, UsageError
+from antsmem.identity.files import refuse_retired
 from antsmem.workspace.alarms import Guarded
 from antsmem.workspace.watch import DEBOUNCE_SECONDS, SETTLE_SECONDS, Pace, Voice
 from antsmem.workspace.watch import watch as keep_watch
@@ -42,7 +43,7 @@ def watch(
     if math.isnan(debounce + settle):
         raise UsageError("`--debounce` and `--settle` are numbers of seconds", hint="see `antsmem watch --help`")
     gc.enable()  # this one runs for long
-    ctx.finish_restore()
+    ctx.ready_to_write()
     backups = Backups(ctx) if not no_backup and ctx.agent.repositories else None
     events = Events(ctx, 0.0 if once else settle)
 
@@ -52,6 +53,7 @@ def watch(
         _found(ctx, guarded, once)
 
     def idle() -> None:
+        refuse_retired(ctx.layout.keystore)  # while it watched, the agent may have moved away
         events.turn()
         if backups is not None:
             backups.turn()
