@@ -153,7 +153,8 @@ def test_a_secret_that_the_agent_may_keep_is_carried_through_and_one_that_it_may
         (["--sabotage", "everything"], 2),
         (["--report", "report.txt"], 2),
         (["--relay", "http://example.com"], 2),
-        (["--report", "nowhere/report.md", "--sabotage", "nothing"], 2),
+        (["--report", "nowhere/report.md"], 10),
+        (["--junit", "nowhere/report.xml"], 10),
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_done(home: Home, words: list[str], code: int) -> None:
