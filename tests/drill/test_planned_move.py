@@ -202,6 +202,25 @@ def test_an_arrival_that_fails_is_gone_on_with_by_the_same_command(
     assert not list((new.home / ".config/antsmem/moves").iterdir()), "the offer is used up"
 
 
+def test_an_arrival_that_was_cut_off_goes_on_in_its_directory_alone(
+    home: Home, new: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(home, new)
+    words = ("migrate", "accept"), str(home.root / "parcel")
+
+    def fail(*_given: object, **_named: object) -> object:
+        raise DiskError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("antsmem.cli.moves._told", fail)
+        assert new.run(*words[0], "agent", words[1]).code == DiskError.exit_code
+    ran = new.run(*words[0], "other", words[1])
+    assert ran.code == 11 and f"antsmem migrate accept {new.workspace} PARCEL" in ran.err
+    assert not (new.root / "other").exists()
+    assert new.run(*words[0], "agent", words[1]).code == 0
+    new.must("backup")
+
+
 def test_an_arrival_takes_no_directory_that_holds_something_else(home: Home, new: Home) -> None:
     finished(home, new)
     new.workspace.mkdir()
