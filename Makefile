@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 # The tests of a file stay in one process; there are as many as there are cores, and they share what is left to do.
 TESTS := $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder
 ifdef ANTSMEM_TEST_SEED
-TESTS += --hypothesis-seed=$(ANTSMEM_TEST_SEED)
+TESTS += --hypothesis-seed=$(ANTSMEM_TEST_SEED) --randomly-seed=$(ANTSMEM_TEST_SEED)
 endif
 # uv installs the same packages sooner, where it is there.
 INSTALL := $(shell command -v uv >/dev/null 2>&1 && echo "uv pip install -q --python $(BIN)/python" \

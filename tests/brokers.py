@@ -44,7 +44,7 @@ class Kafka(Server):
     """
 
     name = "kafka"
-    ready_seconds = 120.0
+    ready_seconds = 300.0
     cluster_id = "AAAAAAAAAAAAAAAAAAAAAQ"
 
     def __init__(self, node: int = 1, voters: str = "") -> None:
@@ -91,6 +91,7 @@ class Kafka(Server):
             f"offsets.topic.replication.factor={copies}",
             f"transaction.state.log.replication.factor={copies}",
             "transaction.state.log.min.isr=1",
+            "log.index.size.max.bytes=65536",  # else 20 MB a partition, to be read by who searches all it keeps
             "num.network.threads=2",
             "num.io.threads=2",
             # A node that is gone is noticed a little sooner than after Kafka's usual nine seconds.
@@ -149,7 +150,7 @@ def brokers_of(hosts: str) -> int:
     silent.propagate = False
     client = AdminClient({"bootstrap.servers": hosts, "reconnect.backoff.ms": 20, "logger": silent})
     with contextlib.suppress(KafkaException):
-        return len(client.list_topics(timeout=1).brokers)
+        return len(client.list_topics(timeout=5).brokers)
     return 0
 
 
@@ -190,7 +191,7 @@ class Pulsar(Server):
     """Pulsar's broker, its bookkeeper and its metadata in one process; `web` is the port of its HTTP interface."""
 
     name = "pulsar"
-    ready_seconds = 180.0
+    ready_seconds = 300.0
 
     def prepare(self) -> None:
         self.web = free_port()

@@ -66,7 +66,7 @@ class RedisCluster:
 
     def start(self) -> Self:
         for _ in range(6):
-            words = ["--cluster-enabled", "yes", "--cluster-node-timeout", "1500"]
+            words = ["--cluster-enabled", "yes", "--cluster-node-timeout", "15000"]
             words += ["--cluster-announce-ip", "127.0.0.1", "--cluster-port", str(free_port())]
             self.nodes.append(Redis(*words, "--cluster-migration-barrier", "99").start())
         with contextlib.ExitStack() as stack:
@@ -106,7 +106,7 @@ class Memcached(Server):
         """Every key and value in it."""
         from pymemcache.client import Client
 
-        with contextlib.closing(Client(("127.0.0.1", self.port), timeout=5)) as client:
+        with contextlib.closing(Client(("127.0.0.1", self.port), timeout=30)) as client:
             told = client.raw_command(b"lru_crawler metadump all", b"END\r\n")
             for key in re.findall(rb"key=(\S+)", told):
                 yield from (unquote_to_bytes(key), client.get(unquote_to_bytes(key)) or b"")
@@ -117,7 +117,7 @@ def connected(server: Redis, *, text: bool = True) -> Any:
     """A bare client of one server."""
     import redis
 
-    client = redis.Redis(port=server.port, decode_responses=text, socket_timeout=5)
+    client = redis.Redis(port=server.port, decode_responses=text, socket_timeout=30)
     try:
         yield client
     finally:
@@ -155,7 +155,7 @@ def _whole(client: Any) -> bool:
 
 
 def _until(what: Any) -> None:
-    give_up = time.monotonic() + 30
+    give_up = time.monotonic() + 120
     while not what():
         if time.monotonic() > give_up:
             raise RuntimeError("the servers did not come together")

@@ -8,6 +8,7 @@ in one of them, and what the suites counted is added up.
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,7 +18,7 @@ import engines
 import engines_stores
 import pytest
 import tallies
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from seeds import SEED
 
 LONGEST = {
@@ -27,7 +28,9 @@ LONGEST = {
 }  # fmt: skip
 """Files of tests that take more than half a minute."""
 EXAMPLES = 3000 if os.environ.get("ANTSMEM_SOAK") == "1" else 100
-settings.register_profile("antsmem", deadline=None, max_examples=EXAMPLES)  # no property fails for being slow
+SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+# No property fails for being slow, or for how much had to be drawn.
+settings.register_profile("antsmem", deadline=None, max_examples=EXAMPLES, suppress_health_check=SLOW)
 settings.load_profile("antsmem")
 
 
@@ -35,6 +38,13 @@ settings.load_profile("antsmem")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest begins first, so that no process is left alone with it at the end."""
     items.sort(key=lambda item: item.path.name not in LONGEST)
+
+
+def pytest_runtest_setup() -> None:
+    """A test begins and ends on one day, and in one week, month and year: none begins right before midnight."""
+    left = 86_400 - time.time() % 86_400
+    if left < 30:
+        time.sleep(left)
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -39,11 +39,14 @@ class Doomed:
         return partial(self._called, name, getattr(self._inner, name))
 
     def _called(self, name: str, action: Callable[..., Any], *given: Any) -> Any:
-        self._left -= name == self._method
-        if name == self._method and self._left == 0:
-            self.killed = len(self.acknowledged)
-            self._die(action, given)
+        if name == self._method and self._left == 1:
+            self._left, self.killed = 0, len(self.acknowledged)
+            try:
+                self._die(action, given)
+            finally:
+                self._server.kill()
         done = action(*given)
+        self._left -= name == self._method  # a call that fails, as on a busy machine, does not count
         if name in {"append", "commit"}:
             self.acknowledged |= {item.id for item in given[-1]}
         return done
@@ -52,7 +55,6 @@ class Doomed:
         """Always an error, which a driver raises that is not answered."""
         if self._moment == "unheard":
             action(*given)
-            self._server.kill()
             raise BackendError("the answer was lost")
         if self._moment == "half":
             (records,) = given

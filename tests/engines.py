@@ -36,13 +36,20 @@ def program(name: str, install: str) -> str:
     return found
 
 
+_GIVEN: set[int] = set()
+
+
 def free_port() -> int:
-    """A port on loopback that nobody listens on."""
+    """A port on loopback that nobody listens on, and that no other test is given: each process that shares the
+    tests has ports of its own, so one that is used later, or by nobody, is still free then."""
+    share = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw")) % 8
     while True:
-        port = random.SystemRandom().randint(20000, 29999)
+        port = 20000 + 1250 * share + random.SystemRandom().randrange(1249)  # and the next one: see Tpm
         with contextlib.suppress(OSError), socket.socket() as probe:
             probe.bind(("127.0.0.1", port))
-            return port
+            if port not in _GIVEN:
+                _GIVEN.update((port, port + 1))
+                return port
 
 
 class Startable(Protocol):
@@ -74,7 +81,7 @@ class Server:
     `prepare` runs once before."""
 
     name = "server"
-    ready_seconds = 30.0
+    ready_seconds = 90.0
 
     def __init__(self, *words: str) -> None:
         self.words = words
@@ -121,7 +128,7 @@ class Server:
         """End it without any warning."""
         if self._process is not None and self._process.poll() is None:
             self.signal(signal.SIGKILL)
-            self._process.wait(10)
+            self._process.wait(60)
 
     def restart(self) -> None:
         """Start again after `kill`, on the same port with the same data."""
@@ -153,9 +160,12 @@ class Server:
 
 _MOTO = """
 import io, sys, threading
+from moto.backends import get_backend
 from moto.server import DomainDispatcherApplication, create_backend_app
 from werkzeug.serving import run_simple
 
+for service in ("dynamodb", "dynamodbstreams", "s3", "secretsmanager"):
+    get_backend(service)  # else loaded, for seconds, while the first one who asks for it waits
 application = DomainDispatcherApplication(create_backend_app)
 turn = threading.Lock()
 

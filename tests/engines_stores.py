@@ -38,7 +38,6 @@ class Postgres(Server):
     """PostgreSQL with a user `antsmem` that needs no password; `words` are settings such as `fsync=on`."""
 
     name = "postgres"
-    ready_seconds = 90.0
 
     def prepare(self) -> None:
         self._bin("postgres")
@@ -224,7 +223,7 @@ class Milvus(Server):
     the seconds after which a killed one may come back."""
 
     name = "milvus"
-    ready_seconds = 120.0
+    ready_seconds = 300.0
 
     def prepare(self) -> None:
         self.package, self.programs = SERVERS / "milvus", SERVERS / "milvus-bin"

@@ -218,10 +218,9 @@ class Context:
     @cached_property
     def keystore(self) -> Keystore:
         """The keystore, opened, and of this identity."""
-        from antsmem.identity.keystore import check_keystore, known_values, open_keystore
+        from antsmem.identity.keystore import known_values, own_keystore
 
-        keystore = open_keystore(self.identity_files.keystore, [self.unlocked])
-        check_keystore(keystore, self.log)
+        keystore = own_keystore(self.identity_files, self.unlocked, self.log)
         self.output.hide(lambda: known_values(keystore))
         return keystore
 

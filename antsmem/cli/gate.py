@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
 
 from antsmem.backup.ledger_anchor import RepositoryAnchor
 from antsmem.backup.repository import Repository
@@ -66,7 +67,7 @@ def given_anchors(ctx: Context, config: RepositoryConfig, urls: Sequence[str]) -
     return [
         ctx.anchor(f"anchor-{number}", url)
         for number, url in enumerate(urls, 1)
-        if url.startswith(ANCHOR_PREFIX) or not _is_same(ctx.named([url])[0].url, config.url)
+        if url.startswith(ANCHOR_PREFIX) or _place(ctx.named([url])[0].url) != _place(config.url)
     ]
 
 
@@ -81,8 +82,9 @@ def _relays(ctx: Context, log: IdentityLog) -> list[Anchor]:
     return found
 
 
-def _is_same(url: str, other: str) -> bool:
-    return os.path.realpath(url) == os.path.realpath(other)
+def _place(url: str) -> str:
+    """One spelling of a repository's URL, whichever of a directory's was given."""
+    return os.path.realpath(unquote(urlsplit(url).path) if url.startswith("file:") else url)
 
 
 def _escrow(ctx: Context, log: IdentityLog, given: Path | None) -> Path | None:

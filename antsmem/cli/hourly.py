@@ -76,12 +76,13 @@ def _publish_ledger(ctx: Context, config: RepositoryConfig, opened: Repository) 
     if ctx.custody is None:
         return None
     from antsmem.backup.ledger_anchor import RepositoryAnchor
-    from antsmem.cli.ledger import is_pending, publish_to
+    from antsmem.cli.ledger import closed_ledger, is_pending, publish_to
 
+    custody = closed_ledger(ctx, ctx.custody)
     if not is_pending(ctx, config.name):
         return None
     try:
-        failed = publish_to(ctx, ctx.custody, [RepositoryAnchor(config.name, lambda: opened.store)]).failed
+        failed = publish_to(ctx, custody, [RepositoryAnchor(config.name, lambda: opened.store)]).failed
     except RollbackError as error:
         return error
     return failed.get(config.name)

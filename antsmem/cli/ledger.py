@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from antsmem.cli.context import Context
 from antsmem.core import canonical
 from antsmem.core.disk import make_private_dir, read_file, write_file
-from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError
+from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError, RollbackError
 
 if TYPE_CHECKING:
     from antsmem.identity.anchor import Anchor, Published
@@ -22,12 +22,18 @@ def publish_to(ctx: Context, custody: Custody, anchors: Sequence[Anchor]) -> Pub
     """Give the ledger in `custody` to `anchors`, and remember who took it. Raises `RollbackError` where one has a
     newer or another ledger."""
     from antsmem.identity.anchor import Published, publish
-    from antsmem.identity.custody import publication_of
+    from antsmem.identity.custody import open_custody, publication_of
 
     data = publication_of(custody)
     if data is None:
         return Published(())
-    published = publish(data, anchors)
+    try:
+        published = publish(data, anchors)
+    except RollbackError:
+        newer = open_custody(ctx.access)  # another process of this host may have gone on and published meanwhile
+        if newer.ledger.seq <= custody.ledger.seq:
+            raise
+        return publish_to(ctx, newer, anchors)
     held = dict.fromkeys(published.took, custody.ledger.hash)
     make_private_dir(ctx.agent_state)
     write_file(_file(ctx), [canonical.dumps({**_remembered(ctx), **held})], durable=False)
@@ -49,35 +55,73 @@ def warn_of(ctx: Context, failed: Mapping[str, str]) -> None:
 def renew_escrow(ctx: Context, custody: Custody) -> Path | None:
     """Write the secrets' escrow anew, where the operator keeps escrows. A failure is told, and None: the change
     itself is made, and the next one writes it again."""
+    from antsmem.identity.custody import open_custody
     from antsmem.identity.escrow import keep_escrow
     from antsmem.identity.secrets_escrow import FILE, seal_secrets
 
     if custody.pending:
         ctx.output.warn(f"the change is made, but the ledger waits for the next command: {custody.pending}")
     try:
-        return keep_escrow(escrow_folder(ctx), seal_secrets(custody), ctx.now_ns, FILE)
+        while True:
+            kept = keep_escrow(escrow_folder(ctx), seal_secrets(custody), ctx.now_ns, FILE)
+            newer = open_custody(ctx.access)
+            if newer.keystore.sequence == custody.keystore.sequence:
+                return kept
+            custody = newer  # another process changed it meanwhile, and its escrow may be the older file
     except AntsmemError as error:
         ctx.output.warn(f"the secrets' escrow is not renewed: {error}")
         return None
 
 
 def reseal_ledger(ctx: Context) -> bool:
-    """Seal the ledger and the secrets' escrow to the recovery kit that counts now, and give it to every anchor;
-    whether all have it. Former escrows go: the former kit opens them."""
-    from antsmem.identity.custody import reseal_custody
-    from antsmem.identity.secrets_escrow import FILE
+    """Seal the ledger and the secrets' escrow to the recovery kit that counts now, close the ledger behind former
+    keys, and give it to every anchor; whether all have it. Former escrows go: the former kit opens them."""
+    from antsmem.identity.anchor import ask
+    from antsmem.identity.custody import close_custody, reseal_custody
 
     if ctx.custody is None:
         return True
-    custody = reseal_custody(ctx.access)
-    new = renew_escrow(ctx, custody)
-    if new is not None:
-        for former in new.parent.glob(f"*Z-{FILE}"):
-            if former != new:
-                former.unlink(missing_ok=True)
-    failed = publish_to(ctx, custody, ctx.anchors()).failed
+    anchors = ctx.anchors()
+    ahead = any(_is_ahead(data, ctx.custody.ledger.seq) for data in ask(anchors).answers.values())
+    # A row behind an older ledger would be a second history; to publish this one is refused then, and says why.
+    custody = reseal_custody(ctx.access) if ahead else close_custody(ctx.access, ctx.now_ns)
+    new = _only_escrow(ctx, custody)
+    failed = publish_to(ctx, custody, anchors).failed
     warn_of(ctx, {name: str(error) for name, error in failed.items()})
     return new is not None and not failed
+
+
+def closed_ledger(ctx: Context, custody: Custody) -> Custody:
+    """`custody`, or what it is after this did of `reseal_ledger` what a rotation that was cut off did not come to.
+    The anchors are told by the caller."""
+    from antsmem.identity.custody import close_custody, is_unclosed
+
+    if not is_unclosed(custody, ctx.log):
+        return custody
+    custody = close_custody(ctx.access, ctx.now_ns)
+    _only_escrow(ctx, custody)
+    ctx.forget_identity()
+    return custody
+
+
+def _is_ahead(data: bytes | None, seq: int) -> bool:
+    from antsmem.identity.anchor import publication_from_bytes
+
+    try:
+        return data is not None and publication_from_bytes(data).head.seq > seq
+    except IntegrityError:  # told when it is published to
+        return False
+
+
+def _only_escrow(ctx: Context, custody: Custody) -> Path | None:
+    """Renew the secrets' escrow and remove those before it."""
+    from antsmem.identity.secrets_escrow import FILE
+
+    new = renew_escrow(ctx, custody)
+    for former in new.parent.glob(f"*Z-{FILE}") if new else ():
+        if former != new:
+            former.unlink(missing_ok=True)
+    return new
 
 
 def escrow_folder(ctx: Context) -> Path:

@@ -23,7 +23,6 @@ from antsmem.workspace.layout import Layout
 if TYPE_CHECKING:
     from antsmem.identity.handover import Offer, Parcel, Pending
     from antsmem.identity.keystore import Keystore
-    from antsmem.identity.ledger import Ledger
     from antsmem.identity.recovery import RecoveryKit
 
 _LIMIT: Final = 64 << 20
@@ -103,12 +102,14 @@ def depart(ctx: Context, offer: Offer, kit: RecoveryKit) -> None:
 def sealed_for(ctx: Context, offer: Offer) -> tuple[bytes, Keystore]:
     """The parcel for the new host, and this host's keystore."""
     from antsmem.cli.keys import _travelling
+    from antsmem.identity.custody import open_custody
     from antsmem.identity.handover import Parcel, epochs_for, seal_parcel
     from antsmem.identity.keystore import known_values, open_keystore
 
     files = ctx.identity_files
     keystore = open_keystore(files.keystore, [ctx.unlocked])
     ctx.output.hide(lambda: known_values(keystore))
+    custody = open_custody(ctx.access, keystore)
     epochs = {path.name: read_file(path, _KEY_LIMIT) for path in files.epochs.glob("*.age")}
     hot = epochs_for(epochs, ctx.unlocked, keystore, offer.recipient)
     rest = {name: data for name, data in epochs.items() if name.startswith("cold-")}
@@ -119,8 +120,8 @@ def sealed_for(ctx: Context, offer: Offer) -> tuple[bytes, Keystore]:
         recovery_recipients=keystore.recovery_recipients,
         recovery_hash=keystore.recovery_hash,
         fingerprint_key=keystore.fingerprint_key,
-        secrets=keystore.secrets,
-        ledger=_ledger(ctx, keystore),
+        secrets=custody.keystore.secrets,  # as the ledger wants them, also where the keystore is an older copy
+        ledger=custody.ledger if custody.ledger.rows else None,
         epochs=hot,
         carried={**rest, **_travelling(ctx, files)},
         place={
@@ -129,14 +130,6 @@ def sealed_for(ctx: Context, offer: Offer) -> tuple[bytes, Keystore]:
         },
     )
     return seal_parcel(parcel, keystore, offer), keystore
-
-
-def _ledger(ctx: Context, keystore: Keystore) -> Ledger | None:
-    from antsmem.identity.custody import open_custody
-
-    if not keystore.ledger and not os.path.lexists(ctx.identity_files.ledger):
-        return None
-    return open_custody(ctx.access, keystore).ledger
 
 
 def arrive(ctx: Context, root: Path, data: bytes, url: str, options: Mapping[str, str]) -> Arrived:

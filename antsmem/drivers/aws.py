@@ -49,9 +49,14 @@ class AwsProvider:
     def get(self, name: str, version: str = "") -> Value:
         """The current version, or the one with this id. Text is given as UTF-8."""
         which = {"VersionId": version} if version else {}
-        found = self._call(lambda api: api.get_secret_value(SecretId=self._prefix + name, **which), "give", name)
-        text = found.get("SecretString")
-        return Value(bytes(found["SecretBinary"]) if text is None else text.encode(), str(found["VersionId"]))
+
+        def read(api: Any) -> Value:
+            found = api.get_secret_value(SecretId=self._prefix + name, **which)
+            text = found.get("SecretString")
+            return Value(bytes(found["SecretBinary"]) if text is None else text.encode(), str(found["VersionId"]))
+
+        value: Value = self._call(read, "give", name)
+        return value
 
     def put(self, name: str, value: bytes, expected: str | None = None) -> str:
         """As the current version; the secret is made where there is none. The service cannot compare."""
@@ -61,11 +66,12 @@ class AwsProvider:
             held: dict[str, Any] = {"SecretString": value.decode()}
         except UnicodeDecodeError:
             held = {"SecretBinary": value}
+        place = self._prefix + name
         try:
-            made = self._call(lambda api: api.put_secret_value(SecretId=self._prefix + name, **held), "take", name)
+            made = self._call(lambda api: api.put_secret_value(SecretId=place, **held)["VersionId"], "take", name)
         except NotFoundError:
-            made = self._call(lambda api: api.create_secret(Name=self._prefix + name, **held), "take", name)
-        return str(made["VersionId"])
+            made = self._call(lambda api: api.create_secret(Name=place, **held)["VersionId"], "take", name)
+        return str(made)
 
     def names(self) -> list[str]:
         """All names with the prefix, without it."""
@@ -80,11 +86,14 @@ class AwsProvider:
 
     def versions(self, name: str) -> list[str]:
         """Those that have a stage: the current one, the one before."""
-        found = self._call(
-            lambda api: api.list_secret_version_ids(SecretId=self._prefix + name)["Versions"], "list", name
-        )
-        current_last = sorted(found, key=lambda each: ("AWSCURRENT" in each["VersionStages"], each["CreatedDate"]))
-        return [str(each["VersionId"]) for each in current_last]
+
+        def listed(api: Any) -> list[str]:
+            found = api.list_secret_version_ids(SecretId=self._prefix + name)["Versions"]
+            current_last = sorted(found, key=lambda it: ("AWSCURRENT" in it["VersionStages"], it["CreatedDate"]))
+            return [str(each["VersionId"]) for each in current_last]
+
+        versions: list[str] = self._call(listed, "list", name)
+        return versions
 
     def _client(self) -> Any:
         import boto3
@@ -117,6 +126,10 @@ class AwsProvider:
         except (sdk.HTTPClientError, sdk.ConnectionError, OSError) as error:
             kind = type(error).__name__
             raise BackendError(f"provider `{self._name}` does not answer: {kind}", hint=_HINT) from None
+        except (AttributeError, LookupError, RecursionError, TypeError, UnicodeError):  # of what is not there
+            raise RefusedError(
+                f"provider `{self._name}` does not answer like Secrets Manager", hint=_HINT
+            ) from None
         except (sdk.BotoCoreError, ValueError) as error:
             kind = type(error).__name__
             raise ConfigError(

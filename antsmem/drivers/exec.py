@@ -66,7 +66,7 @@ class ExecProvider:
         values, errors = answer.get("values"), answer.get("errors")
         if answer.get("protocolVersion") != 1 or not isinstance(values, dict):
             raise RefusedError(f"provider `{self._name}` does not speak version 1 of the protocol", hint=_HINT)
-        if (isinstance(errors, dict) and name in errors) or name not in values:
+        if (isinstance(errors, dict) and name in errors) or values.get(name) is None:
             raise NotFoundError(f"provider `{self._name}` gives no secret `{name}`", hint=_HINT)
         return Value(as_bytes(values[name]))
 
@@ -105,7 +105,8 @@ class ExecProvider:
             finally:
                 _end(process)
         if data is None:
-            raise BackendError(f"provider `{self._name}` gave no answer in {self._seconds:g} s", hint=_HINT)
+            what = f"gave no answer of at most {_MOST_BYTES >> 20} MiB in {self._seconds:g} s"
+            raise BackendError(f"provider `{self._name}` {what}", hint=_HINT)
         if process.returncode != 0:
             raise RefusedError(f"provider `{self._name}` ended with status {process.returncode}", hint=_HINT)
         try:
@@ -148,13 +149,12 @@ def _exchanged(process: Any, request: bytes, seconds: float) -> bytes | None:
 
 
 def _end(process: Any) -> None:
-    """Nothing that the program started stays."""
+    """Nothing that the program started stays, also if it has ended itself; what made a session of its own does."""
     import signal
     from contextlib import suppress
 
-    if process.poll() is None:
-        with suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
 
 
 def _refuse_exposed(path: str) -> None:

@@ -69,7 +69,10 @@ class VaultProvider:
         if not isinstance(data, dict):
             raise NotFoundError(f"provider `{self._name}` holds no `{name}`")
         plain = data.get(_MEMBER) if data.keys() == {_MEMBER} else None
-        return Value(plain.encode() if isinstance(plain, str) else canonical.dumps(data), str(number))
+        try:
+            return Value(plain.encode() if isinstance(plain, str) else canonical.dumps(data), str(number))
+        except UnicodeEncodeError:  # half a character
+            raise self._strange() from None
 
     def put(self, name: str, value: bytes, expected: str | None = None) -> str:
         """As a new version; `expected` is the number of the one that must be newest now."""
@@ -149,6 +152,8 @@ class VaultProvider:
         except (lost.RequestException, OSError) as error:
             kind = type(error).__name__
             raise BackendError(f"provider `{self._name}` does not answer: {kind}", hint=_HINT) from None
+        except RecursionError:
+            raise self._strange() from None
         finally:
             client.adapter.close()
         if not isinstance(found, dict):

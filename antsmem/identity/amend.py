@@ -5,24 +5,24 @@ from __future__ import annotations
 from antsmem.core.age import X25519Identity
 from antsmem.core.disk import read_file
 from antsmem.core.errors import ConflictError, UsageError
-from antsmem.core.record import field, record, replace
+from antsmem.core.record import record, replace
+from antsmem.identity.change import save_change
 from antsmem.identity.document import Document, op_keys_of
-from antsmem.identity.escrow import seal_escrow
+from antsmem.identity.escrow import escrow_change, newest_escrow, seal_escrow
 from antsmem.identity.extend import commit, extend_log
-from antsmem.identity.files import IdentityFiles, all_or_none
-from antsmem.identity.keystore import Keystore, save_keystore
+from antsmem.identity.files import IdentityFiles
+from antsmem.identity.keystore import Keystore
 from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog
 from antsmem.identity.recovery import RecoveryKit
 
 
 @record
 class AmendedIdentity:
-    """The log with one more entry and the keystore that knows it: both written. `escrow` exists nowhere else
-    yet."""
+    """The log with one more entry and the keystore that knows it. `escrow` is the new escrow file."""
 
     log: IdentityLog
     keystore: Keystore
-    escrow: bytes = field(repr=False)
+    escrow: str
 
 
 def amend_identity(
@@ -37,7 +37,7 @@ def amend_identity(
 
     Who speaks for the agent stays as it is (`UsageError` otherwise): this is for relays and handles. `host` opens
     `keystore`. `ConflictError` if the log on disk is not `log` any more, `UsageError` if the kit is of another
-    identity. If anything fails, all is as it was before.
+    identity, and what `save_change` raises.
     """
     files, now_ns = place
     if read_file(files.log, MAX_LOG_BYTES) != log.text:
@@ -48,9 +48,8 @@ def amend_identity(
     commitment = commit(kit.control_hash(generation + 1))
     longer = extend_log(log, kit.control_key(generation), commitment, document, now_ns)
     changed = replace(keystore, log_head=longer.head, recovery_hash=commitment.recovery_hash)
-    with all_or_none() as placing:
-        placing.replace(files.log, longer.text)
-        saved: list[Keystore] = []
-        placing.track(files.keystore, lambda: saved.append(save_keystore(files.keystore, changed, host)))
-        # Secrets have an escrow of their own, which every host can renew.
-        return AmendedIdentity(longer, saved[0], seal_escrow(replace(saved[0], secrets=()), commitment.next_key))
+    # Secrets have an escrow of their own, which every host can renew.
+    sealed = seal_escrow(replace(changed, secrets=(), sequence=keystore.sequence + 1), commitment.next_key)
+    written = {"log": longer.text, **escrow_change(files.escrow, sealed, now_ns)}
+    saved = save_change(files, changed, host, written)
+    return AmendedIdentity(longer, saved, str(newest_escrow(files.escrow) if files.escrow else ""))

@@ -25,6 +25,7 @@ from antsmem.core.errors import (
     IntegrityError,
     LockedError,
     NotFoundError,
+    RetiredError,
     RollbackError,
     UsageError,
 )
@@ -42,9 +43,19 @@ from antsmem.identity.anchor import (
 )
 from antsmem.identity.envelope import MAX_BYTES
 from antsmem.identity.files import IdentityFiles
-from antsmem.identity.keystore import Keystore, check_keystore, open_keystore, save_keystore
-from antsmem.identity.ledger import FIRST, Ledger, Standing, extended, open_ledger, read_rows, seal_ledger
+from antsmem.identity.keystore import Keystore, open_keystore, own_keystore, save_keystore
+from antsmem.identity.ledger import (
+    FIRST,
+    Ledger,
+    Standing,
+    extended,
+    open_ledger,
+    read_rows,
+    seal_ledger,
+    secret_row,
+)
 from antsmem.identity.log import IdentityLog
+from antsmem.identity.multikey import parse_multikey
 from antsmem.identity.secret import Secret
 
 ENDED = ("superseded", "revoked", "destroyed")
@@ -84,7 +95,7 @@ def open_custody(access: Access, keystore: Keystore | None = None) -> Custody:
     """Open the ledger with its keystore (`keystore`, if that is open already), and complete what a run that died
     left undone. An agent without a ledger has an empty one.
 
-    Raises as `open_keystore` and `open_ledger` do; `RollbackError` if the ledger is older than, or another than,
+    Raises as `own_keystore` and `open_ledger` do; `RollbackError` if the ledger is older than, or another than,
     what the keystore or the pin has seen.
     """
     found, ready = _read(access, keystore)
@@ -96,7 +107,7 @@ def open_custody(access: Access, keystore: Keystore | None = None) -> Custody:
             return found if ready else replace(found, pending=_complete(access, found))
     except LockedError:
         return found  # whoever holds it is writing just that
-    except (DiskError, UsageError) as error:  # a place that cannot be written can still be read
+    except (DiskError, RetiredError, UsageError) as error:  # what is written no more can still be read
         return replace(found, pending=str(error))
 
 
@@ -148,6 +159,25 @@ def reseal_custody(access: Access) -> Custody:
     return found
 
 
+def close_custody(access: Access, now_ns: int) -> Custody:
+    """Append a row that says that this host goes on: behind it nothing of a key that was revoked before counts,
+    and every anchor takes the ledger as it is sealed now. An empty ledger stays empty. Raises as `change_custody`
+    does."""
+
+    def change(custody: Custody) -> Change:
+        row = secret_row("recover", custody.keystore.host, access.log.version, "identity")
+        return Change(custody.keystore.secrets, [row] if custody.ledger.rows else [])
+
+    return change_custody(access, change, now_ns)
+
+
+def is_unclosed(custody: Custody, log: IdentityLog) -> bool:
+    """Whether the newest row is by a key that this host had before: the run that changed it was cut off."""
+    rows = custody.ledger.rows
+    known = log.op_key(parse_multikey(rows[-1].body["by"])) if rows else None
+    return known is not None and known.revoked and known.host == custody.keystore.host
+
+
 def publication_of(custody: Custody) -> bytes | None:
     """What anchors are given of the ledger in `custody`; None: it has no rows yet."""
     if not custody.ledger.rows:
@@ -193,14 +223,14 @@ def _read(access: Access, keystore: Keystore | None, *, lost: bool = False) -> t
     """The custody as it counts, and whether its files are all as they should be. `lost`: a ledger that is gone, or
     older than something else has seen, is no failure."""
     pin = PinFile(access.pin).fetch()  # first: it is written last
-    keystore = keystore or _keystore(access)
+    keystore = keystore or own_keystore(access.files, access.host, access.log)
     ledger = stored = _ledger(access, keystore)
     last = [canonical.loads(text.encode(), MAX_BYTES) for text in keystore.ledger]
     seen, digest = (last[-1]["seq"], _hash(keystore.ledger[-1])) if last else (0, FIRST)
     if seen < ledger.seq:
-        again = _keystore(access)
+        again = open_keystore(access.files.keystore, [access.host])
         if again.sequence != keystore.sequence:  # a change went on between the two reads
-            return _read(access, again, lost=lost)
+            return _read(access, None, lost=lost)
         if not ledger.holds(seen, digest):
             raise fork("the keystore")
         secrets = under_ledger(keystore.secrets, ledger.standings(), ledger.rows[-1].time)
@@ -222,12 +252,6 @@ def _read(access: Access, keystore: Keystore | None, *, lost: bool = False) -> t
     pinned = _pinned(access, pin, ledger, lost=lost)
     ready = ledger is stored and (not ledger.rows or (pinned and _has_head(access, ledger)))
     return Custody(keystore, ledger), ready
-
-
-def _keystore(access: Access) -> Keystore:
-    keystore = open_keystore(access.files.keystore, [access.host])
-    check_keystore(keystore, access.log)
-    return keystore
 
 
 def _ledger(access: Access, keystore: Keystore) -> Ledger:

@@ -7,11 +7,12 @@ secrets. It is made anew after each key change and kept apart from the backups. 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from antsmem.core.age import X25519Identity
-from antsmem.core.clock import file_stamp
-from antsmem.core.disk import Buffer, make_private_dir, write_file
+from antsmem.core.clock import file_stamp, parse_file_stamp
+from antsmem.core.disk import Buffer, is_temp, make_private_dir, write_file
 from antsmem.core.errors import IntegrityError, UsageError
 from antsmem.core.record import field, record
 from antsmem.identity.envelope import open_envelope, seal_envelope
@@ -24,6 +25,7 @@ from antsmem.identity.signing import SEED_BYTES, SigningKey
 SCHEMA = "antsmem.escrow/1"
 FILE = "keystore-escrow.age"
 KEPT = 3
+_MOMENT_NS = 1_000_000
 
 
 @record
@@ -89,16 +91,34 @@ def keep_escrow(folder: Path, escrow: bytes, now_ns: int, name: str = FILE) -> P
     make_private_dir(folder)
     path = escrow_path(folder, now_ns, name)
     write_file(path, [escrow])
-    for old in sorted(folder.glob(f"*Z-{name}"))[:-KEPT]:
+    for old in sorted(_escrows(folder, f"*Z-{name}"))[:-KEPT]:
         old.unlink(missing_ok=True)
     return path
 
 
 def escrow_path(folder: Path, now_ns: int, name: str = FILE) -> Path:
-    """Where `keep_escrow` puts an escrow."""
+    """Where the next escrow goes: its name has the time, or a moment after the newest one there if the clock is
+    behind that."""
+    newest = newest_escrow(folder, name)
+    if newest is not None:
+        with suppress(ValueError):  # somebody else's name
+            now_ns = max(now_ns, parse_file_stamp(newest.name) + _MOMENT_NS)
     return folder / f"{file_stamp(now_ns)}-{name}"
+
+
+def escrow_change(folder: Path | None, escrow: bytes, now_ns: int, kept: int = KEPT) -> dict[str, bytes | None]:
+    """What `save_change` takes to keep the keys' `escrow`, and of the former ones the newest: `kept` in all."""
+    if folder is None:
+        raise UsageError("there is no directory for escrows")
+    former = sorted(path.name for path in _escrows(folder, f"*-{FILE}"))
+    gone = former[: max(0, len(former) - kept + 1)]
+    return {**{f"escrow/{name}": None for name in gone}, f"escrow/{escrow_path(folder, now_ns).name}": escrow}
 
 
 def newest_escrow(folder: Path, name: str = FILE) -> Path | None:
     """The newest escrow of that name in `folder`, if there is one."""
-    return max(folder.glob(f"*Z-{name}"), default=None)
+    return max(_escrows(folder, f"*Z-{name}"), default=None)
+
+
+def _escrows(folder: Path, pattern: str) -> list[Path]:
+    return [path for path in folder.glob(pattern) if not is_temp(path.name)]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from antsmem.core.age import X25519Identity
 from antsmem.core.clock import utc_text
-from antsmem.core.errors import IntegrityError, RollbackError
+from antsmem.core.errors import CannotUnlockError, IntegrityError, RollbackError
 from antsmem.core.record import field, record, replace
 from antsmem.identity.anchor import REMOVE, Told, check_head, publication_from_bytes
 from antsmem.identity.custody import fork
@@ -76,6 +76,11 @@ def newest_ledger(
             pins.append((name, publication.head.seq, publication.head.hash))
             if publication.sealed and _is_longer(publication.head.seq, ledgers.values()):
                 ledgers[name] = publication.ledger(identities, log)
+        except CannotUnlockError as error:
+            raise CannotUnlockError(
+                f"anchor `{name}` holds a ledger that this kit does not open: {error}",
+                hint="name the newest secrets' escrow with --secrets; antsmem restore --to DIR needs no ledger",
+            ) from None
         except IntegrityError as error:
             raise IntegrityError(
                 f"anchor `{name}`: {error}",

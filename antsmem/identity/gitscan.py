@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Final
 
@@ -21,6 +22,8 @@ _QUIET: Final = (
     *("-c", "core.fsmonitor=false", "-c", "core.quotePath=false", "-c", "protocol.allow=never"),
     *("--no-optional-locks", "--no-pager"),
 )
+_AS_STORED: Final = {"GIT_NO_REPLACE_OBJECTS": "1", "GIT_GRAFT_FILE": os.devnull}
+"""`git replace` and grafts hide what is still there, and pushed."""
 _BATCH: Final = "%(objectname) %(objecttype) %(objectsize) %(rest)"
 _NO_BYTES: Final = {b"040000", b"160000"}
 """Modes of what holds no bytes of its own: directories, submodules."""
@@ -44,9 +47,9 @@ def open_git(folder: Path, environment: Mapping[str, str]) -> Git:
 
 
 def scan_staged(scanner: Scanner, git: Git, scanned: Scanned) -> None:
-    """Scan what the index holds otherwise than the last commit: whole files, as they would be committed."""
-    listed = _said(
-        git,
+    """Scan what the index holds otherwise than the last commit: whole files, as they would be committed. Where
+    git could not tell or give all of it, `scanned` says so."""
+    words = (
         "diff",
         "--cached",
         "--raw",
@@ -56,20 +59,24 @@ def scan_staged(scanner: Scanner, git: Git, scanned: Scanned) -> None:
         "--no-ext-diff",
         "--diff-filter=ACMT",
     )
-    fields = listed.split(b"\0")
+    with _started(git, *words, stdin=subprocess.DEVNULL) as listing:
+        fields = listing.communicate()[0].split(b"\0")
     with _started(git, "cat-file", f"--batch={_BATCH}", stdin=subprocess.PIPE) as reading:
         assert reading.stdin is not None and reading.stdout is not None
-        for about, path in zip(fields[::2], fields[1::2], strict=False):
-            _, mode, _, object_id, _ = about.split(b" ")
-            if mode not in _NO_BYTES:
-                reading.stdin.write(object_id + b" " + path.replace(b"\n", b"?") + b"\n")
-                reading.stdin.flush()
-                _scan_next(scanner, reading.stdout, scanned)
-        reading.stdin.close()
+        with suppress(BrokenPipeError):  # it has died, which its status tells
+            for about, path in zip(fields[::2], fields[1::2], strict=False):
+                _, mode, _, object_id, _ = about.split(b" ")
+                if mode not in _NO_BYTES:
+                    reading.stdin.write(object_id + b" " + path.replace(b"\n", b"?") + b"\n")
+                    reading.stdin.flush()
+                    _scan_next(scanner, reading.stdout, scanned)
+            reading.stdin.close()
+    _tell_failures(git, scanned, listing, reading)
 
 
 def scan_history(scanner: Scanner, git: Git, scanned: Scanned) -> None:
-    """Scan every file of every commit that a branch, a tag or the stash leads to, each content once."""
+    """Scan every file of every commit that a branch, a tag or the stash leads to, each content once. Where git
+    could not list or give all of them, `scanned` says so."""
     words = ("rev-list", "--objects", "--all", "--filter=object:type=blob", "--filter-provided-objects")
     with (
         _started(git, *words, stdin=subprocess.DEVNULL) as listing,
@@ -79,6 +86,7 @@ def scan_history(scanner: Scanner, git: Git, scanned: Scanned) -> None:
         listing.stdout.close()  # it is the other's now
         while _scan_next(scanner, reading.stdout, scanned):
             pass
+    _tell_failures(git, scanned, listing, reading)
 
 
 def commit_of(git: Git, object_id: str) -> str:
@@ -111,6 +119,12 @@ def _scan_next(scanner: Scanner, output: IO[bytes], scanned: Scanned) -> bool:
     return True
 
 
+def _tell_failures(git: Git, scanned: Scanned, *processes: subprocess.Popen[bytes]) -> None:
+    """What a program that failed left out is not known: nothing found is then no proof."""
+    if any(process.returncode for process in processes):
+        scanned.unread.append((os.fsencode(git.root), "`git` failed, so not all of it was looked through"))
+
+
 def _said(git: Git, *words: str) -> bytes:
     """What a command prints; nothing if it fails."""
     with _started(git, *words, stdin=subprocess.DEVNULL) as process:
@@ -123,7 +137,7 @@ def _started(git: Git, *words: str, stdin: int | IO[bytes] | None) -> subprocess
         return subprocess.Popen(
             ["git", *_QUIET, *words],
             cwd=git.root,
-            env=git.environment,
+            env={**git.environment, **_AS_STORED},
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

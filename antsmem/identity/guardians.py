@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import combinations
 from math import comb
 from typing import TYPE_CHECKING, Final
 
 from antsmem.core.age import parse_recipient, rewrap, seal, unseal
 from antsmem.core.disk import make_private_dir, read_file, write_file
-from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError
+from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError, naming
 from antsmem.core.record import field, record, replace
 from antsmem.identity.envelope import open_envelope, seal_envelope
 from antsmem.identity.fields import Fields
@@ -133,7 +134,8 @@ def open_with_guardians(files: Mapping[str, Buffer], identities: Sequence[Identi
     damage: list[IntegrityError] = []
     for name in chosen:
         try:
-            kit = _opened(name, files[name], identities)
+            with naming(f"`{name}`"):
+                kit = _opened(name, files[name], identities)
         except IntegrityError as error:
             damage.append(error)  # another choice of guardians may do
             continue
@@ -152,7 +154,7 @@ def _opened(name: str, data: Buffer, identities: Sequence[Identity]) -> Recovery
     """The kit under the layers of one file, None if a key for one of them is missing."""
     for _ in range(name.count("-") - 1):
         if len(data) > _LAYER_BYTES:
-            raise IntegrityError(f"`{name}` is too large for a guardians' file")
+            raise IntegrityError("is too large for a guardians' file")
         try:
             data = unseal(data, identities)
         except CannotUnlockError:
@@ -160,7 +162,7 @@ def _opened(name: str, data: Buffer, identities: Sequence[Identity]) -> Recovery
     try:
         return RecoveryKit.parse(bytes(data).decode("latin-1"))
     except UsageError:
-        raise IntegrityError(f"`{name}` does not hold a recovery kit: forged") from None
+        raise IntegrityError("does not hold a recovery kit: forged") from None
 
 
 def guardian_files_in(folder: Path) -> dict[str, bytes]:
@@ -169,10 +171,12 @@ def guardian_files_in(folder: Path) -> dict[str, bytes]:
     return {name: read_file(folder / name, _LAYER_BYTES) for name in sorted(names) if set_number(name)}
 
 
-def bring_guardians(folder: Path, files: Mapping[str, Buffer], kit: RecoveryKit, keystore: Keystore) -> None:
-    """Put the newest set among `files`, as a repository keeps it, into `folder`, in place of any other; the host
-    of `keystore` may know from now on who the guardians are."""
-    number = newest_set(files)
+def bring_guardians(
+    folder: Path, files: Mapping[str, Buffer], kit: RecoveryKit, keystore: Keystore, log: IdentityLog
+) -> None:
+    """Put the newest set that a host in `log` made among `files`, as a repository keeps them, into `folder`, in
+    place of any other; the host of `keystore` may know from now on who the guardians are."""
+    number = _newest_true_set(files, kit, log)
     for name in guardian_files_in(folder):
         if set_number(name) != number:
             (folder / name).unlink()
@@ -180,6 +184,15 @@ def bring_guardians(folder: Path, files: Mapping[str, Buffer], kit: RecoveryKit,
         if number and set_number(name) == number:
             make_private_dir(folder)
             write_file(folder / name, rewrapped(name, data, kit, keystore))
+
+
+def _newest_true_set(files: Mapping[str, Buffer], kit: RecoveryKit, log: IdentityLog) -> int:
+    for number in sorted(set(map(set_number, files)) - {0}, reverse=True):
+        held = {name: data for name, data in files.items() if set_number(name) == number}
+        with suppress(CannotUnlockError, IntegrityError, UsageError):  # somebody put it there
+            if read_guardian_set(held, [kit.identity], log) is not None:
+                return number
+    return 0
 
 
 def rewrapped(name: str, data: Buffer, kit: RecoveryKit, keystore: Keystore) -> Iterable[Buffer]:

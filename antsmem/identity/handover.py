@@ -12,7 +12,7 @@ import hashlib
 from collections.abc import Mapping
 
 from antsmem.core.age import X25519Identity
-from antsmem.core.clock import file_stamp, utc_text
+from antsmem.core.clock import utc_text
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import IntegrityError, RetiredError, UsageError, naming
 from antsmem.core.record import field, record, replace
@@ -20,10 +20,10 @@ from antsmem.identity.change import save_change
 from antsmem.identity.document import check_host, op_keys_of
 from antsmem.identity.envelope import open_envelope, seal_envelope
 from antsmem.identity.epochs import open_epochs, seal_epoch
-from antsmem.identity.escrow import FILE, seal_escrow
+from antsmem.identity.escrow import escrow_change, seal_escrow
 from antsmem.identity.fields import Fields, to_base64
 from antsmem.identity.files import IdentityFiles
-from antsmem.identity.keystore import FINGERPRINT_KEY_BYTES, Keystore
+from antsmem.identity.keystore import FINGERPRINT_KEY_BYTES, Keystore, not_before
 from antsmem.identity.ledger import Ledger, read_rows
 from antsmem.identity.log import IdentityLog, parse_log
 from antsmem.identity.multikey import parse_multikey
@@ -133,12 +133,13 @@ def hand_over(
     if named.get(keystore.host) != keystore.op_key.public:
         raise RetiredError(f"host `{keystore.host}` does not speak for the agent any more: nothing handed over")
     retire = {keystore.host} - {offer.host}
-    recovered = recover_host(log, kit, offer.host, offer.op_public, now_ns, retire=retire)
+    at_ns = not_before(keystore, now_ns)
+    recovered = recover_host(log, kit, offer.host, offer.op_public, at_ns, retire=retire)
     longer, commitment = recovered.log, recovered.commitment
     changed = replace(keystore, log_head=longer.head, recovery_hash=commitment.recovery_hash)
     escrow = seal_escrow(replace(changed, secrets=(), sequence=keystore.sequence + 1), commitment.next_key)
-    whole = {"log": longer.text, f"escrow/{file_stamp(now_ns)}-{FILE}": escrow, "retired": offer.host.encode()}
-    save_change(files, changed, host, whole)
+    whole = {"log": longer.text, "retired": offer.host.encode()}
+    save_change(files, changed, host, {**whole, **escrow_change(files.escrow, escrow, now_ns)})
     return longer
 
 

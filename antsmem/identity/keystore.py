@@ -11,7 +11,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from antsmem.core import canonical
 from antsmem.core.age import X25519Identity
+from antsmem.core.clock import parse_utc
 from antsmem.core.disk import Buffer, locked, read_file, write_file
 from antsmem.core.errors import (
     RECOVER,
@@ -20,6 +22,7 @@ from antsmem.core.errors import (
     IntegrityError,
     NotFoundError,
     RetiredError,
+    RollbackError,
     UsageError,
     WouldOverwriteError,
 )
@@ -27,8 +30,8 @@ from antsmem.core.record import field, record, replace
 from antsmem.identity.envelope import MAX_BYTES, open_envelope, seal_envelope
 from antsmem.identity.epochs import Epoch, check_epoch_name
 from antsmem.identity.fields import Fields, to_base64
-from antsmem.identity.files import CHANGE
-from antsmem.identity.log import IdentityLog
+from antsmem.identity.files import CHANGE, IdentityFiles
+from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog
 from antsmem.identity.secret import Secret, secret_from_json, secret_to_json
 from antsmem.identity.signing import SEED_BYTES, SigningKey
 
@@ -156,9 +159,29 @@ def check_keystore(keystore: Keystore, log: IdentityLog) -> None:
         )
 
 
+def own_keystore(files: IdentityFiles, host: X25519Identity, log: IdentityLog) -> Keystore:
+    """This host's keystore, opened by `host` and checked by `log`, which was read from `files` before. Raises as
+    `open_keystore` and `check_keystore` do, and `ConflictError` if another process changed the identity since."""
+    keystore = open_keystore(files.keystore, [host])
+    try:
+        check_keystore(keystore, log)
+    except RollbackError:
+        if read_file(files.log, MAX_LOG_BYTES) != log.text:
+            raise ConflictError(f"identity log `{files.log}` was changed by another process") from None
+        raise
+    return keystore
+
+
 def secret_values(keystore: Keystore) -> list[tuple[str, bytes]]:
     """Names and values of every version of every secret that has one."""
     return [(secret.name, secret.value) for secret in keystore.secrets if secret.value]
+
+
+def not_before(keystore: Keystore, now_ns: int) -> int:
+    """`now_ns`, or the time of the newest row of the ledger that the keystore knows, if the clock was ahead then:
+    a row that is dated after the revocation of its key would not count."""
+    rows = keystore.ledger
+    return max(now_ns, parse_utc(canonical.loads(rows[-1].encode(), MAX_BYTES)["time"])) if rows else now_ns
 
 
 def known_values(keystore: Keystore) -> list[tuple[str, bytes]]:

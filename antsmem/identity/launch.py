@@ -169,7 +169,7 @@ def _end(process: subprocess.Popen[bytes], whom: int) -> None:
 
 
 def _send(whom: int, number: int) -> None:
-    with suppress(ProcessLookupError):
+    with suppress(ProcessLookupError, PermissionError):  # it is gone, or another user's by now
         os.kill(whom, number)
 
 

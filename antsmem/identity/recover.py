@@ -8,6 +8,7 @@ from pathlib import Path
 
 from antsmem.core import canonical
 from antsmem.core.age import X25519Identity
+from antsmem.core.clock import parse_utc
 from antsmem.core.disk import Buffer, read_file
 from antsmem.core.errors import (
     CannotUnlockError,
@@ -92,7 +93,9 @@ def recover_identity(
     _refuse_other_log(files, saved.log)
     escrow = _open_escrow(kit, saved, before)
     op_key, host_key = SigningKey.generate(), X25519Identity.generate()
-    recovered = recover_host(before, kit, host, op_key.public, now_ns, retire=retire)
+    ledger = saved.gated.ledger if saved.gated else None
+    at_ns = max(now_ns, parse_utc(ledger.rows[-1].time)) if ledger and ledger.rows else now_ns  # see `not_before`
+    recovered = recover_host(before, kit, host, op_key.public, at_ns, retire=retire)
     opened, unreadable = _open_readable(saved.epochs, kit.identity)
     recipient, recovery = str(host_key.recipient), (str(kit.identity.recipient),)
     made = _own_epochs(saved, files, (host, recipient, recovery), recovered.log, now_ns)

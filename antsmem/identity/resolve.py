@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Protocol
 
 from antsmem.core.errors import AntsmemError, BackendError, IntegrityError, NotFoundError, RollbackError
@@ -86,7 +86,7 @@ class Resolver:
             listed = relays_of(found.log.document)
             if not listed or found.relay in listed:
                 return found
-            newer = self._first(found, [url for url in listed if is_loopback(found.relay) or not is_loopback(url)])
+            newer = self._first(found, outward(found.relay, listed))
             if newer is None:
                 return found
             found = newer
@@ -117,6 +117,12 @@ class Resolver:
     def _refuse_inward(self, asked: str, told: str) -> None:
         if is_loopback(told) and not is_loopback(asked):
             raise IntegrityError(f"`{asked}` points to a relay on this machine itself: not followed")
+
+
+def outward(relay: str, urls: Iterable[str]) -> list[str]:
+    """Those of `urls`, named by a log that `relay` served, which may be asked: a stranger's log sends nobody to a
+    service of his own machine, unless the relay is on it."""
+    return [url for url in urls if is_loopback(relay) or not is_loopback(url)]
 
 
 def newest_of(mine: IdentityLog, theirs: IdentityLog) -> IdentityLog:

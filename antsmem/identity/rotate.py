@@ -11,14 +11,14 @@ import os
 from collections.abc import Collection, Mapping, Sequence
 
 from antsmem.core.age import X25519Identity
-from antsmem.core.clock import file_stamp, utc_text
+from antsmem.core.clock import utc_text
 from antsmem.core.disk import read_file
 from antsmem.core.errors import CannotUnlockError, IntegrityError, UsageError
 from antsmem.core.record import field, record, replace
 from antsmem.identity.change import save_change
 from antsmem.identity.document import op_keys_of, with_op_keys
 from antsmem.identity.epochs import Epoch, first_number, new_epoch
-from antsmem.identity.escrow import FILE, KEPT, seal_escrow
+from antsmem.identity.escrow import KEPT, escrow_change, newest_escrow, seal_escrow
 from antsmem.identity.extend import commit, extend_log
 from antsmem.identity.files import IdentityFiles
 from antsmem.identity.guardians import (
@@ -27,7 +27,7 @@ from antsmem.identity.guardians import (
     guardian_files_in,
     read_guardian_set,
 )
-from antsmem.identity.keystore import Keystore, check_keystore
+from antsmem.identity.keystore import Keystore, check_keystore, not_before
 from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog, parse_log
 from antsmem.identity.recovery import RecoveryKit
 from antsmem.identity.rewrap import rewrap_epoch
@@ -74,8 +74,9 @@ def rotate_identity(
     check_keystore(keystore, before)
     op_key, next_recovery = SigningKey.generate(), _recovery_hash(kit, before, wanted)
     commitment = commit(next_recovery)
+    at_ns = not_before(keystore, now_ns)
     document = with_op_keys(before.document, _op_keys(before, keystore, op_key, wanted.revoke))
-    log = extend_log(before, kit.control_key(kit.generation(before)), commitment, document, now_ns)
+    log = extend_log(before, kit.control_key(kit.generation(before)), commitment, document, at_ns)
     holder = wanted.new_kit or kit
     recovery = (str(holder.identity.recipient),)
     epochs, changed = _new_epochs(keystore, files, recovery, wanted.destroyed, log, now_ns)
@@ -92,18 +93,16 @@ def rotate_identity(
         unreadable = _rewrap(changed, files, rotated, [host, kit.identity], holder.identity)
     if wanted.new_kit is not None:
         changed |= _new_guardians(files, rotated, [host, kit.identity], log, wanted, now_ns)
-    escrow = f"{file_stamp(now_ns)}-{FILE}"
-    sealed = seal_escrow(replace(rotated, sequence=keystore.sequence + 1), commitment.next_key)
-    changed |= {"log": log.text, f"escrow/{escrow}": sealed}
-    former = sorted(name for name in _listed(files.escrow) if name.endswith(f"-{FILE}"))
-    changed |= {f"escrow/{name}": None for name in (former if wanted.new_kit else former[: 1 - KEPT])}
+    # Secrets have an escrow of their own, without those that ended.
+    sealed = seal_escrow(replace(rotated, secrets=(), sequence=keystore.sequence + 1), commitment.next_key)
+    changed |= {"log": log.text, **escrow_change(files.escrow, sealed, now_ns, 1 if wanted.new_kit else KEPT)}
     saved = save_change(files, rotated, host, changed)
     return RotatedIdentity(
         log=log,
         keystore=saved,
         revoked=tuple(sorted(wanted.revoke)),
         unreadable=unreadable,
-        escrow=str(files.escrow / escrow) if files.escrow else "",
+        escrow=str(newest_escrow(files.escrow) if files.escrow else ""),
     )
 
 

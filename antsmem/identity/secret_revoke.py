@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
+
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import NotFoundError
 from antsmem.core.record import replace
-from antsmem.identity.custody import Access, Change, Custody, change_custody
-from antsmem.identity.ledger import secret_row
+from antsmem.identity.custody import ENDED, Access, Change, Custody, change_custody
+from antsmem.identity.ledger import Standing, secret_row
 from antsmem.identity.secret import Secret
 from antsmem.identity.secret_set import ChangedSecrets
 
@@ -47,9 +49,13 @@ def _end(
             which = f" in version {version}" if version else ""
             raise NotFoundError(f"no secret is named `{name}`{which}", hint="antsmem secret list")
         done = ("destroyed",) if op == "destroy" else ("revoked", "destroyed")
+        # To end one version by its number the ledger has to know all by theirs, also of a class that changes
+        # often: else it would come back, or the newer ones would end with it.
+        silent = [] if version is None and known else _unknown(secrets, name, known)
         rows = []
-        if not all(each.state in done for each in told):
-            kind = (told or list(known.values()))[-1].kind
+        if any(each.state not in done for each in told) or any(map(meant, silent)):
+            kind = (told[-1] if told else silent[0]).kind
+            rows = [secret_row("rotate", name, each.version, each.kind) for each in silent]
             rows.append(secret_row(op, name, version or 0, kind, reason))
         after = tuple(
             replace(each, state=state, changed=utc_text(now_ns), value=b"" if op == "destroy" else each.value)
@@ -61,3 +67,12 @@ def _end(
 
     custody = change_custody(access, change, now_ns)
     return ChangedSecrets(tuple(secret for secret in custody.keystore.secrets if meant(secret)), custody)
+
+
+def _unknown(secrets: Iterable[Secret], name: str, known: Mapping[tuple[str, int], Standing]) -> list[Secret]:
+    """The versions, in their order, that have no row yet, unless they ended with the one before them."""
+    newest = max((version for _, version in known), default=0)
+    if newest and known[name, newest].state in ENDED:
+        return []
+    found = [each for each in secrets if each.name == name and each.version > newest]
+    return sorted(found, key=lambda each: each.version)

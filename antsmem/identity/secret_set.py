@@ -37,8 +37,9 @@ def set_secrets(
 ) -> ChangedSecrets:
     """Put all of `wanted` in, each active, or none.
 
-    One that has an active value is refused (`WouldOverwriteError`) unless that is the same or `replacing`, which
-    supersedes it. `UsageError` for a name, class or value that cannot be. Raises as `change_custody` does.
+    One that has an active value is refused (`WouldOverwriteError`) unless that is the same, of the same class, or
+    `replacing`, which supersedes it. `UsageError` for a name, class or value that cannot be. Raises as
+    `change_custody` does.
     """
     for new in wanted:
         check_new(new)
@@ -49,11 +50,12 @@ def set_secrets(
     def change(custody: Custody) -> Change:
         secrets, rows = custody.keystore.secrets, []
         living = {secret.name: secret for secret in secrets if secret.state in LIVING and secret.value}
-        there = [new.name for new in wanted if new.name in living]
-        fresh = [new for new in wanted if new.name not in living or living[new.name].value != new.value]
-        if not replacing and (taken := sorted({new.name for new in fresh} & set(there))):
+        held = {name: (secret.value, secret.kind) for name, secret in living.items()}
+        fresh = [new for new in wanted if held.get(new.name) != (new.value, new.kind)]
+        if not replacing and (taken := sorted({new.name for new in fresh} & living.keys())):
             raise WouldOverwriteError(
-                f"secret `{taken[0]}` has a value", hint=f"antsmem secret rotate {taken[0]} replaces it"
+                f"secret `{taken[0]}` has a value, of class {living[taken[0]].kind}",
+                hint=f"antsmem secret rotate {taken[0]} replaces it; import --replace also changes the class",
             )
         for new in fresh:
             version = next_version(new.name, secrets, custody.ledger)

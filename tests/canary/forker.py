@@ -83,9 +83,9 @@ def before(order: dict[str, Any]) -> Callable[[], None]:
             LEAKS[order["leak"]].install()
         later(order.get("days", 0))
         strike(*order.get("strike", ("", 0)))
-        if order.get("alarm"):
-            signal.signal(signal.SIGALRM, lambda *_: signal.raise_signal(signal.SIGINT))
-            signal.setitimer(signal.ITIMER_REAL, order["alarm"])
+        if order.get("until_it_speaks"):
+            signal.signal(signal.SIGALRM, lambda *_: os.fstat(1).st_size and signal.raise_signal(signal.SIGINT))
+            signal.setitimer(signal.ITIMER_REAL, 0.2, 0.2)
 
     return prepare
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import os
+import random
 import re
 import shutil
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from pathlib import Path
 from canaries import Canary
 from corpora import secret
 from made_homes import KIT, Home
+from seeds import SEED
 
 from antsmem.core import age
 from antsmem.core.errors import AntsmemError
@@ -24,7 +26,7 @@ from antsmem.identity.recovery import RecoveryKit
 
 ODD = ' "\\/+ü'
 """Letters that quoting changes."""
-LETTERS = base64.b64encode(os.urandom(60)).decode().translate(str.maketrans("+/", "xy"))
+LETTERS = base64.b64encode(random.Random(SEED).randbytes(60)).decode().translate(str.maketrans("+/", "xy"))
 TEXTS = {
     "memory": f"in the blue tin, {LETTERS[:8]}{ODD} behind the third brick{ODD}",
     "daily log": f"met the locksmith, {LETTERS[8:16]}{ODD} at the old mill{ODD}",

@@ -184,7 +184,9 @@ RELAYS: dict[str, list[Scene]] = {
     "identity move": [
         Scene(("identity", "move", "--relay", "RELAY", *KIT_AND), prepare=_with_an_empty_relay, afresh=True)
     ],
-    "relay serve": [Scene(("relay", "serve", "--data", "relay-data", "--listen", "127.0.0.1:0"), alarm=1.0)],
+    "relay serve": [
+        Scene(("relay", "serve", "--data", "relay-data", "--listen", "127.0.0.1:0"), until_it_speaks=True)
+    ],
     "relay register": [Scene(("relay", "register"), prepare=_at_a_relay, afresh=True)],
     "relay status": [Scene(("relay", "status"), prepare=_at_a_relay, afresh=True)],
     "relay send": [Scene(("relay", "send", "SCID"), stdin=TEXTS["message"], prepare=_at_a_relay, afresh=True)],

@@ -26,9 +26,9 @@ def later(days: int) -> None:
 @dataclass(frozen=True)
 class Scene:
     """A call in the world, `code` its exit code. `shows`: what may be seen because it was asked for, and where;
-    `during`: what may be seen while it runs, and must be gone when it has ended, however it ends. `alarm`: it is
-    interrupted after so many seconds; `days`: it runs so much later; `afresh`: it is prepared for each run,
-    because somebody outside of the world remembers it.
+    `during`: what may be seen while it runs, and must be gone when it has ended, however it ends.
+    `until_it_speaks`: it is interrupted once it has printed something; `days`: it runs so much later; `afresh`: it
+    is prepared for each run, because somebody outside of the world remembers it.
 
     Of the words, `REPOSITORY` stands for the agent's first repository, `OLDEST` for its first snapshot, `WEBDAV`
     for a server that refuses everything, `SCID` for the agent, `EPOCH` for an epoch, `RELAY` for a relay, `CODE`
@@ -40,6 +40,6 @@ class Scene:
     stdin: str = ""
     prepare: Callable[[Home], None] = _as_it_is
     during: Places = field(default_factory=dict)
-    alarm: float = 0.0
+    until_it_speaks: bool = False
     days: int = 0
     afresh: bool = False

@@ -62,7 +62,13 @@ class Stage:
         at = words.index("--") if "--" in words else len(words)
         words[at:at] = more
         stdin = "\n".join(guardians(home)) if scene.stdin == "GUARDIANS" else scene.stdin
-        order = {"root": str(root), "words": words, "stdin": stdin, "alarm": scene.alarm, "days": scene.days}
+        order = {
+            "root": str(root),
+            "words": words,
+            "stdin": stdin,
+            "until_it_speaks": scene.until_it_speaks,
+            "days": scene.days,
+        }
         order |= how
         environment = {**ENVIRONMENT, "TMPDIR": str(root / "tmp"), "XDG_RUNTIME_DIR": str(root / "run")}
         ran, seen = self.watched.run(order | {"more": environment})
@@ -148,7 +154,7 @@ def test_a_passphrase_is_not_shown(stage: Stage) -> None:
     typing = threading.Thread(target=person, daemon=True)
     typing.start()
     ran, hits = stage.run(Scene(("backup",), prepare=with_passphrase), tty=os.ttyname(slave))
-    typing.join(10)
+    typing.join(120)
     assert ran["code"] == 0 and hits == set(), (ran, heard)
     assert Hunt([Canary("passphrase", TEXTS["passphrase"].encode())]).search(bytes(heard)) == set()
     os.close(slave)

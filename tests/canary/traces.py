@@ -29,7 +29,7 @@ _CALL = re.compile(r"(\w+)\((?:(\d+)<((?:\\x[0-9a-f]{2}|[^>\\])*)(?:>|\\x3e))?(.
 _TEXT = re.compile(r'"((?:\\x[0-9a-f]{2})*)"')
 _END = re.compile(r"^\+\+\+ (exited|killed)", re.MULTILINE)
 _DONE = " = 0"
-_PATIENCE = 10.0
+_PATIENCE = 120.0
 
 
 @dataclass(frozen=True, slots=True)

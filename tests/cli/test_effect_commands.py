@@ -16,6 +16,7 @@ import pytest
 from made_homes import TRACE, Home
 
 POST = ("sh", "-c", 'echo "$ANTSMEM_KEY" >> "$HOME/world"; echo posted; echo hm >&2')
+WAITS = "touch $HOME/started; until [ -e $HOME/go ]; do sleep 0.02; done"
 
 
 @pytest.fixture
@@ -145,11 +146,12 @@ def test_damage_is_told_and_ends_with_three(bare: Home) -> None:
 def test_a_key_that_is_being_done_is_busy(bare: Home) -> None:
     child = os.fork()
     if child == 0:
-        os._exit(bare.run("once", "k", "--", "sh", "-c", "touch $HOME/started; sleep 1").code)
+        os._exit(bare.run("once", "k", "--", "sh", "-c", WAITS).code)
     while not (bare.home / "started").exists():
         time.sleep(0.01)
     ran = bare.run("--json", "once", "k", "--", *POST)
     assert ran.code == 75 and ran.error["error"] == "busy" and ran.error["transient"] is True
+    (bare.home / "go").touch()
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     assert world(bare) == []
 

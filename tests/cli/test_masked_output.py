@@ -55,7 +55,7 @@ def leaks(text: str) -> bool:
 
 
 def said(home: Home, script: str, *words: str) -> str:
-    out, err = home.start(script, *words).communicate(timeout=60)
+    out, err = home.start(script, *words).communicate(timeout=300)
     return out + err
 
 
@@ -100,7 +100,7 @@ def test_a_programs_output_reaches_log_and_memory_without_its_secret(home: Home,
     script = f'echo "connected with {CODE[:0]}$DB"; printf %s "$DB" | base64'
     words = ["exec", "--env", "DB=secret://db", "--", "sh", "-c", script]
     process = home.start("" if guarded else bare, *words)
-    logged = home.run("-C", "agent", "log", stdin=process.communicate(timeout=60)[0].encode())
+    logged = home.run("-C", "agent", "log", stdin=process.communicate(timeout=300)[0].encode())
     assert logged.code == 0
     (day,) = (home.workspace / "memory").glob("20*.md")
     assert "connected with" in day.read_text() and leaks(day.read_text()) is not guarded

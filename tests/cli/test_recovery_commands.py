@@ -140,14 +140,17 @@ def test_a_set_that_somebody_put_into_the_workspace_replaces_nothing(home: Home)
 def test_two_rotations_at_once_do_not_meet(home: Home) -> None:
     home.must("backup")
     script = (
-        "import antsmem.identity.rotate as r, time\n"
+        "import antsmem.identity.rotate as r, os, time\n"
         "real = r.save_change\n"
-        "r.save_change = lambda *given: (print('now', flush=True), time.sleep(3), real(*given))[2]\n"
+        "def wait():\n"
+        f" while not os.path.exists({str(home.root / 'go')!r}): time.sleep(0.02)\n"
+        "r.save_change = lambda *given: (print('now', flush=True), wait(), real(*given))[2]\n"
     )
     slow = home.start(script, "identity", "rotate", "--kit", KIT)
     assert slow.stdout and slow.stdout.readline() == "now\n"
     assert "another antsmem" in rotate(home, code=12).err
-    assert slow.wait(30) == 0
+    (home.root / "go").touch()
+    assert slow.wait(300) == 0
     home.must("backup")
     home.must("check")
     slow.communicate()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -143,6 +144,36 @@ def test_the_whole_history_is_scanned(kept: Home) -> None:
     assert kept.run("-C", "agent", "scan", "--history", "elsewhere").code == 10
     git(kept, "clone", "-q", "--bare", str(kept.workspace), str(kept.root / "bare"))
     assert kept.run("-C", "agent", "scan", "--history", "bare").code == 21
+
+
+def test_what_a_replacement_hides_is_still_there_and_found(kept: Home) -> None:
+    git(kept, "init", "-q")
+    (kept.workspace / "old.md").write_text(f"{SECRET}\n")
+    git(kept, "add", "old.md")
+    git(kept, "commit", "-qm", "first")
+    (kept.workspace / "clean").write_text("clean\n")
+    git(kept, "replace", git(kept, "rev-parse", "HEAD:old.md"), git(kept, "hash-object", "-w", "clean"))
+    assert git(kept, "show", "HEAD:old.md") == "clean"
+    assert kept.must("scan", "--history", code=21).out.startswith("old.md:1 known:db ")
+
+
+@pytest.mark.parametrize("fails", ["diff", "rev-list", "cat-file"])
+def test_a_git_that_fails_is_no_proof_that_nothing_is_there(kept: Home, fails: str) -> None:
+    git(kept, "init", "-q")
+    (kept.workspace / "new.md").write_text(f"{SECRET}\n")
+    git(kept, "add", "new.md")
+    if fails == "rev-list":
+        git(kept, "commit", "-qm", "first")
+    real = shutil.which("git")
+    path = kept.root / "bin/git"
+    path.parent.mkdir()
+    path.write_text(f'#!/bin/sh\ncase " $* " in *" {fails} "*) exit 128;; esac\nexec {real} "$@"\n')
+    path.chmod(0o755)
+    how = "--history" if fails == "rev-list" else "--staged"
+    words = ("-C", str(kept.workspace), "scan", how)
+    ran = kept.run(*words, more={"PATH": f"{path.parent}:{os.environ['PATH']}"})
+    assert ran.code == 3 and "not all of it was looked through" in ran.err
+    assert kept.run(*words).code == 21
 
 
 def test_a_locked_host_finds_what_was_remembered(kept: Home) -> None:

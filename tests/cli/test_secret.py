@@ -15,45 +15,14 @@ from typing import Any
 
 import engines
 import pytest
-from made_homes import KIT, TRACE, Home, Ran
+from made_homes import KIT, TRACE, Home
 from relays import RelayServer
-
-VALUE = b"can" + b"ary-value-1"
+from secret_homes import VALUE, escrow, machine, recover, secrets, with_secret
 
 
 @pytest.fixture
 def agent(home: Home) -> Home:
-    """An agent with a secret, a backup, and a copy of both from then."""
-    home.must("secret", "set", "token", stdin=VALUE)
-    home.must("backup")
-    shutil.copytree(home.repository, home.root / "old-repository")
-    shutil.copyfile(escrow(home), home.root / "old-secrets.age")
-    return home
-
-
-def escrow(home: Home) -> Path:
-    """The newest escrow of the secrets."""
-    return max((home.home / ".local/share/antsmem").glob("*/escrow/*-secrets-escrow.age"))
-
-
-def secrets(home: Home, root: Path | None = None) -> dict[str, str]:
-    ran = home.run("-C", str(root or home.workspace), "secret", "list", "--json")
-    assert ran.code == 0, ran
-    return {f"{row['name']} {row['version']}": row["state"] for row in ran.document["secrets"]}
-
-
-def machine(home: Home) -> Home:
-    """Another machine, with the recovery kit only."""
-    count = len(list(home.root.glob("machine-*")))
-    other = Home(home.root / f"machine-{count}")
-    shutil.copyfile(home.root / KIT, other.root / KIT)
-    return other
-
-
-def recover(other: Home, repository: Path, *words: str) -> Ran:
-    return other.run(
-        "recover", str(other.workspace), "--kit", KIT, "--repository", str(repository), "--json", *words
-    )
+    return with_secret(home)
 
 
 def test_a_value_comes_out_as_it_went_in(home: Home) -> None:
@@ -223,9 +192,10 @@ def test_where_nobody_answers_it_waits_for_a_person(agent: Home) -> None:
     assert other.must("secret", "get", "token").out == VALUE.decode()
 
 
-def test_the_repository_itself_is_no_second_opinion(agent: Home) -> None:
-    other = machine(agent)
-    ran = recover(other, agent.repository, "--secrets", str(escrow(agent)), "--anchor", str(agent.repository))
+@pytest.mark.parametrize("spelt", ["{}", "{}/", "file://{}", "file://localhost{}/"])
+def test_the_repository_itself_is_no_second_opinion(agent: Home, spelt: str) -> None:
+    other, again = machine(agent), spelt.format(agent.repository)
+    ran = recover(other, agent.repository, "--secrets", str(escrow(agent)), "--anchor", again)
     assert ran.code == 0, ran
     assert [row["state"] for row in ran.document["secrets"]] == ["quarantined"]
 
@@ -363,26 +333,3 @@ def test_the_escrow_that_this_machine_keeps_is_found(agent: Home) -> None:
         path.unlink()
     ran = recover(agent, agent.repository)
     assert [row["state"] for row in ran.document["secrets"]] == ["quarantined"]
-
-
-def test_only_the_newest_escrows_are_kept(home: Home) -> None:
-    for number in range(6):
-        home.must("secret", "set", f"name-{number}", stdin=b"x")
-    assert len(list(escrow(home).parent.glob("*-secrets-escrow.age"))) == 3
-
-
-def test_two_commands_at_once_lose_nothing(home: Home) -> None:
-    script = "import io, sys; sys.stdin = io.TextIOWrapper(io.BytesIO(b'x'))"
-    running = [home.start(script, "secret", "import", str(_pair(home, number))) for number in range(6)]
-    codes = []
-    for each in running:
-        each.communicate()
-        codes.append(each.returncode)
-    assert set(codes) <= {0, 12}
-    assert len(secrets(home)) == codes.count(0)
-
-
-def _pair(home: Home, number: int) -> Path:
-    path = home.root / f"pair-{number}"
-    path.write_text(f"NAME_{number}=value\n")
-    return path

@@ -16,9 +16,13 @@ from made_homes import TRACE, Home
 from antsmem.core.disk import is_temp
 
 STOP = """
-import threading
+import os, threading, time
 from antsmem.drivers.file import FileStore
 real = FileStore.{call}
+def a_while():
+    while not os.path.exists(os.environ["HOME"] + "/told"):
+        time.sleep(0.01)
+    time.sleep(0.5)
 def stopping(self, name, *given, **how):
     if name.startswith({prefix!r}):
         print("stopped", flush=True)
@@ -26,10 +30,11 @@ def stopping(self, name, *given, **how):
     return real(self, name, *given, **how)
 FileStore.{call} = stopping
 """
-FOREVER = "import time; time.sleep(600)"
+FOREVER = "time.sleep(600)"
 """In the main thread: the signal's handler ends it."""
-A_WHILE = "import time; time.sleep(0.5)"
-"""In a thread of its own: a store that is slow; the command waits for what is under way, and no longer."""
+A_WHILE = "a_while()"
+"""In a thread of its own: a store that is slow until the signal was sent, and then a while; the command waits for
+what is under way, and no longer."""
 
 
 def leftovers(home: Home) -> list[str]:
@@ -49,7 +54,8 @@ def interrupt(home: Home, script: str, number: int, *words: str) -> tuple[int, s
     line = process.stdout.readline()
     assert line == "stopped\n", (line, process.communicate())
     process.send_signal(number)
-    _, said = process.communicate(timeout=60)
+    (home.home / "told").touch()
+    _, said = process.communicate(timeout=300)
     return process.returncode, said
 
 
@@ -126,7 +132,7 @@ def test_a_reader_that_goes_away_is_no_bug(home: Home) -> None:
     process.stdout.close()
     said = process.stderr.read()
     process.stderr.close()
-    assert process.wait(timeout=60) == 141 and TRACE not in said
+    assert process.wait(timeout=300) == 141 and TRACE not in said
 
 
 def test_ctrl_c_while_the_program_loads_just_ends_it(home: Home) -> None:
@@ -135,12 +141,12 @@ def test_ctrl_c_while_the_program_loads_just_ends_it(home: Home) -> None:
         " and os.kill(os.getpid(), signal.SIGINT))\nit.main()"
     )
     process = home.start(script, "status")
-    out, said = process.communicate(timeout=60)
+    out, said = process.communicate(timeout=300)
     assert (process.returncode, out, said) == (-signal.SIGINT, "", "")
 
 
 def test_input_that_ends_where_an_answer_was_asked_for_is_a_wrong_call(home: Home) -> None:
     script = "import typer\nfrom antsmem.cli import main as it\ndef app(*_, **__): raise typer.Abort\n"
     process = home.start(script + "it.single = lambda _: app", "status")
-    _, said = process.communicate(timeout=60)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 2 and "the input ended" in said and TRACE not in said

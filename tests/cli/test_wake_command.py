@@ -21,7 +21,7 @@ from made_homes import TRACE, Home
 from test_imports import loaded, within
 
 RUN = '- run: sh -c "echo $ANTSMEM_KEY >> out" {id=post every=1h}\n'
-SLOW = '- run: sh -c "echo ready >> out; exec sleep 60" {id=slow every=1h}\n'
+SLOW = '- run: sh -c "echo ready >> out; exec sleep 600" {id=slow every=1h}\n'
 
 
 @pytest.fixture
@@ -132,11 +132,11 @@ def test_an_interrupt_holds_what_was_under_way_and_says_so(
 ) -> None:
     write(home, SLOW if command == "wake" else "")
     out = home.workspace / "out"
-    once = ["once", "k", "--", "sh", "-c", f"echo ready >> {out}; exec sleep 60"]
+    once = ["once", "k", "--", "sh", "-c", f"echo ready >> {out}; exec sleep 600"]
     process = home.start("", *(["heartbeat"] if command == "wake" else once))
     wait_for(out)
     process.send_signal(number)
-    _, said = process.communicate(timeout=30)
+    _, said = process.communicate(timeout=300)
     assert process.returncode == 128 + number, said
     key = "slow@" if command == "wake" else "`k`"
     assert key in said and "held" in said and "heartbeat resolve" in said and TRACE not in said
@@ -151,22 +151,32 @@ def test_an_interrupt_holds_what_was_under_way_and_says_so(
 
 
 def test_a_wake_that_is_killed_leaves_a_task_that_goes_on_and_the_next_wake_leaves_it_alone(home: Home) -> None:
-    write(home, SLOW.replace("sleep 60", "sleep 3"))
+    write(home, SLOW.replace("exec sleep 600", "until [ -e go ]; do sleep 0.02; done"))
     out = home.workspace / "out"
     process = home.start("", "heartbeat")
     wait_for(out)
     process.kill()
     process.communicate()
-    document = home.run("-C", str(home.workspace), "--json", "heartbeat").document
-    assert len(document["busy"]) == 1 and document["done"] == []
-    time.sleep(3.2)
+
+    def busy() -> list[str]:
+        document = home.run("-C", str(home.workspace), "--json", "heartbeat").document
+        assert not any(done["ran"] for done in document["done"])
+        found: list[str] = document["busy"]
+        return found
+
+    assert len(busy()) == 1
+    (home.workspace / "go").touch()
+    until = time.monotonic() + 120
+    while busy():
+        assert time.monotonic() < until
     home.must("heartbeat", code=3)
     assert out.read_text() == "ready\n"
 
 
 def wait_for(path: Path) -> None:
-    until = time.monotonic() + 30
-    while not path.exists():
+    """Until something stands in `path`."""
+    until = time.monotonic() + 120
+    while not path.exists() or not path.stat().st_size:
         assert time.monotonic() < until
         time.sleep(0.01)
 

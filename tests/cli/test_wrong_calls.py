@@ -161,7 +161,7 @@ def test_an_absurd_call_is_told_off(shared: Home, words: list[str]) -> None:
         max_size=4,
     ),
 )
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
 def test_no_mix_of_words_ends_in_a_traceback(shared: Home, command: str, words: list[str]) -> None:
     judge(shared, [command, *words], "-C", "agent")
 

@@ -73,7 +73,7 @@ class Terminal:
         environment = {"HOME": str(self.home), "PATH": path, "LANG": "C.UTF-8", "TZ": "UTC"}
         done = subprocess.run(
             [ANTSMEM, *words], cwd=self.home, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-            text=True, timeout=60, check=False,
+            text=True, timeout=300, check=False,
         )  # fmt: skip
         assert done.returncode == code, f"{words}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done

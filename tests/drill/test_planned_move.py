@@ -168,6 +168,34 @@ def test_a_move_that_was_cut_off_is_finished_by_the_same_command(home: Home, new
     assert new.run("migrate", "accept", "agent", str(home.root / "parcel")).code == 0
 
 
+@pytest.mark.parametrize("name", ["ledger.age", "epochs"])
+def test_what_does_not_open_is_seen_before_anything_is_handed_over(home: Home, new: Home, name: str) -> None:
+    home.must("secret", "set", "token", stdin=b"a value that moves")
+    home.must("backup")
+    path = home.workspace / ".antsmem/keystore" / name
+    path = next(path.glob("hot-*")) if path.is_dir() else path
+    path.write_bytes(path.read_bytes()[:-40])
+    offer = new.root / "offer"
+    words = ("--code", code_of(offer.read_bytes()), "--kit", KIT, "--out", "parcel")
+    home.must("migrate", "finish", str(offer), *words, code=30)
+    assert not is_handed_over_at(home, offer)
+
+
+def test_what_was_revoked_does_not_move_with_an_old_keystore(home: Home, new: Home) -> None:
+    home.must("secret", "set", "token", stdin=b"a value that was revoked")
+    keystore = home.workspace / ".antsmem/keystore/keystore.age"
+    before = keystore.read_bytes()
+    home.must("secret", "revoke", "token")
+    keystore.write_bytes(before)
+    finished(home, new)
+    for pin in (home.home / ".local/state").glob("*/*/ledger-pin.json"):
+        pin.unlink()  # private to the host, safe to lose: also by one that has retired
+    finished(home, new, "again")
+    assert new.run("migrate", "accept", "agent", str(home.root / "again")).code == 0
+    new.must("secret", "get", "token", code=10)
+    assert not list((home.home / ".local/state").glob("*/*/ledger-pin.json")), "control: it is not there again"
+
+
 @pytest.mark.parametrize(
     "cut",
     [

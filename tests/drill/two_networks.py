@@ -58,7 +58,9 @@ class Wire:
                 self.flows.setdefault(flow, {})[number] = payload
 
     def streams(self) -> list[bytes]:
-        time.sleep(0.5)
+        before = -1
+        while before != (before := sum(map(len, self.flows.values()))):
+            time.sleep(0.5)
         return [b"".join(parts[number] for number in sorted(parts)) for parts in self.flows.values()]
 
 
@@ -85,7 +87,7 @@ def cable() -> tuple[subprocess.Popen[bytes], list[str]]:
     """Two ends of a cable, the right one in a network namespace of its own; how to enter that."""
     holder = subprocess.Popen(["unshare", "--net", "sleep", "600"])
     inside = ["nsenter", "--target", str(holder.pid), "--net", "--"]
-    until = time.monotonic() + 30
+    until = time.monotonic() + 120
     while os.readlink(f"/proc/{holder.pid}/ns/net") == os.readlink("/proc/self/ns/net"):
         assert time.monotonic() < until
         time.sleep(0.02)

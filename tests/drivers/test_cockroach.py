@@ -77,7 +77,7 @@ def test_a_storm_over_many_writers_loses_nothing(refusing: Refusing, place: str)
 
 
 def test_a_storm_that_does_not_end_is_left_in_time(refusing: Refusing) -> None:
-    store = refusing(1_000_000, "commit")(timeout_seconds="0.3")
+    store = refusing(1_000_000, "commit")(timeout_seconds="2")
     with pytest.raises(ConflictError):
         store.commit(STREAM, [], [record()])
     assert (store.sequence(STREAM), store.pending(STREAM, 9)) == (0, [])

@@ -95,13 +95,13 @@ def test_an_answer_lost_on_the_way_gives_no_second_owner_and_no_second_fence(
 def test_an_expiry_is_never_told_later_than_it_is(opened: Opener) -> None:
     directory = opened()
     before = now_ns()
-    lease = directory.acquire(NAME, "a", 3)
-    assert lease is not None and before <= lease.expires_ns - 3 * SECOND <= now_ns()
+    lease = directory.acquire(NAME, "a", 30)
+    assert lease is not None and before <= lease.expires_ns - 30 * SECOND <= now_ns()
     owner = opened().owner(NAME)
     assert owner is not None and owner.expires_ns <= now_ns()  # how long it still runs, Consul tells nobody
     before = now_ns()
     renewed = opened().renew(lease)
-    assert renewed is not None and before <= renewed.expires_ns - 3 * SECOND <= now_ns()
+    assert renewed is not None and before <= renewed.expires_ns - 30 * SECOND <= now_ns()
 
 
 def test_a_lease_shorter_or_longer_than_consul_gives_is_told_as_it_was_given(opened: Opener) -> None:
@@ -123,7 +123,7 @@ def test_a_minimum_that_is_not_that_of_the_servers_is_refused_with_the_option(
 
 
 def test_control_who_trusts_its_own_clock_is_found_out_by_the_fence(opened: Opener) -> None:
-    directory, give_up = opened(), time.monotonic() + 30
+    directory, give_up = opened(), time.monotonic() + 120
     sleeper = directory.acquire(NAME, "a", 1)
     while (taken := opened().acquire(NAME, "b", 60)) is None:
         assert time.monotonic() < give_up
@@ -195,7 +195,7 @@ def test_with_access_control_the_rules_of_the_page_are_enough_and_nothing_less_i
     server = engines_stores.Consul("-hcl", f'acl {{ enabled = true default_policy = "deny" {tokens} }}')
     request.addfinalizer(server.close)
     engines.started(server)
-    give_up = time.monotonic() + 60
+    give_up = time.monotonic() + 120
     while not manages(server, root):
         assert time.monotonic() < give_up
         time.sleep(0.1)
@@ -207,7 +207,7 @@ def test_with_access_control_the_rules_of_the_page_are_enough_and_nothing_less_i
         ask(server, "acl/token", {"SecretID": token, "Policies": [{"Name": name}]}, root)
 
     def by(token: str) -> ConsulDirectory:
-        options = {"token": token, "session_ttl_min": "1", "timeout_seconds": "5"}
+        options = {"token": token, "session_ttl_min": "1", "timeout_seconds": "30"}
         made = ConsulDirectory.open(f"consul://127.0.0.1:{server.port}/memory?tls=no", options)
         request.addfinalizer(made.close)
         return made
@@ -235,7 +235,8 @@ def test_by_tls_who_shows_no_certificate_is_refused(request: pytest.FixtureReque
     own, own_key = authority.certify("client")
     known = {"ca_file": str(authority.file), "timeout_seconds": "5"}
     shown = {"cert_file": str(own), "key_file": str(own_key)}
-    for options, good in (({**known, **shown}, True), (known, False), ({"timeout_seconds": "1"}, False)):
+    patient = {**known, **shown, "timeout_seconds": "60"}
+    for options, good in ((patient, True), (known, False), ({"timeout_seconds": "1"}, False)):
         directory = ConsulDirectory.open(f"consul://127.0.0.1:{port}/memory", options)
         request.addfinalizer(directory.close)
         if good:

@@ -91,7 +91,7 @@ def test_what_may_pass_is_tried_again_and_applied_once(opened: Opener, http: Htt
 
 def test_throttling_that_does_not_end_is_left_in_time(opened: Opener, http: HttpProxy) -> None:
     http.rule = at(THROTTLED[0], ALL)
-    store = opened(http.port, timeout_seconds="0.3")
+    store = opened(http.port, timeout_seconds="3")
     with pytest.raises(BackendError) as caught:
         store.commit(STREAM, [], [record()])
     assert "stranger" not in str(caught.value)

@@ -66,14 +66,14 @@ def test_an_answer_lost_on_the_way_gives_no_second_owner_and_no_second_fence(
 def test_an_expiry_is_never_told_later_than_it_is(opened: Opener) -> None:
     directory = opened()
     before = now_ns()
-    lease = directory.acquire(NAME, "a", 3)
-    assert lease is not None and before <= lease.expires_ns - 3_000_000_000 <= now_ns()
+    lease = directory.acquire(NAME, "a", 30)
+    assert lease is not None and before <= lease.expires_ns - 30_000_000_000 <= now_ns()
     owner = opened().owner(NAME)
-    assert owner is not None and owner.expires_ns <= now_ns() + 3_000_000_000
+    assert owner is not None and owner.expires_ns <= now_ns() + 30_000_000_000
 
 
 def test_control_who_trusts_its_own_clock_is_found_out_by_the_fence(opened: Opener) -> None:
-    directory, give_up = opened(), time.monotonic() + 30
+    directory, give_up = opened(), time.monotonic() + 120
     sleeper = directory.acquire(NAME, "a", 1)
     while (taken := opened().acquire(NAME, "b", 60)) is None:
         assert time.monotonic() < give_up

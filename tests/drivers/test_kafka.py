@@ -218,7 +218,7 @@ def test_certificates_are_checked_by_both_sides(kafka: brokers.Kafka, tmp_path: 
     log.close()
     stranger = brokers.Authority(tmp_path)
     for options in ({}, trust, proof, {**proof, "ca_file": str(stranger.file)}):
-        log = KafkaLog.open(secured, {**options, "timeout_seconds": "8"})
+        log = KafkaLog.open(secured, options)
         with pytest.raises(RefusedError):
             log.append([record(2)])
         log.close()
@@ -233,7 +233,7 @@ def test_a_login_is_needed_where_the_broker_asks_for_one(kafka: brokers.Kafka) -
     log = KafkaLog.open(asking, {**login, "password": kafka.password})
     log.append([record(1)])
     log.close()
-    log = KafkaLog.open(asking, {**login, "password": uuid.uuid4().hex, "timeout_seconds": "8"})
+    log = KafkaLog.open(asking, {**login, "password": uuid.uuid4().hex})
     with pytest.raises(RefusedError, match="AUTHENTICATION"):
         log.append([record(2)])
     log.close()

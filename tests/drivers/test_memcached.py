@@ -73,20 +73,22 @@ def test_a_flushed_or_restarted_server_misses(memcached: cache_servers.Memcached
 @pytest.mark.server
 def test_the_rows_of_a_dead_server_do_not_move_and_come_back_old() -> None:
     servers = [engines.started(cache_servers.Memcached()) for _ in range(3)]
-    cache = opened(*servers, timeout_seconds="0.3")
+    first = opened(*servers, timeout_seconds="20")
     keys = [f"k{number}" for number in range(60)]
     for key in keys:
-        cache.set_if_newer(key, Row(1, b"x"))
-    servers[0].signal(signal.SIGSTOP)
+        first.set_if_newer(key, Row(1, b"x"))
+    first.close()
+    cache = opened(*servers, timeout_seconds="0.3")
+    servers[0].suspend()
     missed = []
     for key in keys:
         try:
-            assert cache.set_if_newer(key, Row(2, b"y"))
+            cache.set_if_newer(key, Row(2, b"y"))  # False where the answer to a first try came too late
         except BackendError:
             missed.append(key)
     servers[0].signal(signal.SIGCONT)
     cache.close()
-    assert 5 < len(missed) < 40
+    assert 0 < len(missed) < len(keys)
     back = opened(*servers, timeout_seconds="20")
     for key in keys:
         if key not in missed:
@@ -144,7 +146,8 @@ def test_certificates_are_checked_by_both_sides(tmp_path: Path) -> None:
         ({**proof, "ca_file": str(stranger.file)}, RefusedError),
         ({"tls": "no"}, BackendError),
     ]:
-        cache = MemcachedCache.open(url, {**options, "timeout_seconds": "0.5"})
+        bound = "0.5" if error is BackendError else "30"
+        cache = MemcachedCache.open(url, {**options, "timeout_seconds": bound})
         with pytest.raises(error):
             cache.get("k")
         cache.close()

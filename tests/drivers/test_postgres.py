@@ -92,7 +92,7 @@ def trapped(action: Callable[[], None]) -> LogRecord:
 
 
 def wait_until(what: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + 20
+    give_up = time.monotonic() + 120
     while not what():
         assert time.monotonic() < give_up, "did not happen in time"
         time.sleep(0.01)
@@ -226,7 +226,7 @@ def test_a_history_of_six_threads_on_a_bad_network_is_linearizable(opened: Opene
     recorder = record_history(lambda: opened(tcp.port, timeout_seconds="100"), 12)
     stop.set()
     resetter.join()
-    assert sum(each.kind == "write" for each in recorder.history) > 12
+    assert sum(each.kind == "write" for each in recorder.history) >= 12  # of six that read the same, one can
     assert linearizable(recorder.history)
 
 
@@ -238,7 +238,7 @@ def test_a_server_that_hangs_is_waited_for_no_longer_than_said(
     victim: engines_stores.Postgres, request: pytest.FixtureRequest
 ) -> None:
     opened = opener(victim, request)
-    store = opened(timeout_seconds="0.5")
+    store = opened(timeout_seconds="3")
     assert count(store, 1) == 1
     victim.signal(signal.SIGSTOP)
     with pytest.raises(BackendError):
@@ -264,7 +264,7 @@ def test_an_error_says_what_to_do_and_shows_no_secret(postgres: Any, request: py
         (f"{base}/none?tls=no", RefusedError),
         (f"postgres://nobody@127.0.0.1:{postgres.port}/{database}?tls=no", RefusedError),
         (f"postgres://antsmem@127.0.0.1:{engines.free_port()}/x?tls=no&timeout_seconds=0.2", BackendError),
-        (f"{base}/{database}?timeout_seconds=0.2", RefusedError),  # it has no TLS
+        (f"{base}/{database}", RefusedError),  # it has no TLS
     ]:
         store = PostgresStore.open(url, {"password": secret})
         request.addfinalizer(store.close)
@@ -307,7 +307,7 @@ def test_certificates_are_checked_by_both_sides(secured: engines_stores.SecuredP
         (named, {**trust, **ours}),
         (place, {"tls": "no"}),
     ]:
-        store = PostgresStore.open(url, {**options, "timeout_seconds": "5"})
+        store = PostgresStore.open(url, options)
         with pytest.raises(RefusedError):
             store.sequence(STREAM)
         store.close()
@@ -325,7 +325,7 @@ def test_a_password_is_asked_for_by_tls_alone(secured: engines_stores.SecuredPos
     assert count(store, 1) == 1
     store.close()
     for options in ({**trust, "password": "not it"}, trust, {"tls": "no", "password": secured.password}):
-        store = PostgresStore.open(place, {**options, "timeout_seconds": "5"})
+        store = PostgresStore.open(place, options)
         with pytest.raises(RefusedError) as refused:
             store.sequence(STREAM)
         assert secured.password not in f"{refused.value}{refused.value.hint}"
@@ -366,7 +366,7 @@ def test_of_several_hosts_the_one_that_takes_writes_is_used(opened: Opener, post
 
 
 def test_others_who_are_always_quicker_end_in_a_conflict(opened: Opener, monkeypatch: pytest.MonkeyPatch) -> None:
-    store, other = opened(timeout_seconds="0.3"), opened()
+    store, other = opened(timeout_seconds="2"), opened()
     original = driver._transact
 
     def late(connection: Any, *rest: Any) -> int:

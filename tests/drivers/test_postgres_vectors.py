@@ -109,7 +109,7 @@ def test_several_clients_make_the_table_at_once(opened: Opener) -> None:
 
 
 def test_gone_and_back_what_was_acknowledged_is_found(opened: Opener, pgvector: engines.Server) -> None:
-    index, hasty = opened(timeout_seconds="120"), opened(timeout_seconds="1")
+    index, hasty = opened(timeout_seconds="120"), opened(timeout_seconds="3")
     for each in (index, hasty):
         each.create("test-model", DIMENSIONS)
     rows = [VectorRow(STREAM, f"v{n}", 1, [float(n == place) for place in range(DIMENSIONS)]) for n in range(4)]

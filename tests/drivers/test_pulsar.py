@@ -32,7 +32,7 @@ STREAM = "acme/kevin"
 
 
 def place(server: brokers.Pulsar, folder: str = "public/default") -> str:
-    query = f"tls=no&partitions=3&timeout_seconds=5&admin_url=http://127.0.0.1:{server.web}"
+    query = f"tls=no&partitions=3&timeout_seconds=60&admin_url=http://127.0.0.1:{server.web}"
     return f"pulsar://127.0.0.1:{server.port}/{folder}/t{uuid.uuid4().hex[:8]}?{query}"
 
 

@@ -33,7 +33,7 @@ from antsmem.drivers.s3 import S3Store
 
 pytestmark = pytest.mark.server
 
-KEYS = {"access_key_id": "any", "secret_access_key": uuid.uuid4().hex, "timeout_seconds": "5"}
+KEYS = {"access_key_id": "any", "secret_access_key": uuid.uuid4().hex, "timeout_seconds": "30"}
 BIG = os.urandom((16 << 20) + 5)  # two parts
 
 

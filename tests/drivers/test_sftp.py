@@ -45,7 +45,7 @@ def login(server: engines.Sshd, **more: str) -> dict[str, str]:
     return {
         "key_file": str(server.key_file),
         "known_hosts": str(server.known_hosts),
-        "timeout_seconds": "5",
+        "timeout_seconds": "30",
         **more,
     }
 

@@ -33,7 +33,7 @@ pytestmark = pytest.mark.server
 
 
 def login(server: engines.Rclone, **more: str) -> dict[str, str]:
-    return {"tls": "no", "username": "u", "password": server.password, "timeout_seconds": "5", **more}
+    return {"tls": "no", "username": "u", "password": server.password, "timeout_seconds": "20", **more}
 
 
 def made(server: engines.Rclone, port: int = 0, **more: str) -> WebdavStore:
@@ -140,16 +140,18 @@ def test_a_full_server_is_an_error_and_harms_nothing(rclone: engines.Rclone) -> 
         pytest.skip("may not mount here")
     try:
         url = f"webdav://127.0.0.1:{rclone.port}/{disk.name}"
-        store = WebdavStore.open(url, login(rclone, timeout_seconds="0.3"))
+        store = WebdavStore.open(url, login(rclone))
         store.put("repository.json", [b"{}"])
         store.put("packs/a", [b"old"])
+        hasty = WebdavStore.open(url, login(rclone, timeout_seconds="0.3"))
         for change in (
-            lambda: store.put("packs/a", [b"x" * (2 << 20)]),
-            lambda: store.put("packs/b", [b"x" * (2 << 20)], new=True),
-            lambda: store.upload("packs/a", iter([b"x" * (2 << 20)])),
+            lambda: hasty.put("packs/a", [b"x" * (2 << 20)]),
+            lambda: hasty.put("packs/b", [b"x" * (2 << 20)], new=True),
+            lambda: hasty.upload("packs/a", iter([b"x" * (2 << 20)])),
         ):
             with pytest.raises((RefusedError, BackendError)):
                 change()
+        hasty.close()
         assert store.get("packs/a") == b"old"
         assert store.stat("packs/b") is None
         store.close()
@@ -199,15 +201,17 @@ def test_a_stream_whose_move_was_done_though_the_answer_was_lost_is_there(
 def test_a_stream_whose_move_was_not_done_is_moved_again_but_over_nothing(
     rclone: engines.Rclone, proxy: HttpProxy
 ) -> None:
-    store = made(rclone, proxy.port, timeout_seconds="0.5")
+    store = made(rclone, proxy.port)
     answers = [Reply(504)]
     proxy.rule = lambda method, path: answers.pop() if answers and method == "MOVE" else None
     store.upload("cold/a", iter([b"1"]))
     assert store.get("cold/a") == b"1"
     answers.append(Reply(504))
+    hasty = WebdavStore.open(store.url, login(rclone, timeout_seconds="3"))
     with pytest.raises(BackendError, match="did not say"):
-        store.upload("cold/a", iter([b"2"]))
+        hasty.upload("cold/a", iter([b"2"]))
     assert store.get("cold/a") == b"1"
+    hasty.close()
     store.close()
 
 
@@ -246,13 +250,13 @@ def test_tls_is_the_default_and_its_certificate_is_checked(tmp_path: Path) -> No
     server = started(engines.Rclone("--cert", str(ca_file), "--key", str(tmp_path / "key.pem")))
     try:
         url = f"webdav://127.0.0.1:{server.port}/r"
-        options = {key: value for key, value in login(server, timeout_seconds="1").items() if key != "tls"}
+        options = {key: value for key, value in login(server).items() if key != "tls"}
         store = WebdavStore.open(url, {**options, "ca_file": str(ca_file)})
         store.put("repository.json", [b"{}"])
         assert store.get("repository.json") == b"{}"
         store.close()
         for wrong in ({}, {"tls": "no"}):
-            store = WebdavStore.open(url, {**options, **wrong})
+            store = WebdavStore.open(url, {**options, **wrong, "timeout_seconds": "1"})
             with pytest.raises((BackendError, RefusedError)):
                 store.get("repository.json")
             store.close()

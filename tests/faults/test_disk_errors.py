@@ -119,7 +119,8 @@ def test_a_disk_that_is_too_small_costs_nothing(
     missing = 0 if scarce == "pages" else 1
     damage, failed = [], 0
     steps = range(needed[missing] + 40)
-    for extra in steps if SAMPLES == "all" else sampler.some(steps[: max(2, needed[missing])], 1 / 2):
+    tried = steps if SAMPLES == "all" else sampler.some(steps[: max(2, needed[missing])], 1 / 2)
+    for extra in tried:
         room = [before[0] + 10_000, before[1] + 10_000]
         room[missing] = max(before[missing] + extra, 1)  # none would be no limit
         with on_small_disk(scenario, part, f"size={room[0] * PAGE},nr_inodes={room[1]}") as place:
@@ -130,7 +131,7 @@ def test_a_disk_that_is_too_small_costs_nothing(
         sampler.count("runs on a disk that was too small")
         damage += [f"{name} with {extra} {scarce} (exit {ran.code}): {'; '.join(found)}"] if found else []
     assert damage == []
-    assert failed
+    assert failed or min(tried) > max(0, needed[missing] - 6), "another run may need a little less than the first"
 
 
 @contextmanager

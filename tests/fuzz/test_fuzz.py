@@ -39,7 +39,7 @@ LED_SECONDS = 60 if SOAK else 60 // len(LED)
 @pytest.mark.parametrize("name", TARGETS)
 def test_only_our_errors_come_out_of_changed_files(name: str) -> None:
     found = fuzzed.told(fuzzed.run("runner.py", name, str(SEED), SECONDS))
-    assert found["mutants"] > 100 * float(SECONDS)
+    assert found["mutants"] > 5 * float(SECONDS)
     assert found["peak_mib"] < LIMIT_MIB
 
 

@@ -22,7 +22,7 @@ from antsmem.heartbeat.settle import resolve_effect
 from antsmem.heartbeat.states import Kind
 
 POLICIES: tuple[Kind, ...] = ("verify", "hold", "idempotent", "pure")
-_PATIENCE_SECONDS = 20.0
+_PATIENCE_SECONDS = 120.0
 
 
 class World:

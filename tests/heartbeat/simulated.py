@@ -48,6 +48,7 @@ class World:
         self.root, self.now_ns, self.happened = root, FRIDAY, 0
         self.did: Counter[str] = Counter()
         self.kinds: dict[str, Kind] = {}
+        self.asked: list[Kind] = ["hold"]  # by an item's number, also when it is in no file any more
         self.disk = Disk(self.rng)
         self.depth = self.fence = self.made = 0
         self.zone = Zone(self.rng.choice(ZONES), "host")
@@ -64,8 +65,9 @@ class World:
         return Machine(name, self.root, skew_ns(self.rng), line)
 
     def item(self) -> Item:
-        self.made += 1
-        return new_item(self.rng, self.made)
+        made = new_item(self.rng, len(self.asked))
+        self.asked.append(made.kind)
+        return made
 
     @property
     def steps(self) -> int:
@@ -315,7 +317,7 @@ class World:
         key, number = what.environment["ANTSMEM_KEY"], int(what.argv[1])
         if what.argv[0] == "ask":
             return (Ended(2) if self.rng.random() < 0.25 else Ended(0 if self.did[key] else 1)), NOTHING
-        kind = self.kind_of(key, number)
+        kind = self.kinds.setdefault(key, self.asked[number])
         fence = int(what.environment["ANTSMEM_FENCE"])
         if kind != "pure":
             assert what.environment["HOST"] == self.owner.name, f"{key} was started by a host that is fenced off"
@@ -335,11 +337,6 @@ class World:
             "good": Ended(0), "unstarted": Ended(127, started=False), "fails": Ended(1), "temporary": Ended(75),
             "late": Ended(None, 15, True), "killed": Ended(None, 9),
         }[how], NOTHING  # fmt: skip
-
-    def kind_of(self, key: str, number: int) -> Kind:
-        """What an effect is, by the file that asked for it or the first call."""
-        found = [item.kind for machine in self.machines for item in machine.items if item.number == number]
-        return self.kinds.setdefault(key, found[0] if found else "hold")
 
     def meanwhile(self) -> None:
         """While an action runs, others wake and call, the machine sleeps, the file is edited."""

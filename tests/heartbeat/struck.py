@@ -37,7 +37,7 @@ from antsmem.heartbeat.turn import Means
 from antsmem.heartbeat.wake import WakeRequest, wake
 
 CALLS = ("open", "write", "fsync", "close", "rename", "link", "unlink", "mkdir", "ftruncate", "pipe", "read")
-_PATIENCE_SECONDS = 30.0
+_PATIENCE_SECONDS = 120.0
 
 
 def strike_at(number: int) -> Callable[[], int]:

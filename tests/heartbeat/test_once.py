@@ -84,7 +84,7 @@ def test_another_command_line_under_the_same_key_is_told(world: World) -> None:
 def test_what_is_not_known_is_asked_held_or_tried_again(
     world: World, ending: str, kind: Kind, expected: str
 ) -> None:
-    result = world.once(world.effect("k", kind, ending, timeout_seconds=0.3))
+    result = world.once(world.effect("k", kind, ending, timeout_seconds=2 if ending == "sleep 9" else 60))
     assert result.state == expected
     assert world.count("k") == 1
 
@@ -151,13 +151,15 @@ def test_a_person_settles_what_is_held(world: World) -> None:
 
 
 def test_what_runs_cannot_be_resolved(world: World) -> None:
-    caller = world.forked(world.effect("k", "hold", "sleep 0.5"))
+    go = world.root / "go"
+    caller = world.forked(world.effect("k", "hold", f"until [ -e {go} ]; do sleep 0.02; done"))
     while "STARTED" not in states(world, "k"):
         time.sleep(0.005)
     with pytest.raises(BusyError):
         resolve_effect(Journal(world.places), "k", "redo", clock.now_ns())
     with pytest.raises(BusyError):
         world.once(world.effect("k", "retry"))
+    go.touch()
     os.waitpid(caller, 0)
     assert world.count("k") == 1
 

@@ -126,9 +126,9 @@ def test_a_question_waits_for_a_person_who_answers(world: World) -> None:
 
 
 def test_a_report_survives_the_death_of_the_runner(world: World) -> None:
-    effect = turn(world, REPORTS + "sleep 30", WORD="done", NOTE="posted")
+    effect = turn(world, REPORTS + "sleep 600", WORD="done", NOTE="posted")
     child = world.forked(effect)
-    until = time.monotonic() + 20
+    until = time.monotonic() + 120
     while not list(world.places.runs.glob(f"*/{REPORT}")) and time.monotonic() < until:
         time.sleep(0.01)
     last = Journal(world.places).last("k")

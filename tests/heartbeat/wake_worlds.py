@@ -61,7 +61,7 @@ class WakeWorld:
         (root / "agent.sh").chmod(0o700)
         self.environment = {"PATH": os.environ["PATH"], "WORLD": str(root / "world")}
         self.agent: AgentCommand | None = AgentCommand(
-            "shell", (str(root / "agent.sh"), str(root)), self.environment, timeout_seconds=30
+            "shell", (str(root / "agent.sh"), str(root)), self.environment, timeout_seconds=300
         )
         self.moods()
 

@@ -20,10 +20,20 @@ from made_agents import killed_at_every_step
 from made_ledgers import Held
 
 from antsmem.core import record
-from antsmem.core.errors import AntsmemError, DiskError, IntegrityError, LockedError, RollbackError
+from antsmem.core.errors import (
+    AntsmemError,
+    ConflictError,
+    DiskError,
+    IntegrityError,
+    LockedError,
+    RollbackError,
+)
+from antsmem.core.record import replace
 from antsmem.identity import custody as custody_module
+from antsmem.identity.amend import amend_identity
 from antsmem.identity.anchor import PinFile, publication_from_bytes
 from antsmem.identity.custody import open_custody
+from antsmem.identity.handle import with_relays
 from antsmem.identity.ledger import open_ledger
 from antsmem.identity.secret_revoke import destroy_secret, revoke_secret
 from antsmem.identity.secret_rotate import activate_secret, rotate_secret
@@ -254,6 +264,18 @@ def test_somebody_else_who_is_writing_is_waited_for_by_the_caller(held: Held) ->
         assert held.open().ledger.seq == 3
 
 
+def test_an_identity_that_another_process_changed_is_no_rollback(held: Held) -> None:
+    files, made, before = held.access.files, held.made, held.log.text
+    wanted = with_relays(held.log.document, ["https://relay.example"])
+    place = (replace(files, escrow=held.place / "escrow"), held.tick())
+    amend_identity(held.log, wanted, made.kit, held.open().keystore, made.host_key, place)
+    with pytest.raises(ConflictError, match="changed by another process"):
+        held.set("new")
+    files.log.write_bytes(before)
+    with pytest.raises(RollbackError):
+        held.set("new")
+
+
 @pytest.fixture
 def older(held: Held) -> tuple[Held, Path]:
     """An agent whose secret `old` is revoked, and a copy of its files from before."""
@@ -362,8 +384,7 @@ def test_a_damaged_head_is_made_again(held: Held) -> None:
 
 def test_an_agent_without_a_ledger_has_an_empty_one(tmp_path: Path) -> None:
     held = Held(tmp_path)
-    found = held.open()
-    assert (found.ledger.rows, found.pending) == ((), "")
+    assert (held.open().ledger.rows, held.open().pending) == ((), "")
     assert not held.access.files.ledger.exists() and not held.access.pin.exists()
 
 

@@ -9,8 +9,9 @@ import os
 from pathlib import Path
 
 import pytest
-from made_agents import new_agent
+from made_agents import FRIDAY_NS, new_agent
 
+from antsmem.core.disk import temp_name
 from antsmem.core.errors import (
     CannotUnlockError,
     IntegrityError,
@@ -18,7 +19,7 @@ from antsmem.core.errors import (
 )
 from antsmem.core.record import replace
 from antsmem.identity.create import CreatedIdentity
-from antsmem.identity.escrow import open_escrow, seal_escrow
+from antsmem.identity.escrow import keep_escrow, newest_escrow, open_escrow, seal_escrow
 from antsmem.identity.files import IdentityFiles
 from antsmem.identity.secret import Secret
 from antsmem.identity.signing import SigningKey
@@ -76,3 +77,18 @@ def test_a_keystore_is_not_taken_for_an_escrow(agent: Agent) -> None:
     files, made = agent
     with pytest.raises(UsageError, match=r"not `antsmem\.escrow/1`"):
         open_escrow(files.keystore.read_bytes(), [made.kit.identity], made.log)
+
+
+def test_the_newest_escrow_is_none_that_was_cut_off(tmp_path: Path) -> None:
+    (tmp_path / temp_name("20261120T152331.000Z-keystore-escrow.age")).write_bytes(b"half")
+    assert newest_escrow(tmp_path) is None
+    kept = keep_escrow(tmp_path, b"whole", FRIDAY_NS)
+    assert newest_escrow(tmp_path) == kept and kept.name == "20261120T152331.000Z-keystore-escrow.age"
+
+
+def test_an_escrow_made_while_the_clock_is_behind_is_the_newest(tmp_path: Path) -> None:
+    made = [keep_escrow(tmp_path, b"%d" % number, FRIDAY_NS - number * 10**15) for number in range(5)]
+    assert made == sorted(made) and newest_escrow(tmp_path) == made[-1]
+    assert sorted(tmp_path.iterdir()) == made[-3:] and made[-1].read_bytes() == b"4"
+    (tmp_path / "20261399T990000.000Z-keystore-escrow.age").write_bytes(b"not of ours")
+    keep_escrow(tmp_path, b"5", FRIDAY_NS)

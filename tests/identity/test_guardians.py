@@ -213,11 +213,23 @@ def test_a_recovery_takes_the_newest_set_and_may_read_it(agent: CreatedIdentity,
         (folder / name).write_bytes(data)
     _, new_host = new_agent(tmp_path / "new")
     stale_and_new = in_force(agent) | in_force(agent, number=2)
-    bring_guardians(folder, stale_and_new, agent.kit, new_host.keystore)
+    bring_guardians(folder, stale_and_new, agent.kit, new_host.keystore, agent.log)
     assert set(guardian_files_in(folder)) == set(os.listdir(folder)) == set(in_force(agent, number=2))
     assert read_guardian_set(guardian_files_in(folder), [new_host.host_key], agent.log)
-    bring_guardians(folder, {}, agent.kit, new_host.keystore)
+    bring_guardians(folder, {}, agent.kit, new_host.keystore, agent.log)
     assert os.listdir(folder) == [], "there are none in force: those of an old backup are not either"
     shutil.rmtree(folder)
-    bring_guardians(folder, {}, agent.kit, new_host.keystore)
+    bring_guardians(folder, {}, agent.kit, new_host.keystore, agent.log)
     assert not folder.exists()
+
+
+def test_a_set_that_somebody_put_into_the_repository_stops_no_recovery(
+    agent: CreatedIdentity, tmp_path: Path
+) -> None:
+    _, new_host = new_agent(tmp_path / "new")
+    theirs = [parse_recipient(str(X25519Identity.generate().recipient))]
+    for planted in (b"junk", b"".join(seal([b"x"], theirs)), b""):
+        for name in ("guardians-9-set.sealed", "guardians-9-1-2.sealed"):
+            files = in_force(agent) | {name: planted}
+            bring_guardians(tmp_path / "guardians", files, agent.kit, new_host.keystore, agent.log)
+            assert set(os.listdir(tmp_path / "guardians")) == set(in_force(agent))

@@ -24,6 +24,7 @@ from antsmem.identity.handle import (
     with_relays,
 )
 from antsmem.identity.log import parse_log
+from antsmem.identity.resolve import outward
 
 
 @pytest.mark.parametrize(
@@ -84,6 +85,12 @@ def test_any_text_is_a_handle_or_refused(text: str) -> None:
 def test_a_relays_url_has_one_form(text: str, url: str) -> None:
     assert relay_url(text) == url == relay_url(url)
     assert is_loopback(url) == url.startswith("http://")
+
+
+def test_a_strangers_log_sends_nobody_to_his_own_machine() -> None:
+    urls = ["https://relay.example", "http://127.0.0.1:22", "http://[::1]:80", "https://localhost:1"]
+    assert outward("https://public.example", urls) == urls[:1]
+    assert outward("http://127.0.0.1:8470", urls) == urls
 
 
 def test_relays_and_handles_go_into_the_document_and_foreign_members_stay() -> None:

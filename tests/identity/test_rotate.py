@@ -30,12 +30,13 @@ from antsmem.identity.guardians import (
     open_with_guardians,
     read_guardian_set,
 )
-from antsmem.identity.keystore import Keystore, check_keystore, open_keystore
+from antsmem.identity.keystore import Keystore, check_keystore, open_keystore, save_keystore
 from antsmem.identity.log import parse_log
 from antsmem.identity.multikey import key_hash
 from antsmem.identity.recover import recover_identity
 from antsmem.identity.recovery import RecoveryKit
 from antsmem.identity.rotate import RotatedIdentity, Rotation, rotate_identity
+from antsmem.identity.secret import Secret
 from antsmem.identity.signing import SigningKey
 
 LATER_NS = FRIDAY_NS + WEEK_NS
@@ -106,6 +107,15 @@ def test_the_new_escrow_holds_the_key_that_the_log_commits_to(agent: Agent) -> N
     escrow = open_escrow(newest.read_bytes(), [made.kit.identity], done.log)
     assert key_hash(escrow.next_key.public) in done.log.next_key_hashes
     assert escrow.log_head == done.log.head
+
+
+def test_the_new_escrow_holds_no_secret_that_ended(agent: Agent) -> None:
+    files, made = agent
+    ended = Secret("token", 1, "revoked", "static", "", "", b"a value that was revoked")
+    save_keystore(files.keystore, replace(now(files, made), secrets=(ended,)), made.host_key)
+    done = rotated(agent)
+    assert done.keystore.secrets == (ended,)
+    assert open_escrow(Path(done.escrow).read_bytes(), [made.kit.identity], done.log).secrets == ()
 
 
 def thief_rotates(log_text: bytes, key: SigningKey) -> None:

@@ -7,6 +7,7 @@ ahead, behind, silent or in contradiction.
 from __future__ import annotations
 
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -143,6 +144,45 @@ def test_one_version_is_revoked_and_the_other_stays(held: Held) -> None:
     rotate_secret(held.access, "token", b"two", held.tick())
     revoke_secret(held.access, "token", held.tick(), version=1)
     assert held.states() == {("token", 1): "revoked", ("token", 2): "active"}
+
+
+@pytest.mark.parametrize("end", [revoke_secret, destroy_secret])
+@pytest.mark.parametrize("version", [1, 2, 3])
+def test_one_version_of_a_token_that_changes_every_hour_is_ended_for_good_and_no_other(
+    held: Held, end: Callable[..., object], version: int
+) -> None:
+    held.set("session", b"1", "rotating")
+    for value in (b"2", b"3"):
+        rotate_secret(held.access, "session", value, held.tick())
+    before = held.access.files.keystore.read_bytes()
+    for _ in range(2):
+        end(held.access, "session", held.tick(), version=version)
+    assert len(rows(held)) == 5
+    for _ in range(2):
+        states = {number: state for (name, number), state in held.states().items() if name == "session"}
+        assert states.get(version, "destroyed") in {"revoked", "destroyed"}
+        assert states[3] == "active" or version == 3
+        held.access.files.keystore.write_bytes(before)  # an old copy put back says the same
+
+
+def test_what_ended_with_another_is_not_brought_back_to_end_alone(held: Held) -> None:
+    held.set("session", b"1", "rotating")
+    rotate_secret(held.access, "session", b"2", held.tick())
+    revoke_secret(held.access, "session", held.tick())
+    for version in (1, 2):
+        revoke_secret(held.access, "session", held.tick(), version=version)
+    assert rows(held)[1:] == ["set session 1", "revoke session 0"]
+    held.set("session", b"3", "rotating")
+    revoke_secret(held.access, "session", held.tick(), version=3)
+    assert rows(held)[3:] == ["set session 3", "revoke session 3"]
+
+
+def test_a_class_is_not_changed_by_the_way(held: Held) -> None:
+    held.set("token", b"one")
+    with pytest.raises(WouldOverwriteError, match="class static"):
+        held.set("token", b"one", "leased")
+    changed = set_secrets(held.access, [NewSecret("token", b"one", "leased")], held.tick(), replacing=True).secrets
+    assert [(each.version, each.kind) for each in changed] == [(2, "leased")]
 
 
 def test_after_a_revocation_a_new_value_is_a_new_version(held: Held) -> None:

@@ -42,7 +42,7 @@ from typing import Self
 import pytest
 
 PROJECT = Path(__file__).parents[2]
-PATIENCE_SECONDS = 60.0
+PATIENCE_SECONDS = 300.0
 _FENCE = re.compile(r"^(?P<indent> *)```(?P<language>\w*)\s*$")
 _REMARK = re.compile(r"^ *<!-- session: (?P<text>.*?) -->\s*$")
 _SAMPLE = "import sys, pathlib, corpora; corpora.sample_agent(pathlib.Path(sys.argv[1]))"

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from antsmem.core.errors import UsageError
+from antsmem.workspace import evidence
 from antsmem.workspace.evidence import KINDS, read_evidence, record_evidence
 
 NOW = 1_763_600_000_123_000_000
@@ -62,7 +63,8 @@ def test_an_unknown_kind_is_refused(tmp_path: Path) -> None:
         record_evidence(tmp_path, "hope", NOW, {})
 
 
-def test_writers_at_the_same_time_all_count(tmp_path: Path) -> None:
+def test_writers_at_the_same_time_all_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evidence, "_WAIT_SECONDS", 300)
     pids = []
     for number in range(6):
         if (pid := os.fork()) == 0:

@@ -124,7 +124,7 @@ def test_files_of_any_name_come_back(tree: Tree) -> None:
         assert path.read_bytes() == b"first", name
 
 
-@settings(max_examples=8, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=8, suppress_health_check=list(HealthCheck))
 @given(
     st.lists(
         st.tuples(st.binary(max_size=300), st.sampled_from([0o600, 0o644, 0o755, 0o640, 0o444])),

@@ -80,7 +80,7 @@ def test_what_is_too_long_or_no_file_is_refused(tmp_path: Path) -> None:
         read_now(Layout(tmp_path))
 
 
-@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=60, suppress_health_check=list(HealthCheck))
 @given(
     st.text(st.sampled_from("-#* \nObjective:<!->`ab\r\t"), max_size=120),
     st.text(max_size=40),

@@ -190,7 +190,7 @@ def move(
     document = _moved_document(ctx.log, urls, handle or ())
     escrow = _amend(ctx, document, kit) if document != ctx.log.document else ""
     told, not_told, taken = tell_relays(ctx, [*urls, *before])
-    unpublished = _publish(ctx) if escrow else []
+    unpublished = _publish(ctx)  # also what a run that was cut off did not come to
     moved = Moved(
         ctx.log.scid,
         ctx.log.version,
@@ -222,15 +222,13 @@ def _moved_document(log: IdentityLog, urls: list[str], names: list[str] | tuple[
 def _amend(ctx: Context, document: Document, kit_path: Path) -> str:
     """One more entry in the log, by the kit; where the new escrow is."""
     from antsmem.identity.amend import amend_identity
-    from antsmem.identity.escrow import keep_escrow
 
     kit = read_kit(kit_path)
     with ctx.working():
         place = (ctx.identity_files, ctx.now_ns)
         amended = amend_identity(ctx.log, document, kit, ctx.keystore, ctx.unlocked, place)
-        escrow = keep_escrow(ctx.data_dir / ctx.log.scid / "escrow", amended.escrow, ctx.now_ns)
-    ctx.log, ctx.keystore = amended.log, amended.keystore
-    return str(escrow)
+    ctx.forget_identity()
+    return amended.escrow
 
 
 def _publish(ctx: Context) -> list[str]:

@@ -97,6 +97,7 @@ def finish(
     except AntsmemError as error:
         raise type(error)(str(error), hint="name another --out: nothing handed over by this run") from None
     if not is_handed_over(ctx.log, found):  # a run that was cut off behind that only makes the parcel again
+        sealed_for(ctx, found)  # what does not open is seen before anything is handed over
         depart(ctx, found, kit_or_guardians(ctx, kit, None, {}))
     parcel, keystore = sealed_for(ctx, found)
     try:

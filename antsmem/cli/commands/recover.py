@@ -338,7 +338,7 @@ def _become_host(
     )
     recovered = recover_identity(new.kit, new.saved, new.name, files, ctx.now_ns, retire=new.retire)
     try:
-        bring_guardians(files.guardians, others, new.kit, recovered.keystore)
+        bring_guardians(files.guardians, others, new.kit, recovered.keystore, recovered.log)
         if stones := others.get(DESTROYED_LIST, b""):
             write_file(files.destroyed, [merged(b"", stones, opened.keys)])
         folder = Path(agent.escrow or ctx.data_dir / scid / "escrow")

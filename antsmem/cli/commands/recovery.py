@@ -257,9 +257,10 @@ def _place(ctx: Context, config: RepositoryConfig) -> PlaceReport:
 
 
 def _newest_escrow(ctx: Context) -> Path | None:
+    from antsmem.identity.escrow import newest_escrow
+
     folder = ctx.identity_files.escrow
-    found = sorted(folder.glob("*-keystore-escrow.age")) if folder is not None and folder.is_dir() else []
-    return found[-1] if found else None
+    return newest_escrow(folder) if folder is not None else None
 
 
 def _short(recipients: tuple[str, ...]) -> tuple[str, ...]:

@@ -116,6 +116,7 @@ def send(
 ) -> None:
     """Send a sealed and signed message to another agent."""
     from antsmem.identity.message import Address, seal_message
+    from antsmem.identity.resolve import outward
 
     ctx: Context = context.obj
     said = " ".join(text) if text else "" if sys.stdin.isatty() else sys.stdin.read()
@@ -127,7 +128,8 @@ def send(
     message = base64.urlsafe_b64encode(os.urandom(16)).decode().rstrip("=")
     address = Address(keystore.scid, found.log.scid, message)
     sealed = seal_message(said, address, keystore.op_key, found.log, ctx.now_ns)
-    places = [found.relay, *(url for url in relays_of(found.log.document) if url != found.relay)]
+    listed = outward(found.relay, relays_of(found.log.document))
+    places = [found.relay, *(url for url in listed if url != found.relay)]
     receipt = _delivered(ctx, places, found.log, (message, sealed))
     place = ctx.agent_state / "sent" / f"{message}.json"
     make_private_dir(place.parent)

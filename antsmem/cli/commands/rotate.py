@@ -14,7 +14,7 @@ from antsmem.backup.repository import Repository, read_state
 from antsmem.backup.tombstones import names_in
 from antsmem.cli.context import Context
 from antsmem.cli.epochs import with_foreign_epochs
-from antsmem.cli.keys import host_keyring
+from antsmem.cli.keys import host_keyring, read_kit
 from antsmem.cli.kits import kit_or_guardians, newest_guardians, require_own
 from antsmem.cli.ledger import reseal_ledger
 from antsmem.core.config import RepositoryConfig
@@ -83,7 +83,7 @@ def rotate(
 
         published, failed = publish_everywhere(ctx, seen, lend)
         not_told = _tell(ctx, relays)
-        resealed = made is None or reseal_ledger(ctx)
+        resealed = reseal_ledger(ctx)
     report = RotateReport(
         did=done.log.did,
         identity_version=done.log.version,
@@ -178,16 +178,26 @@ def _new_kit(ctx: Context, kit: RecoveryKit, out: Path) -> RecoveryKit:
     from antsmem.identity.recovery import RecoveryKit
 
     if os.path.lexists(out):
-        raise WouldOverwriteError(
-            f"`{out}` exists already",
-            hint="name another --new-kit; one that a cut-off run left opens nothing and can be deleted",
-        )
+        hint = "name another --new-kit; one that a cut-off run left opens nothing and can be deleted"
+        if _is_in_force(ctx, out):
+            hint = (
+                "keep it: it is the kit in force, of a run that was cut off; antsmem backup does the rest of that"
+            )
+        raise WouldOverwriteError(f"`{out}` exists already", hint=hint)
     if out.resolve().is_relative_to(ctx.layout.root.resolve()):
         raise UsageError("the recovery kit must not lie in what it recovers", hint="name another --new-kit")
     kit.generation(ctx.log)
     made = RecoveryKit(X25519Identity.generate(), ctx.keystore.agent, ctx.log.scid, utc_text(ctx.now_ns))
     write_file(out, [made.text().encode()], new=True)
     return made
+
+
+def _is_in_force(ctx: Context, path: Path) -> bool:
+    try:
+        read_kit(path).generation(ctx.log)
+    except AntsmemError:
+        return False
+    return True
 
 
 def publish_everywhere(

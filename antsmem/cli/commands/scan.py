@@ -57,7 +57,7 @@ def scan(
         list[str] | None, typer.Argument(help="Files and directories. Default: the workspace.")
     ] = None,
     staged: Annotated[bool, typer.Option("--staged", help="What git is about to commit.")] = False,
-    history: Annotated[bool, typer.Option("--history", help="All that git ever committed.")] = False,
+    history: Annotated[bool, typer.Option("--history", help="Every file that git ever committed.")] = False,
     remember: Annotated[
         bool, typer.Option("--remember", help="Keep keyed hashes, so that later scans need no key.")
     ] = False,

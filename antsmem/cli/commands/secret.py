@@ -11,7 +11,7 @@ from antsmem.cli.commands.resolve import resolve
 from antsmem.cli.context import Context
 from antsmem.cli.get import get_secret
 from antsmem.cli.group import group
-from antsmem.cli.ledger import publish_to, renew_escrow, warn_of
+from antsmem.cli.ledger import closed_ledger, publish_to, renew_escrow, warn_of
 from antsmem.cli.output import table
 from antsmem.cli.values import parse_pairs, read_value
 from antsmem.core.errors import AntsmemError, BackendError, RollbackError, UsageError
@@ -146,7 +146,7 @@ def verify(
     ctx: Context = context.obj
     anchors = [] if offline else ctx.anchors()
     compared = compare_ledger(ctx.access, anchors, ctx.now_ns)
-    custody, vouched = compared.custody, None
+    custody, vouched = closed_ledger(ctx, compared.custody), None
     if name is not None:
         vouched = vouch_for(ctx.access, name, ctx.now_ns, reason=reason)
         custody = vouched.custody

@@ -7,9 +7,11 @@ import getpass
 import os
 import time
 import uuid
+from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import boto3
 import engines
@@ -17,6 +19,7 @@ from botocore.loaders import JSONFileLoader
 
 from antsmem.backup.store import Store
 from antsmem.core.disk import is_temp, temp_name
+from antsmem.core.errors import BackendError
 from antsmem.drivers.file import FileStore
 from antsmem.drivers.s3 import S3Store
 from antsmem.drivers.sftp import SftpStore
@@ -50,6 +53,13 @@ class Place:
         if made and store.stat("repository.json") is None:
             store.put("repository.json", [b"{}"])
         return store
+
+    def hasty(self, port: int | None = None) -> Store:
+        """A store that gives up as soon as this machine can bear: in a time in which it does reach its server."""
+        for seconds in ("0.2", "0.6", "2", "6"):
+            with suppress(BackendError):
+                return self.open(port=port, timeout_seconds=seconds)
+        return self.open(port=port, timeout_seconds="20")
 
     def connect(self, port: int | None, options: dict[str, str]) -> Store:
         raise NotImplementedError
@@ -195,7 +205,21 @@ class WebdavPlace(_Tree):
         return WebdavStore.open(url, {**login, **options})
 
 
-def wait_for(what: Any, seconds: float = 10.0) -> None:
+T = TypeVar("T")
+
+
+def patiently(action: Callable[[], T]) -> T:
+    """What `action` returns; it may find for a minute that the server does not answer."""
+    give_up = time.monotonic() + 60
+    while True:
+        try:
+            return action()
+        except BackendError:
+            if time.monotonic() > give_up:
+                raise
+
+
+def wait_for(what: Any, seconds: float = 60.0) -> None:
     """Poll until `what()` is true."""
     give_up = time.monotonic() + seconds
     while not what():

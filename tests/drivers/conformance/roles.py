@@ -6,6 +6,7 @@ a server that has to be started asks for it with `request.getfixturevalue`; its 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
@@ -36,11 +37,13 @@ class Backend:
 
 def bytes_below(root: Path) -> Iterator[bytes]:
     """Every file below `root`, names included."""
-    for path in sorted(root.rglob("*")):
-        yield str(path.relative_to(root)).encode()
-        if path.is_file():
+    for folder, folders, names in os.walk(root):
+        for name in (*folders, *names):
+            yield os.fsencode(os.path.relpath(os.path.join(folder, name), root))
+        for path in (Path(folder, name) for name in names):
             with suppress(FileNotFoundError):  # a server may be tidying up
-                yield path.read_bytes()
+                if path.is_file():
+                    yield path.read_bytes()
 
 
 def _in_folder(kind: Callable[[Path], Any]) -> Callable[[pytest.FixtureRequest], Backend]:

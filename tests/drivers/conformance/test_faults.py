@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 import pytest
 from faultproxy import HttpProxy, Reply, TcpProxy
-from places import Place
+from places import Place, patiently
 
 from antsmem.backup.store import Store
 from antsmem.core.errors import AntsmemError, BackendError, ConflictError, RefusedError, WouldOverwriteError
@@ -22,7 +22,6 @@ from antsmem.drivers import s3_client, sftp, webdav_client
 
 DATA = os.urandom(700_000)
 PATIENT = "10"
-HASTY = "0.2"
 
 
 def write_calls(store: Store) -> dict[str, Callable[[], None]]:
@@ -112,11 +111,11 @@ def test_everything_else_works_over_a_line_that_breaks_now_and_then(remote: Plac
 
 def test_a_line_that_stays_dead_is_told_within_the_bound(remote: Place, tcp: TcpProxy) -> None:
     remote.open().put("packs/a", [DATA])
-    store = remote.open(port=tcp.port, timeout_seconds="0.6")
+    store = remote.hasty(tcp.port)
     for call in (write_calls(store)["put"], read_calls(store)["download"]):
         for fault in ("refuse", "hold"):
             tcp.heal()
-            store.stat("packs/a")  # connected
+            patiently(lambda: store.stat("packs/a"))  # connected
             if fault == "refuse":
                 tcp.refuse = True
                 tcp.reset()
@@ -131,7 +130,7 @@ def test_a_line_that_stays_dead_is_told_within_the_bound(remote: Place, tcp: Tcp
 
             worker = threading.Thread(target=work, daemon=True)
             worker.start()
-            worker.join(20)
+            worker.join(200)
             assert told
 
 
@@ -228,7 +227,7 @@ LIES = {
 def test_a_lying_answer_is_an_error_and_never_taken_for_success(web: Place, liar: HttpProxy, lie: str) -> None:
     direct = web.open()
     direct.put("packs/a", [DATA])
-    store = web.open(port=liar.port, timeout_seconds=HASTY)
+    store = web.hasty(liar.port)
     for kind, call in write_calls(store).items():
         liar.rule = lambda method, path: LIES[lie] if method in {"PUT", "POST", "MOVE"} else None
         with pytest.raises(AntsmemError):
@@ -261,7 +260,7 @@ def etag_of(web: Place) -> str:
 
 
 def test_no_error_tells_a_secret(remote: Place, tcp: TcpProxy) -> None:
-    store = remote.open(port=tcp.port, timeout_seconds=HASTY)
+    store = remote.hasty(tcp.port)
     encoded = [base64.b64encode(f"u:{secret}".encode()).decode() for secret in remote.secrets]
     assert remote.secrets
 
@@ -280,7 +279,7 @@ def test_no_error_tells_a_secret(remote: Place, tcp: TcpProxy) -> None:
     if remote.scheme != "sftp":
         assert remote.server is not None
         liar = HttpProxy(remote.server.port)
-        store = remote.open(port=liar.port, timeout_seconds=HASTY)
+        store = remote.hasty(liar.port)
         echo = "|".join(remote.secrets).encode()  # a server that repeats what it was sent
         for status in (401, 403, 500):
             body = b"<Error><Code>%s</Code><Message>%s</Message></Error>" % (echo, echo)

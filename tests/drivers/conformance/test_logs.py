@@ -96,7 +96,7 @@ def test_tail_returns_when_something_arrives_and_when_nothing_does(made: Backend
 
     thread = threading.Thread(target=write)
     thread.start()
-    found = log.tail(STREAM, after, 20.0)
+    found = log.tail(STREAM, after, 120.0)
     thread.join()
     assert [item for _, item in found] == [sent]
     log.close()

@@ -251,7 +251,8 @@ def test_a_server_killed_within_a_sync_loses_nothing_and_nothing_is_applied_twic
     place = Between(dies, request, tmp_path / "between")
     told = killed_within_a_sync(place, tmp_path, method, turn, moment)
     assert (told.settled, told.lost, told.doubled) == (True, 0, 0)
-    assert (told.twice_in_the_log > 0) is (moment == "half" or (method, moment) == ("relayed", "unread"))
+    if moment == "half" or (method, moment) == ("relayed", "unread"):
+        assert told.twice_in_the_log > 0  # else perhaps too: an answer that comes too late is one that is lost
     one, other = told.devices
     assert len(one.files()) == 2 * FILES and one.files() == other.files()
     memories = one.memory(), other.memory()

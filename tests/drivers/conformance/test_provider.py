@@ -7,8 +7,11 @@ a provider says it cannot do must be refused; what it says it can do is done, by
 
 from __future__ import annotations
 
+import os
+import select
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
@@ -37,17 +40,16 @@ def keeper(request: pytest.FixtureRequest, tmp_path: Path) -> Keeper:
     return KEEPERS[request.param](request, tmp_path)
 
 
-@pytest.fixture
-def deaf() -> Iterator[str]:
-    """A server that answers every question with an error full of what must not be repeated."""
+@contextmanager
+def answering(status: int, said: list[bytes]) -> Iterator[str]:
+    """A server that answers every question with what `said` begins with."""
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            body = (f'{{"errors": ["{CANARY}"], "__type": "{CANARY} x", "message": "{CANARY}"}}').encode()
-            self.send_response(418)
-            self.send_header("Content-Length", str(len(body)))
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(said[0])))
             self.end_headers()
-            self.wfile.write(body)
+            self.wfile.write(said[0])
 
         do_GET = do_POST = do_PUT = do_LIST = answer  # noqa: N815
 
@@ -57,10 +59,20 @@ def deaf() -> Iterator[str]:
     server = HTTPServer(("127.0.0.1", 0), Handler)
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """A server that answers every question with an error full of what must not be repeated."""
+    body = f'{{"errors": ["{CANARY}"], "__type": "{CANARY} x", "message": "{CANARY}"}}'
+    with answering(418, [body.encode()]) as url:
+        yield url
 
 
 def test_what_is_kept_is_given(keeper: Keeper) -> None:
@@ -218,6 +230,24 @@ def test_nothing_of_a_servers_own_text_is_repeated(
         assert CANARY not in str(caught.value) + caught.value.hint + repr(caught.value.__cause__)
 
 
+@pytest.mark.parametrize("kind", REMOTE)
+def test_an_answer_that_cannot_be_is_refused(kind: str) -> None:
+    half = b'{"SecretString": "\\ud800", "VersionId": "1", "data": {"data": {"value": "\\ud800"}, "metadata": %s}}'
+    wrong = b'{"SecretList": 5, "Versions": [5], "VersionId": [], "SecretString": 5, "data": [5]}'
+    said = [b"{}", b"[]", b"5", wrong, half % b'{"version": 1}', b"[" * 100_000]
+    with answering(200, said) as url:
+        where = {
+            "aws": {"endpoint": url, "region": "us-east-1", "access_key_id": "x", "secret_access_key": "x"},
+            "vault": {"url": url, "token": "x"},
+        }
+        provider = Keeper(kind, where[kind]).open()
+        while said:
+            for ask in (lambda: provider.get("name"), provider.names, lambda: provider.versions("name")):
+                with pytest.raises(RefusedError):
+                    ask()
+            del said[0]
+
+
 def test_a_wrong_token_is_refused(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     keeper = KEEPERS["vault"](request, tmp_path)
     with pytest.raises(RefusedError) as caught:
@@ -249,6 +279,7 @@ def test_an_object_of_somebody_else_in_vault_is_given_whole(
         ('echo \'{"protocolVersion": 2, "values": {}}\'', RefusedError),
         ("echo '{\"protocolVersion\": 1}'", RefusedError),
         ('echo \'{"protocolVersion": 1, "values": {"other": "x"}}\'', NotFoundError),
+        ('echo \'{"protocolVersion": 1, "values": {"name": null}}\'', NotFoundError),
         ('echo \'{"protocolVersion": 1, "values": {}, "errors": {"name": {"message": "C"}}}\'', NotFoundError),
         ("exec sleep 60", BackendError),
         ("(sleep 60 &) ; exec cat /dev/zero", BackendError),
@@ -262,9 +293,25 @@ def test_a_program_that_misbehaves_is_ended_and_not_repeated(
     Path(keeper.options["command"]).write_text(
         f"#!/bin/sh\necho {CANARY} >&2\n{script}\n".replace('C"', CANARY + '"')
     )
+    bound = "0.5" if error is BackendError else "60"
     with pytest.raises(error) as caught:
-        keeper.open(timeout_seconds="0.5").get("name")
+        keeper.open(timeout_seconds=bound).get("name")
     assert CANARY not in str(caught.value) + caught.value.hint
+
+
+@pytest.mark.parametrize("output", ["", " >/dev/null 2>&1"])
+def test_what_a_program_leaves_running_is_ended(
+    request: pytest.FixtureRequest, tmp_path: Path, output: str
+) -> None:
+    keeper = KEEPERS["exec"](request, tmp_path)
+    fifo = tmp_path / "alive"
+    os.mkfifo(fifo)
+    alive = os.open(fifo, os.O_RDONLY | os.O_NONBLOCK)
+    said = '{"protocolVersion": 1, "values": {"name": "x"}}'
+    Path(keeper.options["command"]).write_text(f"#!/bin/sh\nexec 3>{fifo}\nsleep 60{output} &\necho '{said}'\n")
+    with suppress(BackendError):  # whoever holds the output open has not answered yet
+        keeper.open(timeout_seconds="0.5").get("name")
+    assert select.select([alive], [], [], 10)[0] and not os.read(alive, 1), "nobody holds the other end"
 
 
 def test_a_program_that_others_can_change_is_not_started(request: pytest.FixtureRequest, tmp_path: Path) -> None:

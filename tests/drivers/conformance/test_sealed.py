@@ -96,7 +96,7 @@ def test_control_what_is_put_as_it_is_would_be_found(role: str, name: str, reque
         opened.create("test-model", 8)
     canary = f"canary-of-{os.urandom(8).hex()}"
     put(role, opened, canary)
-    give_up = time.monotonic() + 20  # some write behind what they acknowledge, to memory that others have too
+    give_up = time.monotonic() + 120  # some write behind what they acknowledge, to memory that others have too
     while seen_in_the_clear(made.held(), [canary.encode()]) != {canary.encode()}:
         assert time.monotonic() < give_up, "the search does not look where it is kept"
         time.sleep(0.1)

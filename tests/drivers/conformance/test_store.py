@@ -10,7 +10,7 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from places import Place
+from places import Place, patiently
 
 from antsmem.core.clock import now_ns
 from antsmem.core.errors import (
@@ -293,7 +293,7 @@ def test_a_store_whose_server_is_gone_says_so_and_goes_on_when_it_is_back(remote
     server = type(remote.server)().start()  # type: ignore[misc]
     try:
         other = type(remote)(server)  # type: ignore[call-arg]
-        store = other.open(timeout_seconds="0.5")
+        store = other.hasty()
         store.put("packs/a", [b"x"])
         server.kill()
         for call in (
@@ -306,9 +306,9 @@ def test_a_store_whose_server_is_gone_says_so_and_goes_on_when_it_is_back(remote
                 call()
         server.restart()
         if remote.has_folders:
-            assert store.get("packs/a") == b"x"
-            store.put("packs/b", [b"y"])
-            assert store.get("packs/b") == b"y"
+            assert patiently(lambda: store.get("packs/a")) == b"x"
+            patiently(lambda: store.put("packs/b", [b"y"]))
+            assert patiently(lambda: store.get("packs/b")) == b"y"
         other.close()
     finally:
         server.close()
