@@ -26,17 +26,9 @@ from antsmem.core.config import (
     resolve,
 )
 from antsmem.core.disk import locked, read_file
-from antsmem.core.errors import (
-    RECOVER,
-    CannotUnlockError,
-    ConfigError,
-    DriverMissingError,
-    NotFoundError,
-    UsageError,
-    naming,
-)
+from antsmem.core.errors import RECOVER, DriverMissingError, NotFoundError, UsageError, naming
 from antsmem.core.record import record, replace
-from antsmem.identity.files import CHANGE
+from antsmem.identity.files import CHANGE, refuse_retired
 from antsmem.workspace.layout import Layout, find_workspace
 
 if TYPE_CHECKING:
@@ -244,6 +236,11 @@ class Context:
                     self.output.note("finished an in-place restore that had been cut off")
             yield
 
+    def ready_to_write(self) -> None:
+        """`RetiredError` where this host has retired, else `finish_restore`: for what opens no keystore."""
+        refuse_retired(self.layout.keystore)
+        self.finish_restore()
+
     def finish_restore(self) -> None:
         """See that no in-place restore is half done, for a command that changes files without `working`: what it
         writes now must not be put away later."""
@@ -393,4 +390,4 @@ def named(group: str, name: str, own: Sequence[str], suffix: str, absent: str) -
     raise DriverMissingError(absent, hint=f"there are: {', '.join(own)}; others install as Python packages")
 
 
-__all__ = ["CannotUnlockError", "ConfigError", "Context", "Options", "driver"]
+__all__ = ["Context", "Options", "driver"]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from antsmem.cli.context import Context
 from antsmem.core import clock
-from antsmem.core.errors import AntsmemError, CannotUnlockError, NotFoundError, UsageError
+from antsmem.core.errors import AntsmemError, CannotUnlockError, NotFoundError, RetiredError, UsageError
 
 if TYPE_CHECKING:
     from antsmem.identity.fingerprints import Fingerprints
@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from antsmem.workspace.alarms import Alarm
     from antsmem.workspace.gitstore import GitStore
     from antsmem.workspace.history import Tree
+
+
+_CLOSED = (CannotUnlockError, NotFoundError, RetiredError)
+"""Why a keystore tells nothing."""
 
 
 def store_of(ctx: Context) -> GitStore:
@@ -34,7 +38,7 @@ def _folder(ctx: Context) -> Path:
 
 def tree_of(ctx: Context) -> Tree:
     """The workspace with its history. Keys are asked for when there is something to read; where the keystore is
-    locked, a file is looked at for what anybody's secrets look like."""
+    locked, or the host has retired, a file is looked at for what anybody's secrets look like."""
     from antsmem.workspace.classes import Classifier
     from antsmem.workspace.history import Tree
 
@@ -72,7 +76,7 @@ def _waivers(ctx: Context) -> Waivers:
 
     try:
         return ctx.waivers()
-    except (CannotUnlockError, NotFoundError):
+    except _CLOSED:
         kept = _fingerprints(ctx)
         return kept.waivers if kept else NONE
 
@@ -82,7 +86,7 @@ def _scanner(ctx: Context) -> Scanner:
 
     try:
         return ctx.scanner()
-    except (CannotUnlockError, NotFoundError):
+    except _CLOSED:
         kept = _fingerprints(ctx)
         return Scanner(fingerprint_key=kept.key if kept else os.urandom(KEY_BYTES), prints=kept)
 

@@ -15,7 +15,7 @@ from antsmem.core.config import RepositoryConfig
 from antsmem.core.disk import read_file
 from antsmem.core.errors import AntsmemError
 from antsmem.core.record import replace
-from antsmem.drill.copies import host_of
+from antsmem.drill.copies import host_of, is_here
 from antsmem.drill.levels import Copy, Facts
 from antsmem.workspace.alarms import memory_paths
 from antsmem.workspace.evidence import read_evidence, record_evidence
@@ -59,7 +59,7 @@ def _copy(ctx: Context, config: RepositoryConfig, keys: Keyring | None) -> Copy:
     copy = Copy(
         config.name,
         config.url,
-        host_of(config.url, config.options, mounts, ctx.host),
+        host_of(config.url, config.options, mounts, lambda name: name == ctx.host.lower() or is_here(name)),
         None,
         ctx.settings.hot.interval_seconds,
     )

@@ -13,7 +13,7 @@ from antsmem.cli.context import Context
 from antsmem.core import canonical
 from antsmem.core.config import AgentConfig, RepositoryConfig, agent_path, write_agent
 from antsmem.core.disk import make_private_dir, read_file, write_file
-from antsmem.core.errors import AntsmemError, CannotUnlockError, NotFoundError, UsageError
+from antsmem.core.errors import AntsmemError, CannotUnlockError, NotFoundError, UsageError, WouldOverwriteError
 from antsmem.core.record import record, replace
 from antsmem.identity.files import IdentityFiles
 from antsmem.identity.handle import relays_of
@@ -250,9 +250,16 @@ def _restored(
 
 
 def _restored_before(ctx: Context, name: str, root: Path, parcel: Parcel) -> RestoreResult | None:
-    """What an earlier run restored to `root` for the same offer: a restore is there as a whole or not at all."""
+    """What an earlier run restored to `root` for the same offer: a restore is there as a whole or not at all.
+    `WouldOverwriteError` where it came so far that this machine is the agent's host, in another directory."""
     try:
         said: Any = canonical.loads(read_file(_note(ctx, name), _LIMIT), _LIMIT)
+        there = str(said["target"])
+        if there != str(root) and os.path.lexists(Layout(Path(there)).keystore / "keystore.age"):
+            raise WouldOverwriteError(
+                f"the agent has arrived at `{there}`, where an earlier run was cut off: nothing restored",
+                hint=f"antsmem migrate accept {there} PARCEL",
+            )
         log = parse_log(read_file(Layout(root).identity_log, _KEY_LIMIT))
     except NotFoundError:
         return None

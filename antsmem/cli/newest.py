@@ -58,6 +58,7 @@ def _keep(context: Context, log: IdentityLog) -> None:
     keystore, files = context.keystore, context.identity_files
     own = log.operational_keys.get(keystore.op_key.public)
     if own is None or own.revoked:
+        write_file(files.retired, [b""])
         write_file(files.log, [log.text])
         context.forget_identity()
         check_keystore(keystore, log)

@@ -82,7 +82,7 @@ class Machine:
     def line(self, words: Sequence[str]) -> list[str]:
         """The command line here that runs `words` there, in an environment that is otherwise empty."""
         given = [f"{name}={value}" for name, value in self.environment.items()]
-        return self.wrap(["env", "-i", *given, *words])
+        return self.wrap(["/usr/bin/env", "-i", *given, *words])
 
     def run(self, words: Sequence[str], stdin: bytes = b"") -> Ran:
         """Run a command there and wait for its end; `BackendError` if the machine cannot be reached, or hangs."""

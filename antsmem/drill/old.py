@@ -17,15 +17,29 @@ from antsmem.core.errors import NotFoundError
 from antsmem.core.record import field, record
 from antsmem.drill.machine import Machine, Ran, kill_group
 from antsmem.drill.tree import Tree, look
-from antsmem.drill.work import CONFIGURATION, DONE, HAPPENED, HEARTBEAT, HELD, PENDING, World, once, write_scripts
+from antsmem.drill.work import (
+    CONFIGURATION,
+    DONE,
+    FOLDER,
+    HAPPENED,
+    HEARTBEAT,
+    HELD,
+    PENDING,
+    World,
+    once,
+    write_scripts,
+)
 from antsmem.workspace.classes import Classifier
+from antsmem.workspace.layout import HOME
 
 OBJECTIVE: Final = "Objective: finish the migration test."
 DECISION: Final = "Decision: go on with the second post when the machine is back."
 LIVING: Final = "drill-token"
 REVOKED: Final = "drill-revoked"
 _PATIENCE_SECONDS: Final = 30.0
+_HOME: Final = HOME.encode()
 _OWN: Final = (b".antsmem/identity", b".antsmem/keystore", b".antsmem/cache", b".antsmem/replaced")
+_ASIDE: Final = ".not-used-in-the-drill"
 
 
 class LostError(Exception):
@@ -59,23 +73,33 @@ def copy_agent(source: Path, target: Path, classifier: Classifier) -> int:
     files, folders, stack = 0, [b""], [b""]
     while stack:
         folder = stack.pop()
-        with os.scandir(top + b"/" + folder) as entries:
-            for entry in entries:
-                path = folder + b"/" + entry.name if folder else entry.name
-                if path in _OWN:
-                    continue
-                if entry.is_dir(follow_symlinks=False):
-                    if classifier.classify_dir(entry.name, path) is None:
-                        os.mkdir(into + b"/" + path, 0o700)
-                        stack.append(path)
-                        folders.append(path)
-                elif classifier.classify_file(entry.name, path) is None:
-                    files += _copied(entry, into + b"/" + path)
+        for entry in _listed(top + b"/" + folder):
+            path = folder + b"/" + entry.name if folder else entry.name
+            if path in _OWN or (path.startswith(_HOME) and entry.is_symlink()):
+                continue  # antsmem's own files are written to: a link among them leads to the living agent's
+            if entry.is_dir(follow_symlinks=False):
+                if classifier.classify_dir(entry.name, path) is None:
+                    os.mkdir(into + b"/" + path, 0o700)
+                    stack.append(path)
+                    folders.append(path)
+            elif classifier.classify_file(entry.name, path) is None:
+                files += _copied(entry, into + b"/" + path)
     for folder in reversed(folders):
         with suppress(FileNotFoundError):
             shutil.copystat(top + b"/" + folder, into + b"/" + folder)
     os.chmod(into, 0o700)
     return files
+
+
+def _listed(folder: bytes) -> list[os.DirEntry[bytes]]:
+    """What is in a directory of the agent; nothing, if it removed that meanwhile."""
+    try:
+        with os.scandir(folder) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise disk_error("list", os.fsdecode(folder), error) from error
 
 
 def _copied(entry: os.DirEntry[bytes], target: bytes) -> bool:
@@ -115,7 +139,7 @@ class OldMachine:
         """Give the copy an identity, a repository, a relay, secrets and work of its own: stand-ins, so that no key
         of the living agent is needed, and none can be lost. What stands at the places `waived` may stay there."""
         self.world.make()
-        self._swap_heartbeat()
+        self._make_room()
         write_scripts(self._agent)
         kit, repository = self.keep / "kit.txt", self.keep / "repository"
         words = ("--adopt", "--name", name, "--recovery-out", str(kit), "--repository", str(repository))
@@ -129,13 +153,15 @@ class OldMachine:
                 raise LostError(f"`antsmem waive` exited with {ran.code}: {reason(ran)}")
         self._secrets()
 
-    def _swap_heartbeat(self) -> None:
-        """Keep the agent's own HEARTBEAT.md from being run: its effects are real ones."""
-        own = self._agent / "HEARTBEAT.md"
-        if os.path.lexists(own):
-            own.rename(self._agent / "HEARTBEAT.md.not-run-in-the-drill")
+    def _make_room(self) -> None:
+        """Put aside the agent's own HEARTBEAT.md, whose effects are real ones, and what stands where the test
+        writes: a link there leads to the living agent's memory."""
+        own, now, memory = (self._agent / name for name in ("HEARTBEAT.md", "NOW.md", "memory"))
+        fits = [each for each, kind in ((now, os.path.isfile), (memory, os.path.isdir)) if kind(each)]
+        for place in (own, now, memory, self._agent / FOLDER):
+            if os.path.lexists(place) and (place not in fits or place.is_symlink()):
+                place.rename(place.with_name(place.name + _ASIDE))
         write_file(own, [HEARTBEAT], mode=0o644, durable=False)
-        now = self._agent / "NOW.md"
         text = now.read_bytes() if now.is_file() else b"# Now\n"
         write_file(now, [text.rstrip(b"\n") + f"\n\n{OBJECTIVE}\n".encode()], mode=0o644, durable=False)
 

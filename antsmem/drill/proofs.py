@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
 
+from antsmem.core.errors import RetiredError
 from antsmem.drill.canaries import Searched
 from antsmem.drill.machine import Ran
 from antsmem.drill.new import Recovered, Returned, Started
@@ -33,9 +34,12 @@ def same_identity(lost: Lost, recovered: Recovered, started: Started) -> Proof:
 
 
 def old_key_refused(returned: Returned) -> Proof:
-    """The old host's key counts no more."""
-    problems = [] if returned.sent.code else ["the relay took a message signed with the old host's key"]
-    return _proof("old-key", "the old key is refused", problems, f"the old host's message: {_said(returned.sent)}")
+    """The old host's key counts no more: it was refused as such, and did not fail for another reason."""
+    said = f"the old host's message: {_said(returned.sent)}"
+    problems = [] if returned.sent.code == RetiredError.exit_code else [f"{said}, not refused"]
+    if not returned.sent.code:
+        problems = ["the relay took a message signed with the old host's key"]
+    return _proof("old-key", "the old key is refused", problems, said)
 
 
 def same_memory(lost: Lost, after: Tree, left_out: Iterable[str]) -> Proof:
@@ -97,8 +101,11 @@ def fenced(returned: Returned) -> Proof:
     return _proof("fenced", "the old host is fenced", problems, "its heartbeat and its backup: exit 4")
 
 
-def nothing_leaked(searched: Searched, *, heard: bool) -> Proof:
-    """No private key and no secret stands or travelled anywhere; `heard`: the traffic to the relay was seen."""
+def nothing_leaked(searched: Searched, *, heard: bool, known: bool) -> Proof:
+    """No private key and no secret stands or travelled anywhere; `heard`: the traffic to the relay was seen;
+    `known`: so were the new host's keys. What is not known cannot be looked for."""
+    if not known and not searched.hits:
+        return Proof("leaks", "nothing leaked", None, "the new host's keys could not be read, nor looked for")
     looked = f"{searched.places} files, messages and outputs, {searched.size_bytes / 1e6:.1f} MB"
     shown = f"{looked}: no key or secret in any encoding" + ("" if heard else "; traffic to the relay not seen")
     return _proof("leaks", "nothing leaked", searched.hits, shown)
@@ -112,6 +119,8 @@ def stays_revoked(lost: Lost, started: Started) -> Proof:
         problems.append(f"`{LIVING}` is not back: {_said(started.living)}")
     if started.revoked.code == 0 or values[REVOKED] in started.revoked.out:
         problems.append(f"the revoked `{REVOKED}` is back")
+    if started.states.get(REVOKED) != "revoked":
+        problems.append(f"nobody knows that `{REVOKED}` was revoked")
     states = ", ".join(f"{name} {state}" for name, state in sorted(started.states.items()))
     return _proof("secrets", "revoked stays revoked", problems, states)
 

@@ -12,10 +12,11 @@ from typing import Final, Protocol
 
 from antsmem import __version__
 from antsmem.core.clock import now_ns, utc_text
+from antsmem.core.disk import disk_error
 from antsmem.core.errors import AntsmemError
 from antsmem.core.record import mutable_record, record
 from antsmem.drill import proofs
-from antsmem.drill.canaries import Canaries, Searched
+from antsmem.drill.canaries import Canaries
 from antsmem.drill.machine import Machine, Watch, here, surroundings
 from antsmem.drill.new import bring_back, come_back, recover, sabotage, seen_there, start
 from antsmem.drill.old import Lost, LostError, OldMachine, copy_agent, private_values
@@ -103,8 +104,10 @@ def run_migration_test(wanted: Wanted, progress: Callable[[str], None] = lambda 
     old = OldMachine(machine, keep, wanted.relay.url)
     try:
         _run(wanted, at, old, progress)
-    except (LostError, AntsmemError) as error:
+    except (LostError, AntsmemError, OSError) as error:
         name = STEPS[min(len(at.steps), len(STEPS) - 1)]
+        if isinstance(error, OSError):
+            error = disk_error("use", os.fsdecode(error.filename or os.fspath(wanted.place)), error)
         at.proofs.append(Proof(name.replace(" ", "-"), f"the step `{name}` is done", False, str(error)))
     finally:
         old.stop()
@@ -134,7 +137,7 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
     at.facts = (at.facts[0], new.facts())
     at.step(f"target {wanted.target}: nothing of the old machine is there")
     recovered = recover(new, lost)
-    sabotage(new, wanted.sabotage, _victim(lost))
+    sabotage(new, wanted.sabotage, _victim(lost) if wanted.sabotage == "drop-memory" else "")
     after = seen_there(new, scratch)
     at.step(f"identity version {recovered.version}, {len(after)} paths verified")
     progress("starting it")
@@ -153,9 +156,7 @@ def _run(wanted: Wanted, at: _Progress, old: OldMachine, progress: Callable[[str
         proofs.effects(old.world.counts()),
         proofs.fenced(returned),
         proofs.stays_revoked(lost, started),
-        proofs.nothing_leaked(
-            _searched(wanted, (old.machine, new), lost, packed), heard=wanted.relay.traffic() is not None
-        ),
+        _leaks(wanted, (old.machine, new), lost, packed),
     ]
 
 
@@ -180,16 +181,18 @@ def _new_machine(wanted: Wanted) -> Machine:
 def _victim(lost: Lost) -> str:
     """A file of the agent's memory: what `drop-memory` drops."""
     files = [path for path, seen in lost.before.items() if seen.kind == "file" and path.startswith(b"memory/")]
+    if not files:
+        raise LostError("there is no file below `memory/` to drop")
     return os.fsdecode(max(files))
 
 
-def _searched(wanted: Wanted, machines: tuple[Machine, Machine], lost: Lost, packed: Path | None) -> Searched:
+def _leaks(wanted: Wanted, machines: tuple[Machine, Machine], lost: Lost, packed: Path | None) -> Proof:
     """Look for every private key and secret in all that is left of the test, but where it has to lie."""
-    values, new = list(lost.secrets), machines[1]
+    new, own = machines[1], list[tuple[str, bytes]]()
     root = Path(new.root) if new.near else wanted.place / "scratch"
     with suppress(AntsmemError):  # it may have lost its keys
-        values += private_values(root / "home", root / "agent", "new host")
-    canaries = Canaries(values)
+        own = private_values(root / "home", root / "agent", "new host")
+    canaries = Canaries([*lost.secrets, *own])
     allowed = {wanted.place / "keep" / "kit.txt"}
     if packed is not None:
         canaries.look_at(packed, f"{new.name} machine")
@@ -207,7 +210,7 @@ def _searched(wanted: Wanted, machines: tuple[Machine, Machine], lost: Lost, pac
     traffic = wanted.relay.traffic()
     if traffic is not None:
         canaries.look(traffic, "the relay's traffic")
-    return canaries.searched
+    return proofs.nothing_leaked(canaries.searched, heard=traffic is not None, known=bool(own))
 
 
 def _result(wanted: Wanted, at: _Progress) -> MigrationTest:

@@ -30,9 +30,9 @@ def save_change(
 ) -> Keystore:
     """Save `keystore` as `save_keystore` does, together with `changed`: name → bytes, None to remove it.
 
-    A name is `log`, `destroyed`, or `epochs/`, `guardians/`, `escrow/` with a file's name behind it. If the disk
-    fails once the change is committed, `DiskError` is raised all the same and the next `finish_change` completes
-    it.
+    A name is `log`, `destroyed`, `retired`, or `epochs/`, `guardians/`, `escrow/` with a file's name behind it. If
+    the disk fails once the change is committed, `DiskError` is raised all the same and the next `finish_change`
+    completes it.
     """
     with _held(files):
         _finish(files)
@@ -110,7 +110,7 @@ def _journal(files: IdentityFiles) -> Path:
 
 def _place(files: IdentityFiles, name: str) -> Path:
     """Where the file called `name` lies; `IntegrityError` for anything that is none of an identity's."""
-    single = {"log": files.log, "keystore": files.keystore, "destroyed": files.destroyed}
+    single = {"log": files.log, "keystore": files.keystore, "destroyed": files.destroyed, "retired": files.retired}
     if name in single:
         return single[name]
     folder, _, file_name = name.partition("/")

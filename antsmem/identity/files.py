@@ -9,12 +9,24 @@ from pathlib import Path
 from typing import Final
 
 from antsmem.core.disk import disk_error, fsync_dir, make_private_dir, read_file, write_file
-from antsmem.core.errors import AntsmemError, LockedError, NotFoundError, WouldOverwriteError
+from antsmem.core.errors import (
+    AntsmemError,
+    LockedError,
+    NotFoundError,
+    RetiredError,
+    WouldOverwriteError,
+    legible,
+)
 from antsmem.core.record import record
 from antsmem.identity.keyfiles import DESTROYED_LIST
 
 CHANGE: Final = "change.json"
 """Beside the keystore: a change of several files that is committed and not yet complete."""
+
+RETIRED: Final = "retired"
+"""Beside the keystore: this host speaks for the agent no more. In it, the name of the host that does, if known."""
+
+_NAME_BYTES: Final = 1024
 
 
 @record
@@ -50,6 +62,11 @@ class IdentityFiles:
         return self.keystore.with_name(DESTROYED_LIST)
 
     @property
+    def retired(self) -> Path:
+        """The mark of a host that has retired: for who does not open the keystore."""
+        return self.keystore.with_name(RETIRED)
+
+    @property
     def ledger(self) -> Path:
         """`ledger.age`, beside the keystore."""
         return self.keystore.with_name("ledger.age")
@@ -58,6 +75,15 @@ class IdentityFiles:
     def head(self) -> Path:
         """`head.json`, the ledger's public head."""
         return self.keystore.with_name("head.json")
+
+
+def refuse_retired(folder: Path) -> None:
+    """`RetiredError` where the mark of a retired host is in `folder`, that of its keystore: one look, no key."""
+    mark = folder / RETIRED
+    if os.path.lexists(mark):
+        new = legible(read_file(mark, _NAME_BYTES).decode("utf-8", "replace"))
+        where = f": the agent is on host `{new}`" if new else ""
+        raise RetiredError(f"this host has retired{where}; nothing done")
 
 
 class Placing:

@@ -138,7 +138,8 @@ def hand_over(
     longer, commitment = recovered.log, recovered.commitment
     changed = replace(keystore, log_head=longer.head, recovery_hash=commitment.recovery_hash)
     escrow = seal_escrow(replace(changed, secrets=(), sequence=keystore.sequence + 1), commitment.next_key)
-    save_change(files, changed, host, {"log": longer.text, **escrow_change(files.escrow, escrow, now_ns)})
+    whole = {"log": longer.text, "retired": offer.host.encode()}
+    save_change(files, changed, host, {**whole, **escrow_change(files.escrow, escrow, now_ns)})
     return longer
 
 

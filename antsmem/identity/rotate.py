@@ -122,7 +122,7 @@ def _op_keys(
     if keystore.host in revoke:
         raise UsageError(
             f"`{keystore.host}` is this host: it gets a new key anyway",
-            hint="to retire it, run `antsmem identity rotate --revoke-host` on another host",
+            hint="to retire it, run `antsmem identity rotate --retire` on another host",
         )
     return {name: public for name, public in known.items() if name not in revoke} | {keystore.host: op_key.public}
 

@@ -1,7 +1,8 @@
 """What this host has seen proven about an agent, and when: reliability is counted from this, not from settings.
 
 A file of JSON lines in the agent's local state. It is private to the host and safe to lose: what nobody saw here
-has to be proven again.
+has to be proven again. Each line names the agent, by the name of that directory: copied to another one, it proves
+nothing.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ def record_evidence(directory: Path, kind: str, now_ns: int, details: Mapping[st
     if kind not in KINDS:
         raise UsageError(f"`{kind}` is no kind of evidence: there are {', '.join(KINDS)}")
     new = Evidence(kind, now_ns, details)
-    if len(_line(new)) > _LINE_LIMIT:
+    if len(_line(directory, new)) > _LINE_LIMIT:
         raise UsageError(f"the details of `{kind}` are longer than {_LINE_LIMIT} bytes: not recorded")
     make_private_dir(directory)
     deadline = time.monotonic() + _WAIT_SECONDS
@@ -56,7 +57,7 @@ def record_evidence(directory: Path, kind: str, now_ns: int, details: Mapping[st
                 found = [*read_evidence(directory), new]
                 same = [each for each in found if each.kind == kind]
                 gone = {id(each) for each in same[:-_KEPT]}
-                lines = [_line(each) for each in found if id(each) not in gone]
+                lines = [_line(directory, each) for each in found if id(each) not in gone]
                 write_file(directory / _FILE, lines)
                 return
         except LockedError:
@@ -67,7 +68,7 @@ def record_evidence(directory: Path, kind: str, now_ns: int, details: Mapping[st
 
 def read_evidence(directory: Path) -> tuple[Evidence, ...]:
     """All records in `directory`, in the order in which they were made; none where there is no file. A line that
-    is damaged proves nothing and is passed over."""
+    is damaged, or of another agent, proves nothing and is passed over."""
     try:
         data = read_file(directory / _FILE, _LIMIT)
     except NotFoundError:
@@ -76,14 +77,15 @@ def read_evidence(directory: Path) -> tuple[Evidence, ...]:
     for line in data.splitlines():
         try:
             value = canonical.loads(line, _LINE_LIMIT)
-            kind, moment, details = value["kind"], value["time_ms"], value["details"]
+            kind, moment, details, agent = (value[name] for name in ("kind", "time_ms", "details", "agent"))
         except (IntegrityError, KeyError, TypeError):
             continue
-        if kind in KINDS and type(moment) is int and isinstance(details, dict):
+        if kind in KINDS and type(moment) is int and isinstance(details, dict) and agent == directory.name:
             found.append(Evidence(kind, moment * 1_000_000, details))
     return tuple(found)
 
 
-def _line(one: Evidence) -> bytes:
+def _line(directory: Path, one: Evidence) -> bytes:
     # Milliseconds: nanoseconds since 1970 are more than a canonical integer holds.
-    return canonical.dumps({"kind": one.kind, "time_ms": one.time_ns // 1_000_000, "details": one.details}) + b"\n"
+    said = {"kind": one.kind, "time_ms": one.time_ns // 1_000_000, "details": one.details}
+    return canonical.dumps({**said, "agent": directory.name}) + b"\n"

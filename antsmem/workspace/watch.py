@@ -24,6 +24,7 @@ from antsmem.workspace.layout import HOME, Layout
 
 if TYPE_CHECKING:
     from watchdog.events import FileSystemEvent
+    from watchdog.observers.api import BaseObserver
 
 DEBOUNCE_SECONDS: Final = 0.25
 SETTLE_SECONDS: Final = 2.0
@@ -32,6 +33,7 @@ IDLE_SECONDS: Final = 60.0
 _RETRY_SECONDS: Final = 5.0
 _SHARE: Final = 3.0  # a pass is followed by so many times its own length of rest
 _MOST_REST_SECONDS: Final = 0.3
+_GROWING: Final = frozenset({"created", "moved"})
 _TELLING: Final = frozenset({"created", "modified", "deleted", "moved", "closed"})
 
 
@@ -80,8 +82,9 @@ class _Watch:
         self.voice = voice
         self.pace = pace
         self.changed = threading.Event()
+        self.grown = False
         self.told = ""
-        self.alive: Callable[[], bool] = lambda: True
+        self.deaf: Callable[[], str] = lambda: ""
 
     def run(self) -> None:
         with ExitStack() as stack:
@@ -91,11 +94,21 @@ class _Watch:
                 self.changed.clear()  # before the look: what changes during it is looked at again
                 pause = self.step()
                 self.voice.idle()
-                if self.changed.wait(min(pause or wait, wait)) and notified:
-                    time.sleep(self.pace.debounce_seconds)
-                if notified and not self.alive():
+                rest = min(pause or wait, wait)
+                if not notified:
+                    time.sleep(rest)
+                elif why := self.listen(rest):
                     notified, wait = False, self.pace.poll_seconds
-                    self.voice.remark("notifications ended: looking twice a second")
+                    self.voice.remark(f"{why}: looking twice a second")
+
+    def listen(self, seconds: float) -> str:
+        """Wait until something has changed, at most so long; why nobody would tell of the next change, if so."""
+        until = time.monotonic() + seconds
+        while not (why := self.deaf()) and (left := until - time.monotonic()) > 0:
+            if self.changed.wait(min(left, self.pace.poll_seconds)):
+                time.sleep(self.pace.debounce_seconds)
+                break
+        return why
 
     def step(self) -> float:
         """One pass; how long to wait at most before the next, 0 = as long as nothing changes."""
@@ -130,26 +143,58 @@ class _Watch:
         import logging
 
         logging.getLogger("watchdog").addHandler(logging.NullHandler())  # what overflows is seen by the next pass
-        changed, own = self.changed, os.path.join(os.fspath(self.tree.root), HOME) + os.sep
+        top, watch = os.fspath(self.tree.root), self
+        own, place = os.path.join(top, HOME) + os.sep, _place(top)
 
         class Bell(FileSystemEventHandler):
             def on_any_event(self, event: FileSystemEvent) -> None:
                 if event.event_type in _TELLING and not os.fsdecode(event.src_path).startswith(own):
-                    changed.set()
+                    watch.grown |= event.is_directory and event.event_type in _GROWING
+                    watch.changed.set()
 
-        observer = Observer()
-        try:
-            observer.schedule(Bell(), os.fspath(self.tree.root), recursive=True)
-            observer.start()
-        except OSError as error:
-            why = (error.strerror or str(error)).lower()
-            self.voice.remark(f"no notifications ({why}): looking twice a second")
-            with suppress(RuntimeError, OSError):
-                observer.stop()
-            yield False
-            return
-        self.alive = lambda: observer.is_alive() and all(each.is_alive() for each in observer.emitters)
-        try:
+        @contextmanager
+        def ringing(recursive: bool) -> Iterator[BaseObserver]:
+            observer = Observer()
+            try:
+                observer.schedule(Bell(), top, recursive=recursive)
+                observer.start()
+                yield observer
+            finally:
+                with suppress(RuntimeError, OSError):
+                    observer.stop()
+
+        with ExitStack() as stack:
+            try:
+                observer = stack.enter_context(ringing(recursive=True))
+            except OSError as error:
+                self.voice.remark(f"{_no(error)}: looking twice a second")
+                yield False
+                return
+
+            def deaf() -> str:
+                if _place(top) != place or not all(each.is_alive() for each in (observer, *observer.emitters)):
+                    return "notifications ended"
+                if self.grown:  # where no watch is to be had, watchdog leaves a new directory out, without a word
+                    self.grown = False
+                    try:
+                        with ringing(recursive=False):
+                            pass
+                    except OSError as error:
+                        return _no(error)
+                return ""
+
+            self.deaf = deaf
             yield True
-        finally:
-            observer.stop()
+
+
+def _no(error: OSError) -> str:
+    return f"no notifications ({(error.strerror or str(error)).lower()})"
+
+
+def _place(top: str) -> tuple[int, int]:
+    """Which directory is at `top`: a watch stays with the one that was there, wherever it goes."""
+    try:
+        status = os.stat(top)
+    except OSError:
+        return (0, 0)
+    return (status.st_dev, status.st_ino)

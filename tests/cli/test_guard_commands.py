@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import time
 from pathlib import Path
 
 import pytest
@@ -232,6 +233,21 @@ def test_a_tier_without_a_snapshot_is_overdue_when_the_agent_is_old_enough(
         monkeypatch.setattr(clock, "now_ns", lambda hours=hours: born + hours * 3600 * 10**9)
         ran = home.must("status", code=3 if tiers else 0)
         assert [line.split()[0] for line in ran.out.splitlines() if "OVERDUE" in line] == tiers
+
+
+def test_a_clock_that_was_ahead_hides_no_missing_backup(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    real, hours = clock.now_ns, [400 * 24]
+    monkeypatch.setattr(clock, "now_ns", lambda: real() + hours[0] * 3600 * 10**9)
+    home.must("backup")
+    hours[0] = 0
+    said = home.must("status", code=3).out
+    assert "hot   1 snapshots, the newest is of the future: was the clock set back?  OVERDUE" in said
+    (pin,) = (home.home / ".local/state/antsmem").glob("*/pin-*.json")
+    for age_seconds, expected in ((10, 1), (2 * 3600, 2), (10, 2), (-3600, 3)):
+        os.utime(pin, (0, time.time() - age_seconds))
+        (home.workspace / "MEMORY.md").write_text(f"{age_seconds} {expected}")
+        home.run("-C", str(home.workspace), "watch", "--once")
+        assert len(home.ids) == expected
 
 
 def test_doctor_makes_the_backup_that_is_overdue(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:

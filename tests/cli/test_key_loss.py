@@ -211,7 +211,7 @@ def test_host_compromised_another_host_revokes_it_and_it_stops(home: Home, keys:
     second = elsewhere(home, "second", "--kit", kit(home), "--host", "second")
     second.must("backup")
     assert "took over version 2" in home.must("backup").err, "the control: both are hosts, and see one another"
-    ran = second.must("identity", "rotate", "--kit", kit(home), "--revoke-host", name)
+    ran = second.must("identity", "rotate", "--kit", kit(home), "--retire", name)
     assert f"host `{name}` is revoked" in ran.out
     for words in (["backup"], ["backup"], ["status"], ["restore", "--in-place"], ["prune"]):
         stopped = home.must(*words, code=4)
@@ -253,7 +253,7 @@ def test_host_compromised_and_kit_renewed_what_that_host_backed_up_stays_ours(
     second.must("backup")
     second.must("backup", "--tier", "cold")
     new = str(home.root / "new.txt")
-    home.must("identity", "rotate", "--kit", kit(home), "--revoke-host", "second", "--new-kit", new)
+    home.must("identity", "rotate", "--kit", kit(home), "--retire", "second", "--new-kit", new)
     (home.root / KIT).unlink()
     words = ("--kit", new, "--repository", str(home.repository), "--to")
     for snapshot in ("latest", "cold"):

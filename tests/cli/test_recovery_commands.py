@@ -260,11 +260,11 @@ def test_a_rotation_again_and_again_leaves_a_sound_repository(home: Home) -> Non
 @pytest.mark.parametrize(
     ("words", "code", "says"),
     [
-        (["--revoke-host", "nobody"], 2, "no op key"),
+        (["--retire", "nobody"], 2, "no op key"),
         (["--new-kit", KIT], 11, "exists already"),
         (["--new-kit", "agent/kit.txt"], 2, "must not lie in what it recovers"),
         (["--new-kit", "no/such/kit.txt"], 10, "no such file"),
-        (["--revoke-host", "nobody", "--new-kit", "new.txt"], 2, "no op key"),
+        (["--retire", "nobody", "--new-kit", "new.txt"], 2, "no op key"),
     ],
 )
 def test_a_rotation_that_fails_leaves_all_as_it_was(home: Home, words: list[str], code: int, says: str) -> None:

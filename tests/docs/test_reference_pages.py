@@ -281,7 +281,7 @@ def synced(at: Terminal, workspace: Path) -> list[dict[str, Any]]:
     printed.append(at.json("-C", "kevin", "sync", "push"))
     (workspace / "photo.bin").write_bytes(b"\0 2")
     printed.append(at.json("-C", "kevin", "sync"))
-    tail = at.json("-C", "kevin", "events", "tail", "-n", "1000")
+    tail = at.json("-C", "kevin", "events", "tail", "--last", "1000")
     old = next(row["id"] for row in tail["events"] if row["path"] == "photo.bin")
     next(at.home.glob(".local/state/antsmem/*/device.json")).unlink()
     shutil.rmtree(workspace / ".antsmem/cache")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from antsmem.core.record import replace
-from antsmem.drill.copies import host_of
+from antsmem.drill.copies import host_of, is_here
 from antsmem.drill.levels import BACKEND_DAYS, MIGRATION_DAYS, NAMES, RESTORE_DAYS, Copy, Facts, assess
 from antsmem.workspace.evidence import Evidence
 
@@ -129,4 +129,13 @@ broken
     ],
 )
 def test_where_a_repository_is(url: str, options: dict[str, str], host: str) -> None:
-    assert host_of(url, options, MOUNTS, "laptop") == host
+    assert host_of(url, options, MOUNTS, lambda name: name == "laptop") == host
+
+
+@pytest.mark.parametrize(
+    ("host", "own"),
+    [("127.8.8.8", True), ("::ffff:127.0.0.1", True), ("0", True), ("203.0.113.77", False), ("x.invalid", False)],
+)
+def test_an_address_to_which_a_socket_can_be_bound_is_this_machines(host: str, own: bool) -> None:
+    assert is_here(host) is own
+    assert host_of(f"sftp://[{host}]/x" if ":" in host else f"sftp://{host}/x", {}, "") == ("" if own else host)

@@ -15,8 +15,10 @@ import pytest
 
 from antsmem.core.errors import UsageError
 from antsmem.core.spellings import spellings
-from antsmem.drill import canaries
+from antsmem.drill import canaries, proofs
 from antsmem.drill.canaries import Canaries
+from antsmem.drill.machine import Ran
+from antsmem.drill.new import Returned
 from antsmem.drill.targets import Target, parse_target
 from antsmem.drill.tree import differences, look, look_into
 
@@ -89,3 +91,16 @@ def test_a_target_is_one_of_four() -> None:
     for text in ("", "ssh:", "ssh:-x", "container:-v", "container:a b", "process:", "moon:x"):
         with pytest.raises(UsageError):
             parse_target(text)
+
+
+@pytest.mark.parametrize(("code", "holds"), [(4, True), (0, False), (1, False), (20, False), (40, False)])
+def test_an_old_host_that_fails_for_another_reason_was_not_refused(code: int, holds: bool) -> None:
+    ran = Ran(("relay", "send"), code, b"", b"")
+    assert proofs.old_key_refused(Returned(ran, ran, ran)).holds is holds
+
+
+def test_keys_that_are_not_known_are_not_claimed_to_have_stayed_in() -> None:
+    found = Canaries([("key", VALUE)])
+    assert proofs.nothing_leaked(found.searched, heard=True, known=False).holds is None
+    found.look(VALUE, "a place")
+    assert proofs.nothing_leaked(found.searched, heard=True, known=False).holds is False

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -17,7 +18,9 @@ from pathlib import Path
 import pytest
 from made_homes import TRACE, Home
 
+from antsmem.drill.old import copy_agent
 from antsmem.drill.tree import look
+from antsmem.workspace.classes import Classifier
 from antsmem.workspace.evidence import read_evidence
 
 PROOFS = [
@@ -77,6 +80,36 @@ def test_a_sabotage_is_caught_and_what_broke_is_named(home: Home, sabotage: str,
     assert read_evidence(state) == (), "a test that was sabotaged proves nothing"
 
 
+def test_what_links_lead_to_is_not_written_to(home: Home) -> None:
+    notes, agent = home.root / "notes", home.root / "linked"
+    for place in (notes / "heartbeat", agent / ".antsmem", agent / "NOW.md", agent / "antsmem-drill"):
+        place.mkdir(parents=True)
+    (notes / "2026-01-01.md").write_text("kept elsewhere")
+    (agent / "memory").symlink_to(notes)
+    (agent / ".antsmem" / "heartbeat").symlink_to(notes / "heartbeat")
+    (agent / "HEARTBEAT.md").symlink_to(notes / "HEARTBEAT.md")
+    before = look(notes)
+    assert home.run("-C", str(agent), "migrate-test", "--json").document["passed"]
+    assert look(notes) == before
+
+
+def test_what_the_agent_removes_while_it_is_copied_is_passed_over(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("gone", "stays"):
+        (tmp_path / "agent" / name).mkdir(parents=True)
+        (tmp_path / "agent" / name / "file").write_text("text")
+
+    def removing(place: Path) -> None:
+        mkdir(place)
+        if os.fsencode(place).endswith(b"/gone"):
+            shutil.rmtree(tmp_path / "agent" / "gone")
+
+    mkdir = os.mkdir
+    monkeypatch.setattr(os, "mkdir", lambda place, _mode=0: removing(place))
+    assert copy_agent(tmp_path / "agent", tmp_path / "copy", Classifier({})) == 1
+
+
 def test_a_directory_that_is_no_workspace_yet_is_tested_too(home: Home) -> None:
     bare = home.root / "bare"
     (bare / "memory").mkdir(parents=True)
@@ -120,7 +153,8 @@ def test_a_secret_that_the_agent_may_keep_is_carried_through_and_one_that_it_may
         (["--sabotage", "everything"], 2),
         (["--report", "report.txt"], 2),
         (["--relay", "http://example.com"], 2),
-        (["--report", "nowhere/report.md", "--sabotage", "nothing"], 2),
+        (["--report", "nowhere/report.md"], 10),
+        (["--junit", "nowhere/report.xml"], 10),
     ],
 )
 def test_a_wrong_call_is_refused_before_anything_is_done(home: Home, words: list[str], code: int) -> None:

@@ -25,6 +25,7 @@ import antsmem
 from antsmem.cli.commands import migrate
 from antsmem.core.errors import AntsmemError, DiskError
 from antsmem.drill.namespace import require_namespaces
+from antsmem.drill.tree import look
 from antsmem.identity.handover import code_of, is_handed_over, read_offer
 
 PARTS = [each.name for each in walk_packages(antsmem.__path__, "antsmem.")]
@@ -78,6 +79,46 @@ def test_the_agent_goes_on_where_it_moved_to_and_only_there(home: Home, new: Hom
     hosts = new.must("identity", "show", "--json").document["hosts"]
     assert [row["host"] for row in hosts if not row["until"]] == ["newbox"]
     assert not list((new.home / ".config/antsmem/moves").iterdir()), "the offer is used up"
+
+
+def files_of(home: Home) -> dict[bytes, str]:
+    """Every file of the agent, and what is in it; what is derived and locks do not count."""
+    files = {path: seen.content for path, seen in look(home.workspace).items() if seen.kind == "file"}
+    return {path: said for path, said in files.items() if b"/cache/" not in path and not path.endswith(b".lock")}
+
+
+WRITING = [
+    ("log", "more"), ("now", "--objective", "x"), ("compact",), ("undo", "MEMORY.md"), ("watch", "--once"),
+    ("guard", "accept", "SOUL.md"), ("waive", "MEMORY.md:1", "--reason", "x"), ("scan", "--remember"), ("sync",),
+    ("once", "other", "--", "true"), ("report", "letter", "done"), ("secret", "set", "more"), ("backup",),
+    ("heartbeat",), ("heartbeat", "pause", "task"), ("heartbeat", "resume", "task"), ("heartbeat", "approve"),
+    ("heartbeat", "resolve", "letter", "done"),
+]  # fmt: skip
+
+
+def test_a_host_that_has_retired_writes_nothing_and_can_still_be_read(home: Home, new: Home) -> None:
+    home.must("guard")
+    finished(home, new)
+    soul = home.workspace / "SOUL.md"
+    soul.write_text("# Soul\n\nAnother one than it was, in words that nobody had said before.\n")
+    before = files_of(home)
+    for words in WRITING:
+        ran = home.must(*words, code=4, stdin=b"text")
+        assert TRACE not in ran.err and "→" in ran.err, words
+    assert files_of(home) == before
+    for words, code in ((("now",), 0), (("guard",), 3), (("history",), 0), (("diff", "SOUL.md"), 0)):
+        home.must(*words, code=code)
+    assert "is on host `newbox`" in home.must("log", "more", code=4).err
+    (home.workspace / ".antsmem/keystore/retired").unlink()
+    home.must("log", "control: the mark is what is looked at")
+
+
+def test_a_watch_ends_when_the_agent_moves_away(home: Home, new: Home) -> None:
+    with home.start("", "watch", "--no-backup") as process:
+        assert process.stderr is not None and "watching" in process.stderr.readline()
+        finished(home, new)
+        (home.workspace / "MEMORY.md").write_text("one more")
+        assert process.wait(60) == 4
 
 
 def test_an_offer_without_its_code_gets_nothing(home: Home, new: Home) -> None:
@@ -187,6 +228,25 @@ def test_an_arrival_that_fails_is_gone_on_with_by_the_same_command(
     new.must("once", "other", "--", "true")
     new.must("backup")
     assert not list((new.home / ".config/antsmem/moves").iterdir()), "the offer is used up"
+
+
+def test_an_arrival_that_was_cut_off_goes_on_in_its_directory_alone(
+    home: Home, new: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished(home, new)
+    words = ("migrate", "accept"), str(home.root / "parcel")
+
+    def fail(*_given: object, **_named: object) -> object:
+        raise DiskError("the disk is full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("antsmem.cli.moves._told", fail)
+        assert new.run(*words[0], "agent", words[1]).code == DiskError.exit_code
+    ran = new.run(*words[0], "other", words[1])
+    assert ran.code == 11 and f"antsmem migrate accept {new.workspace} PARCEL" in ran.err
+    assert not (new.root / "other").exists()
+    assert new.run(*words[0], "agent", words[1]).code == 0
+    new.must("backup")
 
 
 def test_an_arrival_takes_no_directory_that_holds_something_else(home: Home, new: Home) -> None:

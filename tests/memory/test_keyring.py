@@ -163,7 +163,7 @@ def test_a_host_that_was_revoked_can_neither_write_nor_read(tmp_path: Path) -> N
     for home in (one, other, one, other):
         home.must("sync")
     (other.workspace / "late.txt").write_text("by whoever has the machine now\n")
-    one.must("identity", "rotate", "--kit", str(one.root / KIT), "--revoke-host", "desktop")
+    one.must("identity", "rotate", "--kit", str(one.root / KIT), "--retire", "desktop")
     (one.workspace / "MEMORY.md").write_text("what follows\n")
     one.must("sync")
     other.must("sync", code=4)

@@ -6,6 +6,7 @@ Control: with the operator's word the same server is asked.
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,17 @@ def test_any_other_word_in_the_file_counts_as_none(home: Home, word: str) -> Non
     path.write_text(path.read_text().replace('trusted_tenant: "yes"', f'trusted_tenant: "{word}"'))
     found = home.must("backend", "test", "--json", code=40).document["backends"][0]
     assert "could read" in found["error"] and found["steps"] == {}
+
+
+def test_a_test_says_what_helps_where_a_library_is_missing(home: Home) -> None:
+    def missing() -> None:
+        sys.modules["antsmem.drivers.redis"] = None  # type: ignore[assignment]
+
+    home.must("backend", "add", "cache", "redis://127.0.0.1:1", *QUICK)
+    ran = home.run("-C", str(home.workspace), "backend", "test", before=missing)
+    assert ran.code == 40 and ran.out.endswith("is not installed\n  → pip install 'antsmem[redis]'\n"), ran
+    ran = home.run("-C", str(home.workspace), "backend", "test", "--json", before=missing)
+    assert ran.document["backends"][0]["hint"] == "pip install 'antsmem[redis]'"
 
 
 def test_a_profile_leaves_such_a_role_out_and_says_so(home: Home) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,12 @@ from antsmem.workspace import evidence
 from antsmem.workspace.evidence import KINDS, read_evidence, record_evidence
 
 NOW = 1_763_600_000_123_000_000
+
+
+def test_what_was_copied_from_another_agent_proves_nothing(tmp_path: Path) -> None:
+    record_evidence(tmp_path / "QmOne", "migration-test", NOW, {})
+    shutil.copytree(tmp_path / "QmOne", tmp_path / "QmOther")
+    assert read_evidence(tmp_path / "QmOther") == () and len(read_evidence(tmp_path / "QmOne")) == 1
 
 
 def test_what_is_recorded_is_read(tmp_path: Path) -> None:

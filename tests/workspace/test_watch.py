@@ -51,9 +51,9 @@ class Ear:
         return Voice(self.found.append, lambda error: self.troubles.append(str(error)), self.remarks.append, idle)
 
 
-def follow(tree: Tree, steps: Iterator[None], pace: Pace = QUICK) -> Ear:
+def follow(tree: Tree, steps: Iterator[None], pace: Pace = QUICK, ear: Ear | None = None) -> Ear:
     """Watch, and go one of `steps` after each pass, until there is none left."""
-    ear = Ear()
+    ear = ear or Ear()
 
     def idle() -> None:
         try:
@@ -163,6 +163,33 @@ def test_without_notifications_it_polls_and_says_so(tree: Tree, monkeypatch: pyt
 
     ear = follow(tree, steps())
     assert len(ear.remarks) == 1 and "twice a second" in ear.remarks[0]
+
+
+def test_another_directory_in_the_place_of_the_watched_one_is_looked_at(tree: Tree) -> None:
+    def steps() -> Iterator[None]:
+        yield
+        tree.root.rename(tree.root.with_name("aside"))
+        tree.root.mkdir()
+        put(tree, "USER.md", b"there")
+        yield
+        yield from until(lambda: newest(tree, b"USER.md") == b"there")
+
+    assert follow(tree, steps()).remarks == ["notifications ended: looking twice a second"]
+
+
+def test_a_new_directory_that_gets_no_notifications_is_polled(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    def steps() -> Iterator[None]:
+        yield
+        monkeypatch.setattr("watchdog.observers.api.BaseObserver.schedule", limit(errno.ENOSPC))
+        put(tree, "memory/USER.md", b"no new directory")
+        yield from until(lambda: newest(tree, b"memory/USER.md") != b"")
+        assert not ear.remarks
+        (tree.root / "new").mkdir()
+        yield from until(lambda: len(ear.remarks) == 1)
+
+    ear = Ear()
+    follow(tree, steps(), ear=ear)
+    assert "no space left" in ear.remarks[0] and "twice a second" in ear.remarks[0]
 
 
 def test_a_second_watch_is_refused(tree: Tree) -> None:

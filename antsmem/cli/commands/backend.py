@@ -52,8 +52,8 @@ class BackendRow:
 
 @record
 class Probe:
-    """What a backend did in a test: each step with its milliseconds; `error` says why it stopped. `facts` and
-    `warnings` are what its driver tells of how it is set up, if it tells anything."""
+    """What a backend did in a test: each step with its milliseconds; `error` says why it stopped, `hint` what
+    helps. `facts` and `warnings` are what its driver tells of how it is set up, if it tells anything."""
 
     role: str
     url: str
@@ -61,6 +61,7 @@ class Probe:
     error: str
     facts: Mapping[str, str] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    hint: str = ""
 
 
 @app.command()
@@ -170,7 +171,9 @@ def test(
         lines = []
         for probe in probes:
             steps = ", ".join(f"{step} {spent:.1f} ms" for step, spent in probe.steps.items())
-            lines.append(f"{probe.role} {probe.url}: {probe.error or 'good'}\n  {steps}")
+            lines.append(f"{probe.role} {probe.url}: {probe.error or 'good'}")
+            lines += [f"  → {probe.hint}"] if probe.hint else []
+            lines += [f"  {steps}"] if steps else []
             if probe.facts:
                 lines.append("  " + ", ".join(f"{name} {value}" for name, value in probe.facts.items()))
             lines += [f"  warning: {warning}" for warning in probe.warnings]
@@ -262,7 +265,7 @@ def _probe(ctx: Context, config: BackendConfig) -> Probe:
         finally:
             backend.close()
     except AntsmemError as error:
-        return Probe(config.role, config.url, steps, str(error))
+        return Probe(config.role, config.url, steps, str(error), hint=error.hint)
     return Probe(config.role, config.url, steps, "", told.facts, told.warnings)
 
 

@@ -28,7 +28,7 @@ def compact(
     said = "" if sys.stdin.isatty() else sys.stdin.read(MAX_LENGTH + 1)
     if not said.strip():
         raise UsageError("no summary on standard input: nothing saved", hint="antsmem compact < summary.md")
-    ctx.finish_restore()
+    ctx.ready_to_write()
     saved = append_entry(layout, f"Summary:\n\n{said}", ctx.now_ns, ctx.settings.time_zone, name_from(ctx.host))
     ctx.output.note(f"saved in `{saved.path}`")
     show_context(ctx, "compact", context_here(ctx, tokens))

@@ -50,16 +50,16 @@ class EventRow:
 @app.command()
 def tail(
     context: typer.Context,
-    number: Annotated[int, typer.Option("--number", "-n", min=1, max=100_000, help="How many.")] = 20,
+    last: Annotated[int, typer.Option(help="How many.", min=1, max=100_000)] = 20,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Go on with what other runs of `sync` bring, until interrupted.")
+        bool, typer.Option("--follow", help="Go on with what other runs of `sync` bring, until interrupted.")
     ] = False,
 ) -> None:
     """Show the newest events that this host knows, oldest first."""
     ctx: Context = context.obj
     with memory(ctx) as opened:
         catch_up(opened)
-        rows = _rows(opened, opened.index.by_clock(number))
+        rows = _rows(opened, opened.index.by_clock(last))
         shown = {device: head.sequence for device, head in opened.index.heads().items()}
     _show(ctx, rows, "" if follow else "no events yet: antsmem sync")
     while follow:

@@ -55,6 +55,7 @@ def guard(
     if words:
         if words[0] != "accept" or len(words) < 2:
             raise UsageError(f"`guard {' '.join(words)}` cannot be meant", hint="antsmem guard accept PATH")
+        ctx.ready_to_write()
         taken = [accept(tree, ctx.agent_state, inside(ctx, word), ctx.now_ns) for word in words[1:]]
         for alarm in taken:
             ctx.output.note(f"`{shown(alarm.path)}` stays as it is")

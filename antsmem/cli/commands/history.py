@@ -122,7 +122,7 @@ def undo(
 ) -> None:
     """Bring a file back, bytes and mode, as it was; what stands there now is kept in the history."""
     ctx: Context = context.obj
-    ctx.finish_restore()
+    ctx.ready_to_write()
     tree, wanted = tree_of(ctx), inside(ctx, path)
     alarm = next((each for each in read_alarms(ctx.agent_state) if each.path == wanted), None)
     done = bring_back(tree, wanted, to, ctx.now_ns, alarm.blob if alarm else "")

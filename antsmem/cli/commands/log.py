@@ -23,7 +23,7 @@ def log(
     said = " ".join(text) if text else "" if sys.stdin.isatty() else sys.stdin.read()
     if not said.strip():
         raise UsageError("nothing to log", hint='antsmem log "what happened", or pipe it in')
-    ctx.finish_restore()
+    ctx.ready_to_write()
     result = append_entry(layout, said, ctx.now_ns, ctx.settings.time_zone, name_from(ctx.host))
     if result.healed:
         ctx.output.warn(f"`{result.path}` ended in a torn line: closed")

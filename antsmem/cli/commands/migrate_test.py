@@ -45,14 +45,17 @@ def migrate_test(  # noqa: PLR0913, PLR0917 - one parameter an option
     ctx: Context = context.obj
     if report is not None and report.suffix not in {".md", ".html"}:
         raise UsageError(f"`{report}` is no report: its name ends with `.md` or `.html`")
+    for file in (junit_file, report):
+        if file is not None and not file.absolute().parent.is_dir():
+            raise NotFoundError(f"there is no directory for `{file}`: not tested", hint="is the path right?")
     result = _tested(ctx, parse_target(target), relay, sabotage, shlex.split(ssh))
+    _remember(ctx, result)
+    ctx.output.result("migrate-test", result, lambda: _text(result))
     if junit_file is not None:
         write_file(junit_file, [junit(result)], mode=0o644)
     if report is not None:
         text = markdown(result) if report.suffix == ".md" else page(result)
         write_file(report, [text.encode()], mode=0o644)
-    _remember(ctx, result)
-    ctx.output.result("migrate-test", result, lambda: _text(result))
     if not result.passed:
         raise MigrationError(f"the migration test of `{result.agent}` failed: {', '.join(result.broken)}")
 

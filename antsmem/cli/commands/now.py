@@ -23,7 +23,7 @@ def now(
     given = {"objective": objective, "next_action": next_action, "blocked": blocked, "forbidden": forbidden}
     changes = {key: text for key, text in given.items() if text is not None}
     if changes:
-        ctx.finish_restore()
+        ctx.ready_to_write()
     found = write_now(ctx.layout, changes) if changes else read_now(ctx.layout)
     lines = [f"{label}: {legible(getattr(found, key))}".rstrip() for key, label in LABELS.items()]
     ctx.output.result("now", found, "\n".join(lines) if found.found else "no NOW.md: antsmem now --objective TEXT")

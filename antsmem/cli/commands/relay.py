@@ -189,13 +189,14 @@ def _take_longer(ctx: Context, client: RelayClient) -> None:
     theirs = parse_log(fetched.text)
     newest = newest_of(ctx.log, theirs)
     seen(ctx).look(newest, fetched.statement, client.url, ctx.now_ns)
+    own, host = newest.op_key(ctx.keystore.op_key.public), ctx.keystore.host
     with ctx.working():
+        if own.revoked:
+            write_file(ctx.identity_files.retired, [b""])
         write_file(ctx.layout.identity_log, [newest.text])
     ctx.output.note(f"the identity log has version {newest.version} now, was {ctx.log.version}")
-    public, host = ctx.keystore.op_key.public, ctx.keystore.host
-    if newest.op_key(public).revoked:
-        version = newest.op_key(public).until
-        raise RetiredError(f"version {version} of the identity log revoked the key of host `{host}`")
+    if own.revoked:
+        raise RetiredError(f"version {own.until} of the identity log revoked the key of host `{host}`")
     ctx.log = newest
 
 

@@ -53,8 +53,9 @@ def rotate(
     guardian: Annotated[
         list[Path] | None, typer.Option(help="A guardian's age identity file, instead of the kit; several times.")
     ] = None,
-    revoke_host: Annotated[
-        list[str] | None, typer.Option(help="Revoke this host's key too: it was stolen; several times.")
+    retire: Annotated[
+        list[str] | None,
+        typer.Option(metavar="HOST", help="Revoke this host's key too: it was stolen; several times."),
     ] = None,
     new_kit: Annotated[
         Path | None, typer.Option(help="Write a new recovery kit to this file; the old one opens nothing new.")
@@ -70,7 +71,7 @@ def rotate(
         seen = _seen(ctx)
         relays = _relays(ctx)
         made = _new_kit(ctx, own, new_kit) if new_kit is not None else None
-        done = _rotate(ctx, own, (made, new_kit), tuple(revoke_host or ()), guardians)
+        done = _rotate(ctx, own, (made, new_kit), tuple(retire or ()), guardians)
         ctx.forget_identity()
         unreadable = set(done.unreadable)
 

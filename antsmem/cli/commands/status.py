@@ -22,12 +22,13 @@ from antsmem.workspace.survey import Total, survey
 _DAY_NS = 86_400 * 10**9
 _ROTATING_DAYS = 90
 _PENDING_DAYS = 7
+_SKEW_SECONDS = 60
 
 
 @record
 class TierStatus:
     """The newest snapshot of a tier in a repository; `overdue`: it, or the agent where there is none yet, is older
-    than two of the tier's intervals."""
+    than two of the tier's intervals, or of the future."""
 
     tier: str
     snapshots: int
@@ -107,7 +108,7 @@ def _repository(ctx: Context, config: RepositoryConfig) -> RepositoryStatus:
     for tier, (ids, settings) in held.items():
         since_ns = time_of(ids[-1]) if ids else born_ns
         age = (ctx.now_ns - since_ns) / 1e9
-        overdue = age > 2 * settings.interval_seconds
+        overdue = not -_SKEW_SECONDS <= age <= 2 * settings.interval_seconds  # how old the future is, nobody knows
         newest = utc_text(since_ns) if ids else None
         tiers.append(TierStatus(tier, len(ids), newest, age if ids else None, overdue))
     return RepositoryStatus(config.name, config.url, tuple(tiers), "")
@@ -154,6 +155,8 @@ def _text(report: StatusReport) -> str:
             lines.append(f"  problem: {repository.problem}")
         for tier in repository.tiers:
             when = f"newest {ago(tier.age_seconds)} ago" if tier.age_seconds is not None else "none yet"
+            if (tier.age_seconds or 0) < -_SKEW_SECONDS:
+                when = "the newest is of the future: was the clock set back?"
             late = "  OVERDUE" if tier.overdue else ""
             lines.append(f"  {tier.tier:5} {tier.snapshots} snapshots, {when}{late}")
     lines += [f"ALARM  {alarm.text}" for alarm in report.alarms]

@@ -35,6 +35,7 @@ def pause(
 ) -> None:
     """Start nothing of a task until it is resumed."""
     ctx: Context = context.obj
+    ctx.ready_to_write()
     pause_task(opened_journal(ctx), _known(ctx, task), ctx.now_ns)
     ctx.output.result("heartbeat-pause", {"task": task, "paused": True}, f"{task} is paused")
 
@@ -45,6 +46,7 @@ def resume(
 ) -> None:
     """Let a task go on that was paused, or that is off because it kept failing."""
     ctx: Context = context.obj
+    ctx.ready_to_write()
     resume_task(opened_journal(ctx), _known(ctx, task), ctx.now_ns)
     ctx.output.result("heartbeat-pause", {"task": task, "paused": False}, f"{task} goes on")
 
@@ -54,6 +56,7 @@ def approve(context: typer.Context) -> None:
     from antsmem.core.disk import make_private_dir, write_file
 
     ctx: Context = context.obj
+    ctx.ready_to_write()
     file, here = read_heartbeat(ctx), own_post(ctx)
     digest = sha256(file.data or b"")
     make_private_dir(here.folder)

@@ -7,6 +7,7 @@ import math
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from antsmem.cli.pins import read_pin
 from antsmem.core import clock
 from antsmem.core.clock import utc_text
 from antsmem.core.errors import AntsmemError, IntegrityError, LockedError, UsageError
+from antsmem.identity.files import refuse_retired
 from antsmem.workspace.alarms import Guarded
 from antsmem.workspace.watch import DEBOUNCE_SECONDS, SETTLE_SECONDS, Pace, Voice
 from antsmem.workspace.watch import watch as keep_watch
@@ -42,7 +44,7 @@ def watch(
     if math.isnan(debounce + settle):
         raise UsageError("`--debounce` and `--settle` are numbers of seconds", hint="see `antsmem watch --help`")
     gc.enable()  # this one runs for long
-    ctx.finish_restore()
+    ctx.ready_to_write()
     backups = Backups(ctx) if not no_backup and ctx.agent.repositories else None
     events = Events(ctx, 0.0 if once else settle)
 
@@ -52,6 +54,7 @@ def watch(
         _found(ctx, guarded, once)
 
     def idle() -> None:
+        refuse_retired(ctx.layout.keystore)  # while it watched, the agent may have moved away
         events.turn()
         if backups is not None:
             backups.turn()
@@ -117,18 +120,29 @@ class Backups:
 
     def due(self) -> bool:
         """Whether a repository that this host writes to has no hot snapshot of the last interval."""
-        oldest = clock.now_ns() - self.ctx.settings.hot.interval_seconds * 10**9
+        now_ns = clock.now_ns()
+        oldest = now_ns - self.ctx.settings.hot.interval_seconds * 10**9
+        places = list(self.ctx.agent_state.glob("pin-*.json"))
         try:
-            pins = [read_pin(place) for place in self.ctx.agent_state.glob("pin-*.json")]
+            made = [_made_ns(place, now_ns) for place in places]
         except IntegrityError:
             return True  # the backup says what is wrong
-        return len(pins) < len(self.ctx.agent.repositories) or any(
-            pin is None or not pin.head or time_of(pin.head) < oldest for pin in pins
-        )
+        return len(made) < len(self.ctx.agent.repositories) or any(not oldest <= each <= now_ns for each in made)
 
     def end(self) -> int:
         """Wait for the backup that runs; its exit code."""
         return self.running.wait() if self.running is not None else 0
+
+
+def _made_ns(place: Path, now_ns: int) -> int:
+    """When this host made the snapshot that the pin at `place` names, 0 for none. Snapshots never go back in time:
+    once a clock was ahead, they are named after the future, and only the pin's own time tells."""
+    pin = read_pin(place)
+    named = time_of(pin.head) if pin is not None and pin.head else 0
+    try:
+        return named if named <= now_ns else place.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
 
 
 def _found(ctx: Context, found: Guarded, once: bool) -> None:
