@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Final
 
 from antsmem.core.record import record, replace
+from antsmem.heartbeat.line import ONCE
 from antsmem.heartbeat.plan import Plan, Task, grace_seconds
 from antsmem.heartbeat.schedule import DAY, MINUTE, Days, Every, Once, Tick
 from antsmem.heartbeat.slots import (
@@ -112,7 +113,7 @@ def decide(plan: Plan, progress: Mapping[str, Progress], now_ns: int) -> Decisio
 
 def key_of(task: Task, at: int) -> str:
     """The name of a task's slot: `moltbook@2026-11-20T09:00:00Z`, or `post-4@#once`."""
-    return f"{task.id}@{'#once' if isinstance(task.schedule, Once) else slot_text(at)}"
+    return f"{task.id}{ONCE}" if isinstance(task.schedule, Once) else f"{task.id}@{slot_text(at)}"
 
 
 def next_slots(plan: Plan, progress: Mapping[str, Progress], now_ns: int, count: int) -> tuple[Slot, ...]:

@@ -24,7 +24,7 @@ from antsmem.core.errors import AntsmemError, LockedError
 from antsmem.core.record import record
 from antsmem.heartbeat.fold import SETTLED, Fold, Mark
 from antsmem.heartbeat.index import load_index, save_index
-from antsmem.heartbeat.line import FIRST, MAX_LINE_BYTES, Entry, decode, encode, fact_body, mark_body
+from antsmem.heartbeat.line import FIRST, MAX_LINE_BYTES, ONCE, Entry, decode, encode, fact_body, mark_body
 
 SCHEMA: Final = "antsmem.journal/1"
 _MONTH: Final = re.compile(r"\d{4}-\d{2}\.jsonl")
@@ -315,13 +315,19 @@ class Journal:
         self.refresh()
 
     def _carried(self) -> Iterator[Mapping[str, Any]]:
-        """What a new month takes over: keys that are open or belong to no slot, marks, facts."""
+        """What a new month takes over: keys that are open or belong to no slot, marks, facts. A gap that goes along
+        would hide that something which happens once is over: then that goes along, too."""
         self._fold.unpack()
+        damaged = any(whole for _, _, whole in self._fold.gaps)
         for key in list(self._fold.keys):
             entry = self.last(key)
-            if entry is None or (entry.state in SETTLED and entry.text("task") and key not in self._fold.untold):
+            if entry is None:
                 continue
             body = {**entry.body, "carried_from": entry.number}
+            if entry.state in SETTLED and entry.text("task") and key not in self._fold.untold:
+                if not (damaged and key.endswith(ONCE)):
+                    continue
+                body.pop("tell", None)
             if entry.state not in SETTLED and (why := self.hides(key)):
                 body |= {"state": "UNKNOWN", "why": why}
             yield body

@@ -133,6 +133,21 @@ def test_damage_is_carried_into_the_next_month(whole: bytes, tmp_path: Path) -> 
         month_of(tmp_path).unlink()
 
 
+def test_what_happened_once_after_damage_is_still_over_in_the_next_months(whole: bytes, tmp_path: Path) -> None:
+    lines = whole.splitlines(keepends=True)
+    journal = read(tmp_path, b"".join([*lines[:20], *lines[25:]]))
+    slot = {"task": "letter", "slot": "2026-11-20T09:00:00Z"}
+    add(journal, state("letter@#once", "PLANNED", **slot), state("letter@#once", "STARTED", **slot))
+    add(journal, state("letter@#once", "DONE", tell="2026-11-20T09:00:00.000Z", **slot))
+    add(journal, {"kind": "told", "key": "letter@#once", "told": journal.number})
+    for month in (1, 2):
+        add(journal, state("next", "PLANNED"), now_ns=FRIDAY + month * 31 * 86_400_000_000_000)
+        last = Journal(places(tmp_path)).last("letter@#once")
+        assert last is not None and last.state == "DONE" and not journal.hides("letter@#once")
+        assert journal.hides("a-key-that-the-lost-lines-may-have-started")
+        assert all(entry.key != "letter@#once" for entry in journal.untold())
+
+
 def test_two_lines_lost_stop_even_keys_that_no_record_names(whole: bytes) -> None:
     lines = whole.splitlines(keepends=True)
     at = next(at for at in range(50, len(lines)) if b'"PLANNED"' in lines[at])
