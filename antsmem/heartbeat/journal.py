@@ -315,8 +315,8 @@ class Journal:
         self.refresh()
 
     def _carried(self) -> Iterator[Mapping[str, Any]]:
-        """What a new month takes over: keys that are open or belong to no slot, marks, facts. Gaps that go along hide
-        that what happens once is over: so that goes along with them."""
+        """What a new month takes over: keys that are open or belong to no slot, marks, facts. Gaps that go
+        along hide that what happens once is over: so that goes with them."""
         self._fold.unpack()
         damaged = any(whole for _, _, whole in self._fold.gaps)
         for key in list(self._fold.keys):
