@@ -28,8 +28,9 @@ _SECRET_BYTES = 8
 _SECRET = re.compile(r"(TOKEN|SECRET|PASSWORD|PASSWD|PASSPHRASE|API_?KEY|ACCESS_KEY|PRIVATE_KEY)$", re.IGNORECASE)
 
 
-def opened_journal(ctx: Context) -> Journal:
-    """The workspace's journal; outside of any workspace this user's own."""
+def opened_journal(ctx: Context, *, to_write: bool = False) -> Journal:
+    """The workspace's journal; outside of any workspace this user's own. `to_write`: not where this host has
+    retired (`RetiredError`), for what opens no keystore."""
     from antsmem.heartbeat.journal import Journal, Places
 
     try:
@@ -39,7 +40,10 @@ def opened_journal(ctx: Context) -> Journal:
             raise
         root = ctx.state_dir / "once"
         return Journal(Places(root, root / "index"))
-    ctx.finish_restore()
+    if to_write:
+        ctx.ready_to_write()
+    else:
+        ctx.finish_restore()
     return Journal(Places(layout.journal.parent, layout.cache / "heartbeat"), own_post(ctx).born)
 
 

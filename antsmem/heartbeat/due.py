@@ -13,9 +13,8 @@ from itertools import islice
 from typing import Final
 
 from antsmem.core.record import record, replace
-from antsmem.heartbeat.line import ONCE
 from antsmem.heartbeat.plan import Plan, Task, grace_seconds
-from antsmem.heartbeat.schedule import DAY, MINUTE, Days, Every, Once, Tick
+from antsmem.heartbeat.schedule import DAY, MINUTE, ONCE, Days, Every, Once, Tick
 from antsmem.heartbeat.slots import (
     NANO,
     instant_of,

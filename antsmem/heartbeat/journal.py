@@ -24,7 +24,8 @@ from antsmem.core.errors import AntsmemError, LockedError
 from antsmem.core.record import record
 from antsmem.heartbeat.fold import SETTLED, Fold, Mark
 from antsmem.heartbeat.index import load_index, save_index
-from antsmem.heartbeat.line import FIRST, MAX_LINE_BYTES, ONCE, Entry, decode, encode, fact_body, mark_body
+from antsmem.heartbeat.line import FIRST, MAX_LINE_BYTES, Entry, decode, encode, fact_body, mark_body
+from antsmem.heartbeat.schedule import ONCE
 
 SCHEMA: Final = "antsmem.journal/1"
 _MONTH: Final = re.compile(r"\d{4}-\d{2}\.jsonl")

@@ -17,9 +17,6 @@ MAX_SEQUENCE: Final = 1 << 40
 FIRST: Final = "0" * 64
 """`prev` of the first line of all."""
 
-ONCE: Final = "@#once"
-"""How the only key of a task ends that happens once."""
-
 
 @record
 class Entry:

@@ -17,6 +17,9 @@ WORKDAYS: Final = (0, 1, 2, 3, 4)
 WEEKEND: Final = (5, 6)
 DAY_NAMES: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
 
+ONCE: Final = "@#once"
+"""How the only key of a task ends that happens once."""
+
 SHORTEST_SECONDS: Final = MINUTE
 LONGEST_SECONDS: Final = 366 * DAY
 

@@ -1,11 +1,13 @@
 """Edits of an agent's memory, drawn from a seed: ordinary ones and losses, as the histories of agents show them.
 
-`python tests/workspace/made_edits.py` chooses the guard's limits on even seeds and judges them on odd ones.
+`python tests/workspace/made_edits.py` judges the guard's limits on odd seeds; with `choose` it shows what others
+score on even ones.
 """
 
 from __future__ import annotations
 
 import random
+import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -278,17 +280,17 @@ def scores(seeds: range, limits: Thresholds = CHOSEN) -> tuple[float, float]:
     return (alarms.total() - false) / losses, 200 * false / ordinary
 
 
-def main() -> None:
-    chosen, best = CHOSEN, (-1.0, 0.0)
+def show_candidates() -> None:
+    """What other limits would have scored on the even seeds."""
     for lost in (0.15, 0.2, 0.25):
         for told in (0.15, 0.2, 0.25, 0.3):
             for section in (0.4, 0.5):
                 limits = Thresholds(lost=lost, told=told, section=section)
                 recall, false = scores(range(0, 200, 2), limits)
-                if (value := (recall - max(false - 0.5, 0) / 4, -false)) > best:
-                    best, chosen = value, limits
-    recall, false = scores(range(0, 400, 2), chosen)
-    print(f"chosen on even seeds: {chosen}: recall {recall:.3f}, {false:.2f} false alarms in 200")
+                print(f"{lost} {told} {section}: recall {recall:.3f}, {false:.2f} false alarms in 200", flush=True)
+
+
+def main() -> None:
     odd = range(1, 401, 2)
     seen, alarms, losses, ordinary = tally(odd)
     print(f"judged on odd seeds, as the program has them: {CHOSEN}")
@@ -299,4 +301,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    show_candidates() if sys.argv[1:] == ["choose"] else main()

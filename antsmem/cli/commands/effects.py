@@ -46,8 +46,7 @@ def resolve(
     said = next((known for known in WORDS if known == word), None)
     if said is None:
         raise UsageError(f"`{word}` is no word on an effect: there are {', '.join(WORDS)}")
-    ctx.ready_to_write()
-    result = resolve_effect(opened_journal(ctx), key, said, ctx.now_ns, note)
+    result = resolve_effect(opened_journal(ctx, to_write=True), key, said, ctx.now_ns, note)
     ctx.output.result("heartbeat-resolve", result, f"{key}: {result.before} → {result.state}")
 
 

@@ -35,8 +35,7 @@ def pause(
 ) -> None:
     """Start nothing of a task until it is resumed."""
     ctx: Context = context.obj
-    ctx.ready_to_write()
-    pause_task(opened_journal(ctx), _known(ctx, task), ctx.now_ns)
+    pause_task(opened_journal(ctx, to_write=True), _known(ctx, task), ctx.now_ns)
     ctx.output.result("heartbeat-pause", {"task": task, "paused": True}, f"{task} is paused")
 
 
@@ -46,8 +45,7 @@ def resume(
 ) -> None:
     """Let a task go on that was paused, or that is off because it kept failing."""
     ctx: Context = context.obj
-    ctx.ready_to_write()
-    resume_task(opened_journal(ctx), _known(ctx, task), ctx.now_ns)
+    resume_task(opened_journal(ctx, to_write=True), _known(ctx, task), ctx.now_ns)
     ctx.output.result("heartbeat-pause", {"task": task, "paused": False}, f"{task} goes on")
 
 
