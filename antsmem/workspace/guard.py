@@ -34,7 +34,7 @@ class Thresholds:
     """Where ordinary ends: shares of words, from 0 to 1. Chosen on generated histories, see
     `docs/explanation/reliability.md`."""
 
-    lost: float = 0.2
+    lost: float = 0.25
     """So much may go without a word said, wherever it stood."""
     head: float = 0.7
     """So much of the first words gone is a lost head."""
