@@ -29,9 +29,13 @@ TOKEN = secret("gh", "p_", "q7RtZ2mVx9KpL4sWbN8cJyH3dFgT6uEa1oXi")
 KNOWN = secret("correct", "-horse-", "battery", "-staple-4711")
 
 
+LETTERS = b"abcdefghijklmnopqrstuvwxyz0123456789#$%&()*+,.;<>?[]^_{|}~! "
+"""None of those that make a URL with a password, or a token of a vendor, by chance."""
+
+
 def noise(size: int) -> str:
-    """Text that does not compress, so that it leaves as it comes."""
-    return os.urandom(size).translate(bytes(35 + byte % 60 for byte in range(256))).decode()
+    """Text that hardly compresses, so that it leaves as it comes."""
+    return os.urandom(size).translate(bytes(LETTERS[byte % len(LETTERS)] for byte in range(256))).decode()
 
 
 class Recording(FileStore):
