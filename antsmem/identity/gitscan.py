@@ -70,6 +70,7 @@ def scan_staged(scanner: Scanner, git: Git, scanned: Scanned) -> None:
                     reading.stdin.write(object_id + b" " + path.replace(b"\n", b"?") + b"\n")
                     reading.stdin.flush()
                     _scan_next(scanner, reading.stdout, scanned)
+        with suppress(BrokenPipeError):  # what could not be written is written again here
             reading.stdin.close()
     _tell_failures(git, scanned, listing, reading)
 
