@@ -5,6 +5,11 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from antsmem.core.errors import BackendError
+
+T = TypeVar("T")
 
 
 def together(actions: Sequence[Callable[[], object]]) -> None:
@@ -26,6 +31,17 @@ def together(actions: Sequence[Callable[[], object]]) -> None:
         thread.join()
     if failures:
         raise failures[0]
+
+
+def patiently(action: Callable[[], T], seconds: float = 60.0) -> T:
+    """What `action` returns; it may find for so long that the server does not answer."""
+    give_up = time.monotonic() + seconds
+    while True:
+        try:
+            return action()
+        except BackendError:
+            if time.monotonic() > give_up:
+                raise
 
 
 def wait_for(what: Callable[[], object], seconds: float = 120.0) -> None:

@@ -110,13 +110,19 @@ def later(home: Home, hours: float, *words: str) -> Ran:
     return home.run("-C", str(home.workspace), *words, before=before)
 
 
+def at_work(root: Path) -> Home:
+    """A host that works, and a store beside it that is its witness."""
+    (root / "old").mkdir()
+    (root / "witness").mkdir()
+    home = Home(root / "old")
+    home.init()
+    configure(home, f"file://{root}/witness")
+    home.must("heartbeat", "take-over")
+    return home
+
+
 def test_an_old_host_that_nobody_reaches_is_waited_for(tmp_path: Path) -> None:
-    (tmp_path / "old").mkdir()
-    (tmp_path / "witness").mkdir()
-    old = Home(tmp_path / "old")
-    old.init()
-    configure(old, f"file://{tmp_path}/witness")
-    old.must("heartbeat", "take-over")
+    old = at_work(tmp_path)
     effect(old, "a")
     new = moved(old)
     told = new.must("heartbeat", "take-over", "--json", code=3).document
@@ -128,12 +134,7 @@ def test_an_old_host_that_nobody_reaches_is_waited_for(tmp_path: Path) -> None:
 
 
 def test_a_host_that_was_fenced_off_waits_too(tmp_path: Path) -> None:
-    (tmp_path / "old").mkdir()
-    (tmp_path / "witness").mkdir()
-    old = Home(tmp_path / "old")
-    old.init()
-    configure(old, f"file://{tmp_path}/witness")
-    old.must("heartbeat", "take-over")
+    old = at_work(tmp_path)
     new = moved(old)
     new.must("heartbeat", "take-over", "--old-host-off")
     effect(new, "a")

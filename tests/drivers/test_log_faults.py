@@ -18,6 +18,7 @@ from typing import Any
 import brokers
 import engines
 import pytest
+import racing
 from confluent_kafka import Producer
 from faultproxy import TcpProxy
 
@@ -29,6 +30,9 @@ from antsmem.memory.roles import EventLog, LogRecord
 
 STREAM, SOURCE = "acme/kevin", "ants://acme/kevin/dev/a"
 BATCH = 20
+
+
+patiently = partial(racing.patiently, seconds=300.0)  # a busy machine starts a broker slowly
 
 
 def opener(kind: str, request: pytest.FixtureRequest, port: int = 0, bound: int = 5) -> Callable[[], EventLog]:
@@ -48,16 +52,6 @@ def made(kind: str, request: pytest.FixtureRequest, port: int = 0, bound: int = 
     log = opener(kind, request, port, bound)()
     patiently(log.create)
     return log
-
-
-def patiently(action: Callable[[], Any]) -> Any:
-    """What `action` returns, tried for five minutes: a busy machine starts a broker slowly."""
-    give_up = time.monotonic() + 300
-    while True:
-        try:
-            return action()
-        except BackendError:
-            assert time.monotonic() < give_up, "the broker did not come back"
 
 
 class Writer(threading.Thread):

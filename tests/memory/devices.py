@@ -104,6 +104,11 @@ class DeviceAt:
         return {name: found[name].read_bytes() for name in sorted(found) if not name.startswith(".antsmem/")}
 
 
+def meeting(agent: Agent, place: Path, *hosts: str) -> list[DeviceAt]:
+    """The agent on `hosts`, each below `place`, with one folder between them."""
+    return [DeviceAt(agent, host, place / host, backends_at(place / "backend")) for host in hosts]
+
+
 def settle(*devices: DeviceAt) -> None:
     """Sync until nobody has news for anybody."""
     for _ in range(2):

@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from devices import Agent, DeviceAt, backends_at, settle
+from devices import Agent, DeviceAt, meeting, settle
 
 from antsmem.core.errors import IntegrityError
 from antsmem.core.record import replace
@@ -160,10 +160,7 @@ def test_an_epoch_without_its_key_waits_for_it(writer: DeviceAt, reader: DeviceA
 
 
 def test_what_a_revoked_device_wrote_counts_as_far_as_another_one_vouches(agent: Agent, tmp_path: Path) -> None:
-    laptop, desktop, server = (
-        DeviceAt(agent, host, tmp_path / host, backends_at(tmp_path / "backend"))
-        for host in ("laptop", "desktop", "server")
-    )
+    laptop, desktop, server = meeting(agent, tmp_path, "laptop", "desktop", "server")
     laptop.write("seen.txt", "in time\n")
     laptop.sync()
     desktop.sync()
@@ -185,10 +182,7 @@ def test_what_a_revoked_device_wrote_counts_as_far_as_another_one_vouches(agent:
 
 
 def test_what_waits_in_the_device_log_is_not_written_to_it_again(agent: Agent, tmp_path: Path) -> None:
-    laptop, desktop, server = (
-        DeviceAt(agent, host, tmp_path / host, backends_at(tmp_path / "backend"))
-        for host in ("laptop", "desktop", "server")
-    )
+    laptop, desktop, server = meeting(agent, tmp_path, "laptop", "desktop", "server")
     laptop.write("seen.txt", "in time\n")
     laptop.sync()
     desktop.sync()
@@ -211,9 +205,7 @@ def test_without_that_rule_a_thief_is_believed(
     agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(intake._Intake, "vouched", lambda self, device: 99)
-    laptop, desktop = (
-        DeviceAt(agent, host, tmp_path / host, backends_at(tmp_path / "backend")) for host in ("laptop", "desktop")
-    )
+    laptop, desktop = meeting(agent, tmp_path, "laptop", "desktop")
     laptop.write("late.txt", "by a thief\n")
     laptop.sync()
     agent.revoke("laptop")
@@ -231,9 +223,7 @@ def test_a_line_comes_back_as_the_event_it_was(writer: DeviceAt) -> None:
 
 
 def test_a_workspace_that_was_put_back_goes_on_as_another_device(agent: Agent, tmp_path: Path) -> None:
-    one, other = (
-        DeviceAt(agent, host, tmp_path / host, backends_at(tmp_path / "backend")) for host in ("laptop", "desktop")
-    )
+    one, other = meeting(agent, tmp_path, "laptop", "desktop")
     one.write("a.txt", "1\n")
     settle(one, other)
     shutil.copytree(one.root, tmp_path / "copy")

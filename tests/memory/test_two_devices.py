@@ -9,15 +9,13 @@ import shutil
 from pathlib import Path
 
 import pytest
-from devices import Agent, DeviceAt, backends_at, settle
+from devices import Agent, DeviceAt, meeting, settle
 
 
 @pytest.fixture
 def pair(tmp_path: Path) -> tuple[DeviceAt, DeviceAt]:
     agent = Agent("laptop", "desktop")
-    one, other = (
-        DeviceAt(agent, host, tmp_path / host, backends_at(tmp_path / "backend")) for host in ("laptop", "desktop")
-    )
+    one, other = meeting(agent, tmp_path, "laptop", "desktop")
     return one, other
 
 
@@ -205,7 +203,7 @@ def test_an_edited_version_beside_may_go_while_the_conflict_stays(pair: tuple[De
 
 def test_a_version_beside_is_dismissed_where_a_third_device_deleted_the_file(tmp_path: Path) -> None:
     agent = Agent("laptop", "desktop", "server")
-    devices = [DeviceAt(agent, host, tmp_path / host, backends_at(tmp_path / "backend")) for host in agent.keys]
+    devices = meeting(agent, tmp_path, *agent.keys)
     one, other, third = devices
     one.write("photo.bin", "first")
     settle(*devices)

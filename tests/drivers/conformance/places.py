@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 import getpass
 import os
-import time
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import boto3
 import engines
@@ -209,17 +208,3 @@ class WebdavPlace(_Tree):
         url = f"webdav://127.0.0.1:{port or self.server.port}/{self.root.name}"
         login = {"tls": "no", "username": "u", "password": self.server.password}
         return WebdavStore.open(url, {**login, **options})
-
-
-T = TypeVar("T")
-
-
-def patiently(action: Callable[[], T]) -> T:
-    """What `action` returns; it may find for a minute that the server does not answer."""
-    give_up = time.monotonic() + 60
-    while True:
-        try:
-            return action()
-        except BackendError:
-            if time.monotonic() > give_up:
-                raise

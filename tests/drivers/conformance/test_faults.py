@@ -14,7 +14,8 @@ from collections.abc import Callable
 
 import pytest
 from faultproxy import HttpProxy, Reply, TcpProxy
-from places import Place, patiently
+from places import Place
+from racing import patiently
 
 from antsmem.backup.store import Store
 from antsmem.core.errors import AntsmemError, BackendError, ConflictError, RefusedError, WouldOverwriteError

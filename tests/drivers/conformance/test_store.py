@@ -10,7 +10,8 @@ import os
 from collections.abc import Callable, Iterator
 
 import pytest
-from places import Place, patiently
+from places import Place
+from racing import patiently
 
 from antsmem.core.clock import now_ns
 from antsmem.core.errors import (
