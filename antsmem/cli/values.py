@@ -81,7 +81,10 @@ def parse_pairs(path: Path | None) -> dict[str, bytes]:
 def _piped() -> bytes:
     if sys.stdin is None or sys.stdin.isatty():
         raise UsageError("nothing to import", hint="name a file, or pipe it in")
-    return sys.stdin.buffer.read(MAX_BYTES)
+    data = sys.stdin.buffer.read(MAX_BYTES + 1)
+    if len(data) > MAX_BYTES:
+        raise UsageError(f"standard input has more than {MAX_BYTES} bytes", hint="import it in parts")
+    return data
 
 
 def _json(data: bytes, where: str) -> dict[str, bytes]:

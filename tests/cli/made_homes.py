@@ -29,6 +29,8 @@ from antsmem.identity import rollover, scanner
 everything()  # what a fork finds loaded it need not load
 LOADED = (age, file, rollover, scanner, nacl.bindings, zstandard)
 KIT = "kit.txt"
+CLOSED = str(2**31 - 1)
+"""A file descriptor that no process ever has open."""
 TRACE = "Traceback (most recent call last)"
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import engines
 import pytest
-from made_homes import KIT, TRACE, Home
+from made_homes import CLOSED, KIT, TRACE, Home
 from relays import RelayServer
 from secret_homes import VALUE, escrow, machine, recover, secrets, with_secret
 
@@ -45,7 +45,7 @@ def test_a_value_comes_from_a_descriptor(home: Home) -> None:
     out, err = running.communicate()
     assert running.returncode == 0, out + err
     assert home.must("secret", "get", "token").out == "by fd"
-    assert home.run("-C", str(home.workspace), "secret", "set", "other", "--fd", "77").code == 2
+    assert home.run("-C", str(home.workspace), "secret", "set", "other", "--fd", CLOSED).code == 2
 
 
 def test_no_value_is_no_secret(home: Home) -> None:

@@ -14,7 +14,7 @@ from tempfile import mkdtemp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from made_homes import TRACE, Home
+from made_homes import CLOSED, TRACE, Home
 
 from antsmem.cli.main import COMMANDS
 
@@ -89,7 +89,8 @@ ABSURD = [
     ["secret", "get", "a/b", "--show"],
     ["secret", "set", "a b"],
     ["secret", "set", "a", "--class", "other"],
-    ["secret", "set", "a", "--fd", "99"],
+    ["secret", "set", "a", "--fd", CLOSED],
+    ["secret", "set", "a", "--fd", "99999999999999999999"],
     ["secret", "set", "a", "--fd", "-1"],
     ["secret", "rotate", "nothing", "--activate"],
     ["secret", "rotate", "a", "--activate", "--pending"],

@@ -275,9 +275,12 @@ class Life:
         self.owner.next_at = 0
 
     def marks(self) -> Counter[str]:
-        """The keys in the daily logs, and how often each is told."""
-        logs = (self.owner.layout.root / "memory").glob("*.md")
-        return Counter(key for path in logs for key in re.findall(r"<!-- hb:(\S+) -->", path.read_text()))
+        """The keys in the daily logs, and how often each is told. What fails on two days is told on both."""
+        told: Counter[str] = Counter()
+        for path in (self.owner.layout.root / "memory").glob("*.md"):
+            for key in re.findall(r"<!-- hb:(\S+) -->", path.read_text()):
+                told[key if "@" in key else f"{path.stem} {key}"] += 1
+        return told
 
 
 def draft(number: int) -> str:

@@ -26,7 +26,8 @@ from antsmem.identity.secret_verify import compare_ledger, vouch_for
 app = group("Keep the agent's secrets, and give them to programs that ask.")
 
 Name = Annotated[str, typer.Argument(help="Its name.")]
-Fd = Annotated[int | None, typer.Option(help="Read the value from this open file descriptor.", min=0)]
+Descriptor = typer.Option(help="Read the value from this open file descriptor.", min=0, max=2**31 - 1)
+Fd = Annotated[int | None, Descriptor]
 Reason = Annotated[str, typer.Option(help="Why: recorded and signed in the ledger.")]
 Version = Annotated[int | None, typer.Option(help="Only this version. Default: every one.", min=1)]
 Offline = Annotated[bool, typer.Option("--offline", help="Do not ask for an anchor that takes the new head.")]
