@@ -74,7 +74,8 @@ def add(
         str, typer.Argument(help="The role's URL; for a profile its host, for `embedded` a folder.")
     ] = "",
     option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for a role's driver; VALUE may be env:NAME.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for a role's driver, VALUE also env:NAME; may be given several times."),
     ] = None,
     trusted_tenant: Annotated[
         bool, typer.Option("--trusted-tenant", help="The server may read what the agent remembers.")
@@ -161,9 +162,9 @@ def init(context: typer.Context) -> None:
 @app.command()
 def test(
     context: typer.Context,
-    role: Annotated[list[str] | None, typer.Argument(help="Default: all configured.")] = None,
+    role: Annotated[list[str] | None, typer.Argument(help="Roles. Default: all configured.")] = None,
 ) -> None:
-    """Write, read and delete a little in each backend, in a stream of its own, with timings. 40: one failed."""
+    """Write, read and delete a little in each backend, in a stream of its own; exit 40 if one failed."""
     ctx: Context = context.obj
     probes = [_probe(ctx, config) for config in ([configured(ctx, each) for each in role] if role else _all(ctx))]
 
