@@ -210,7 +210,7 @@ def status(context: typer.Context) -> None:
 def rebuild(
     context: typer.Context,
     role: Annotated[
-        list[str] | None, typer.Argument(help=f"Of {', '.join(NEEDED)}; default: all of them.")
+        list[str] | None, typer.Argument(help="Of log, durable and blob. Default: all of them.")
     ] = None,
 ) -> None:
     """Give the backends everything again that this device has."""
