@@ -13,7 +13,7 @@ from antsmem.cli.hourly import back_up
 def backup(
     context: typer.Context,
     tier: Annotated[
-        str, typer.Option(help="hot: incremental, hourly. cold: one self-contained file, weekly.")
+        str, typer.Option(help="Which kind: hot (incremental, hourly) or cold (one self-contained file, weekly).")
     ] = HOT,
     repository: Annotated[
         list[str] | None, typer.Option(help="Name or URL; may be given several times. Default: all configured.")

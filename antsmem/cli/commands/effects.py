@@ -36,7 +36,9 @@ def log(
 def resolve(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="The key.")],
-    word: Annotated[str, typer.Argument(help="done: it happened. redo: it did not. drop: never do it.")],
+    word: Annotated[
+        str, typer.Argument(help="What became of it: done (it happened), redo (it did not) or drop (never do it).")
+    ],
     note: Annotated[str, typer.Option(help="What to know about it: the answer, where the agent asked.")] = "",
 ) -> None:
     """Say what became of an effect of which nobody knows, or answer what the agent asked."""

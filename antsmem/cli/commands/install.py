@@ -41,7 +41,7 @@ def install(  # noqa: PLR0913, PLR0917 - one parameter an option
     cron: Annotated[bool, typer.Option("--cron", help="A line of your crontab.")] = False,
     systemd: Annotated[bool, typer.Option("--systemd", help="A user service and its timer.")] = False,
     launchd: Annotated[bool, typer.Option("--launchd", help="A launchd agent, on macOS.")] = False,
-    every: Annotated[int, typer.Option(help="How often, in minutes.")] = 5,
+    every: Annotated[int, typer.Option(help="How often, in minutes: a part of an hour, such as 5.")] = 5,
     write: Annotated[bool, typer.Option("--write", help="Install it; else it is only shown.")] = False,
     remove: Annotated[bool, typer.Option("--remove", help="Take away what --write installed.")] = False,
 ) -> None:

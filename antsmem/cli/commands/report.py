@@ -13,7 +13,10 @@ from antsmem.core.errors import UsageError
 def report(
     context: typer.Context,
     key: Annotated[str, typer.Argument(help="The key of the task's slot, as the context names it.")],
-    word: Annotated[str, typer.Argument(help="done, nothing (there was nothing to do) or blocked (a question).")],
+    word: Annotated[
+        str,
+        typer.Argument(help="What came of it: done, nothing (there was nothing to do) or blocked (a question)."),
+    ],
     note: Annotated[str, typer.Option(help="One line: what was done, or the question to a person.")] = "",
 ) -> None:
     """Say what came of a task: only within the turn that was started for it."""
