@@ -27,6 +27,7 @@ from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError
 from antsmem.core.record import field, mutable_record, record
 from antsmem.core.twin import Tickets, Twin, may_fork
 
+_LOOKS: Final = 3
 _THREADS: Final = 2
 _MUCH: Final = 64 << 20
 """So many bytes of packs are worth a second process."""
@@ -60,8 +61,15 @@ class CheckResult:
 
 
 def check(repository: Repository, job: CheckJob) -> CheckResult:
-    """Look at everything; finding a problem does not end it. Raises only what the store raises."""
-    return _Check(repository, job).run()
+    """Look at everything; finding a problem does not end it. Where there is one and the list of snapshots has
+    changed, somebody wrote meanwhile: all is looked at again, a few times. Raises only what the store raises."""
+    result = CheckResult(repository.store.url)
+    for _ in range(_LOOKS):
+        before = repository.store.read(repo.ANCHOR)
+        result = _Check(repository, job).run()
+        if not result.problems or repository.store.read(repo.ANCHOR) == before:
+            break
+    return result
 
 
 class _Check:

@@ -12,13 +12,14 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 from made_backups import HOUR_NS, Place, tree_of, write
 
+from antsmem.backup.check import CheckJob, _Check, check
 from antsmem.backup.lease import LEASE, LEASE_SECONDS, Lease, _boot_id, leased
 from antsmem.backup.restore import staging, staging_for
 from antsmem.backup.store import Capabilities
@@ -35,6 +36,18 @@ with leased(FileStore.open(sys.argv[1], {}), sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()
 """
+
+
+class Meanwhile(FileStore):
+    """Lets another one write right after it said which snapshots there are, as often as there is `work`."""
+
+    work: list[Callable[[], object]]
+
+    def names(self, folder: str) -> Sequence[str]:
+        names = super().names(folder)
+        if folder == "snapshots" and self.work:
+            self.work.pop()()
+        return names
 
 
 def holder(place: Place, host: str = "laptop") -> subprocess.Popen[bytes]:
@@ -57,6 +70,23 @@ def test_a_second_writer_is_told_who_holds_the_repository_and_may_go_on_when_he_
         other.communicate()
     assert not (place.folder / LEASE).exists()
     assert place.back_up().complete
+
+
+def test_a_backup_that_ends_while_a_check_looks_is_no_damage(place: Place) -> None:
+    def another() -> None:
+        write(place.workspace / "a.md", os.urandom(100))
+        place.back_up()
+
+    another()
+    store = Meanwhile(str(place.folder))
+    store.work = [another]
+    repository, job = place.repository(store=store), CheckJob(None, 100)
+    assert _Check(repository, job).run().problems, "control: one look takes it for damage"
+    store.work = [another]
+    assert check(repository, job).problems == []
+    store.work = [another]
+    max(place.files("packs")).unlink()
+    assert check(repository, job).problems, "what is damaged stays so"
 
 
 def test_the_lease_of_a_killed_writer_of_this_host_is_taken_over_at_once(place: Place) -> None:
