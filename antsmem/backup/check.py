@@ -18,6 +18,7 @@ from blake3 import blake3
 from antsmem.backup import repository as repo
 from antsmem.backup.index import flattened, load_contents, read_index_file
 from antsmem.backup.pack import open_pack
+from antsmem.backup.prune import GARBAGE
 from antsmem.backup.reach import Reach
 from antsmem.backup.repository import Anchor, Pin, Repository, list_ids, read_signature
 from antsmem.backup.snapshot import COLD, parse_pack_lines
@@ -61,15 +62,21 @@ class CheckResult:
 
 
 def check(repository: Repository, job: CheckJob) -> CheckResult:
-    """Look at everything; finding a problem does not end it. Where there is one and the list of snapshots has
-    changed, somebody wrote meanwhile: all is looked at again, a few times. Raises only what the store raises."""
+    """Look at everything; finding a problem does not end it. Where there is one and the lists of snapshots and of
+    garbage have changed, somebody wrote meanwhile: all is looked at again, a few times. Raises only what the store
+    raises."""
     result = CheckResult(repository.store.url)
     for _ in range(_LOOKS):
-        before = repository.store.read(repo.ANCHOR)
+        before = _written(repository)
         result = _Check(repository, job).run()
-        if not result.problems or repository.store.read(repo.ANCHOR) == before:
+        if not result.problems or _written(repository) == before:
             break
     return result
+
+
+def _written(repository: Repository) -> list[object]:
+    """What every backup, prune and repair writes last."""
+    return [repository.store.read(name) for name in (repo.ANCHOR, GARBAGE)]
 
 
 class _Check:

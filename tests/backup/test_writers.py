@@ -21,6 +21,7 @@ from made_backups import HOUR_NS, Place, tree_of, write
 
 from antsmem.backup.check import CheckJob, _Check, check
 from antsmem.backup.lease import LEASE, LEASE_SECONDS, Lease, _boot_id, leased
+from antsmem.backup.repository import ANCHOR
 from antsmem.backup.restore import staging, staging_for
 from antsmem.backup.store import Capabilities
 from antsmem.core import canonical, clock
@@ -87,6 +88,22 @@ def test_a_backup_that_ends_while_a_check_looks_is_no_damage(place: Place) -> No
     store.work = [another]
     max(place.files("packs")).unlink()
     assert check(repository, job).problems, "what is damaged stays so"
+
+
+@pytest.mark.parametrize("looks", ["one", "several"])
+def test_a_pack_that_a_prune_frees_while_a_check_looks_is_no_damage(place: Place, looks: str) -> None:
+    for _ in range(2):
+        write(place.workspace / "a.md", os.urandom(100))
+        place.back_up()
+    assert place.prune({"hot": {"newest": 1}, "cold": {"newest": 1}}, grace_seconds=86400).waiting_bytes
+    store = Meanwhile(str(place.folder))
+    store.work = [place.prune]
+    repository, job, anchor = place.repository(store=store), CheckJob(None, 100), store.read(ANCHOR)
+    if looks == "one":
+        assert _Check(repository, job).run().problems, "control: one look takes it for damage"
+    else:
+        assert check(repository, job).problems == []
+    assert store.read(ANCHOR) == anchor and not store.work, "nothing but the list of garbage tells"
 
 
 def test_the_lease_of_a_killed_writer_of_this_host_is_taken_over_at_once(place: Place) -> None:

@@ -75,7 +75,7 @@ def add(
     ] = "",
     option: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=VALUE for a role's driver, VALUE also env:NAME; may be given several times."),
+        typer.Option(help="KEY=VALUE for a role's driver, VALUE also env:NAME; several times."),
     ] = None,
     trusted_tenant: Annotated[
         bool, typer.Option("--trusted-tenant", help="The server may read what the agent remembers.")

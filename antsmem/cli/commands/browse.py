@@ -61,7 +61,7 @@ class Change:
 def ls(
     context: typer.Context,
     snapshot: Annotated[str, typer.Argument(help="An id or a part of one, or `latest`.")] = "latest",
-    path: Annotated[list[str] | None, typer.Option(help="Only this path; may be given several times.")] = None,
+    path: Annotated[list[str] | None, typer.Option(help="Only this path; several times.")] = None,
     repository: RepositoryOption = None,
     kit: KitOption = None,
 ) -> None:

@@ -20,7 +20,7 @@ from antsmem.core.record import record
 from antsmem.workspace.settings import Tier
 
 _Repository = Annotated[
-    list[str] | None, typer.Option(help="Name or URL; may be given several times. Default: all configured.")
+    list[str] | None, typer.Option(help="Name or URL; several times. Default: all configured.")
 ]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and do nothing.")]
 _Grace = Annotated[

@@ -55,7 +55,7 @@ def add(
     url: Annotated[str, typer.Argument(help="A directory, or file://, sftp://, s3://, webdav://.")],
     option: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=VALUE for the driver, VALUE also env:NAME; may be given several times."),
+        typer.Option(help="KEY=VALUE for the driver, VALUE also env:NAME; several times."),
     ] = None,
     verify: Annotated[str, typer.Option(help="How a write is read back: read, hash, none.")] = "hash",
 ) -> None:

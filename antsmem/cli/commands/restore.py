@@ -44,7 +44,7 @@ def restore(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Restore into this new or empty directory.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Make the workspace equal the snapshot.")] = False,
-    path: Annotated[list[str] | None, typer.Option(help="Only this path; may be given several times.")] = None,
+    path: Annotated[list[str] | None, typer.Option(help="Only this path; several times.")] = None,
     repository: Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")] = None,
     kit: Annotated[Path | None, typer.Option(help="The recovery kit, where this host has no keys.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and do nothing.")] = False,
