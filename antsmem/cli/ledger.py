@@ -88,15 +88,14 @@ def reseal_ledger(ctx: Context) -> bool:
 
 
 def lend_ledger(ctx: Context, recipient: str) -> None:
-    """Give every anchor the ledger as `recipient`, a recovery kit that does not count yet, opens it too. Who does
-    not take it is told by `reseal_ledger`."""
+    """Give every anchor the ledger as `recipient`, a recovery kit that does not count yet, opens it too: with one
+    row more, so that the identity is to be read anew. Who does not take it is told by `reseal_ledger`."""
     if ctx.custody is None:
         return
     anchors = ctx.anchors()
     custody = _closed(ctx, ctx.custody, anchors)
     both = (*custody.keystore.recovery_recipients, recipient)
     publish_to(ctx, replace(custody, keystore=replace(custody.keystore, recovery_recipients=both)), anchors)
-    ctx.forget_identity()
 
 
 def _closed(ctx: Context, custody: Custody, anchors: Sequence[Anchor]) -> Custody:

@@ -72,7 +72,7 @@ def rotate(
         require_own(ctx, own)
         seen = _seen(ctx)
         relays = _relays(ctx)
-        made = _new_kit(ctx, own, new_kit) if new_kit is not None else None
+        made = _new_kit(ctx, own, new_kit, retire or ()) if new_kit is not None else None
         if made is not None:
             _lend_all(ctx, own, made)
             seen = _seen(ctx)
@@ -169,11 +169,12 @@ def _rotate(
         raise
 
 
-def _new_kit(ctx: Context, kit: RecoveryKit, out: Path) -> RecoveryKit:
-    """A kit that is safe on the disk before anything is sealed to it."""
+def _new_kit(ctx: Context, kit: RecoveryKit, out: Path, revoke: Sequence[str]) -> RecoveryKit:
+    """A kit that is safe on the disk before anything is sealed to it, for a rotation that can be."""
     from antsmem.core.age import X25519Identity
     from antsmem.core.clock import utc_text
     from antsmem.identity.recovery import RecoveryKit
+    from antsmem.identity.rotate import require_revocable
 
     if os.path.lexists(out):
         hint = "name another --new-kit; one that a cut-off run left is not in force: destroy it"
@@ -185,6 +186,7 @@ def _new_kit(ctx: Context, kit: RecoveryKit, out: Path) -> RecoveryKit:
     if out.resolve().is_relative_to(ctx.layout.root.resolve()):
         raise UsageError("the recovery kit must not lie in what it recovers", hint="name another --new-kit")
     kit.generation(ctx.log)
+    require_revocable(ctx.log, ctx.keystore.host, revoke)
     made = RecoveryKit(X25519Identity.generate(), ctx.keystore.agent, ctx.log.scid, utc_text(ctx.now_ns))
     write_file(out, [made.text().encode()], new=True)
     return made
@@ -195,6 +197,7 @@ def _lend_all(ctx: Context, own: RecoveryKit, made: RecoveryKit) -> None:
     if this machine is lost over the rest, the kit that the identity log there names opens all of it."""
     with suppress(AntsmemError):  # told when the ledger is sealed to the new kit alone
         lend_ledger(ctx, str(made.identity.recipient))
+    ctx.forget_identity()
     both = (*ctx.keystore.recovery_recipients, str(made.identity.recipient))
     keystore, keys = replace(ctx.keystore, recovery_recipients=both), host_keyring(ctx)
     for config in ctx.agent.repositories:
