@@ -8,6 +8,7 @@ Neither holds a secret, only references to one: `env:NAME`, `file:/path`, `comma
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
 from contextlib import suppress
@@ -237,6 +238,19 @@ def write_agent(path: Path, config: AgentConfig) -> None:
         lines += [f"      {key}: {_quoted(value)}\n" for key, value in sorted(backend.options.items())]
     make_private_dir(path.parent)
     write_file(path, ["".join(lines).encode()])
+
+
+def local_folder(url: str) -> str | None:
+    """The folder that a repository's `url` or path names on this machine, links resolved; None for other schemes,
+    and for what no file system can hold."""
+    from urllib.parse import unquote
+
+    scheme, colon, rest = url.partition(":")
+    if colon and scheme == "file":
+        url = unquote("/" + rest[2:].partition("/")[2] if rest.startswith("//") else rest)
+    elif rest.startswith("//"):
+        return None
+    return None if "\0" in url else os.path.realpath(url)
 
 
 def resolve(reference: str, environment: Mapping[str, str]) -> str:
