@@ -138,9 +138,10 @@ class Index:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def forget_device(self, device: str) -> None:
-        """Forget where the events of `device` are, and what followed from them."""
+        """Forget where the events of `device` are, and what followed from them; but not what is destroyed, which
+        another device may have said."""
         with self.changing():
-            self._db.execute("DELETE FROM revisions WHERE device = ?", (device,))
+            self._db.execute("DELETE FROM revisions WHERE device = ? AND NOT shredded", (device,))
             self._db.execute("DELETE FROM events WHERE device = ?", (device,))
             self._db.execute("DELETE FROM seen WHERE device = ?", (device,))
             self._db.execute("DELETE FROM held WHERE device = ? AND substr(line, 1, 1) <> x'7b'", (device,))

@@ -215,6 +215,9 @@ class _Intake:
             return None, said
         if event.type not in {PATCHED, DELETED}:
             return None, None
+        known = self.index.revision(event.id)
+        if known is not None and known.shredded:  # an old copy of it: destroyed again
+            return None, Redaction(event.id, event.device, event.sequence, known.path, known.bases)
         revision = self.memory.opened(event).said
         assert isinstance(revision, Revision)
         if self.memory.keys.subject(revision.path, event.epoch) != event.attributes["subject"]:
