@@ -145,7 +145,8 @@ def _push_device(
     if known != remote.hash:
         raise RollbackError(
             f"the backend has another history of device `{device}` than this host: two hosts wrote as one",
-            hint="stop: find out which copy of the agent's keys is in use elsewhere",
+            hint="find out which copy of the agent's keys is in use elsewhere; if none is, and this host was put "
+            f"back to an older state: move `.antsmem/events/{device}` away, then: antsmem sync",
         )
     for batch in _batches(memory, device, remote.sequence):
         for event in batch:

@@ -348,6 +348,11 @@ class Index:
             self.know([replace(known, mtime_ns=-1, heads=())])
             self._db.execute("PRAGMA synchronous=NORMAL")
 
+    def unfounded(self) -> list[str]:
+        """The files that came from a revision of which nothing is known any more."""
+        ids = {row[0] for row in self._db.execute("SELECT id FROM revisions")}
+        return [path for path, known in self.known().items() if not ids.issuperset(known.heads)]
+
     def unknow(self, paths: Sequence[str]) -> None:
         """Forget files that are not there any more."""
         self._db.executemany("DELETE FROM known WHERE path = ?", [(path,) for path in paths])

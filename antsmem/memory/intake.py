@@ -33,11 +33,12 @@ class Refusal:
 
 @mutable_record
 class Taken:
-    """What became of the events that were offered."""
+    """What became of the events that were offered. `gone`: devices whose log is not there any more."""
 
     new: int = 0
     again: int = 0
     held: int = 0
+    gone: int = 0
     refused: list[Refusal] = field(default_factory=list)
 
 
@@ -78,6 +79,8 @@ def catch_up(memory: LocalMemory) -> Taken:
         for device in [*changed, *gone]:
             index.forget_device(device)
         _Intake(memory, taken).run([pair for device in changed for pair in files.events(device)])
+        index.unknow(index.unfounded())  # an edit whose event is lost is one that nobody has yet
+    taken.gone = len(gone)
     return taken
 
 

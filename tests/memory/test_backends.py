@@ -7,6 +7,7 @@ the digest of the state has to be the same afterwards.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,9 +16,10 @@ import pytest
 from devices import Agent, DeviceAt, backends_at, settle
 from sealed import seen_in_the_clear
 
-from antsmem.core.errors import AntsmemError, NotFoundError, RollbackError, UsageError
+from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError, RollbackError, UsageError
 from antsmem.core.record import replace
 from antsmem.memory.digest import state_digest
+from antsmem.memory.embedded.blobs import FileBlobs
 from antsmem.memory.embedded.logs import FileLog
 from antsmem.memory.exchange import remote_heads
 from antsmem.memory.rebuilding import rebuild
@@ -196,8 +198,61 @@ def test_what_was_destroyed_stays_so_when_the_log_of_its_device_is_read_again(
     memory.close()
 
 
+@pytest.mark.parametrize("others_too", [False, True], ids=["own log", "all logs"])
+def test_an_edit_whose_event_was_lost_before_it_was_given_is_an_edit_again(
+    agent: Agent, tmp_path: Path, others_too: bool
+) -> None:
+    """Otherwise the state before would be written over it, which is all that the others know."""
+    one, other = device(agent, "laptop", tmp_path), device(agent, "desktop", tmp_path)
+    one.write("photo.bin", b"\0first")
+    other.write("b.md", "- of the other\n")
+    settle(one, other)
+    one.write("photo.bin", b"\0second")
+    one.write("new.md", "- new\n")
+    one.sync(give=False, take=False)
+    for log in (one.root / ".antsmem/events").glob("*~*" if others_too else "laptop~*"):
+        shutil.rmtree(log)
+    settle(one, other)
+    assert one.files() == other.files()
+    assert {b"- new\n", b"\0second"} < set(one.files().values()) and one.files()["photo.bin"] == b"\0second"
+
+
+def test_a_host_that_was_put_back_whole_goes_on_as_the_hint_says(agent: Agent, tmp_path: Path) -> None:
+    one, other = device(agent, "laptop", tmp_path), device(agent, "desktop", tmp_path)
+    one.write("MEMORY.md", "- tea\n")
+    settle(one, other)
+    shutil.copytree(one.place, tmp_path / "image")
+    one.write("MEMORY.md", "- tea\n- cats\n")
+    settle(one, other)
+    shutil.rmtree(one.place)
+    shutil.copytree(tmp_path / "image", one.place)
+    one.write("new.md", "- new\n")
+    with pytest.raises(RollbackError) as told:
+        one.sync()
+    (name,) = re.findall(r"move `(.*?)` away, then: antsmem sync", told.value.hint)
+    shutil.rmtree(one.root / name)
+    settle(one, other)
+    assert one.files() == other.files() == {"MEMORY.md": b"- tea\n- cats\n", "new.md": b"- new\n"}
+
+
+def test_a_damaged_content_is_told_by_its_place_and_fetched_anew(
+    pair: tuple[DeviceAt, DeviceAt], tmp_path: Path
+) -> None:
+    one, other = pair
+    for blob in (one.root / ".antsmem/events/blobs").glob("*/*"):
+        blob.write_bytes(b"damaged")
+    memory = one.memory()
+    assert all(".antsmem/events/blobs/" in fault for fault in verify_events(memory, None).faults)
+    with pytest.raises(IntegrityError, match="is damaged"):
+        rebuild(memory, replace(one.backends, blobs=FileBlobs(tmp_path / "another")), ("blob",), ())
+    memory.close()
+    (one.root / ".antsmem/cache/memory.db").unlink()
+    (one.root / "big.bin").unlink()
+    assert one.sync().complete and one.files() == other.files()
+
+
 class Forgetful:
-    """An event log that has nothing any more where its readers were. `read` is counted by `asked`."""
+    """An event log that has nothing any more where its readers were."""
 
     def __init__(self, log: FileLog, error: type[AntsmemError]) -> None:
         self._log, self._error = log, error
