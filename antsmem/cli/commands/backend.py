@@ -151,7 +151,7 @@ def list_(context: typer.Context) -> None:
 
 @app.command()
 def init(context: typer.Context) -> None:
-    """Make topic, tables and collections where they are missing."""
+    """Make topic and tables where they are missing."""
     ctx: Context = context.obj
     made = []
     for config in _all(ctx):
