@@ -17,6 +17,7 @@ import pytest
 from made_backups import Place, Tree, aged, tree_of, write
 
 from antsmem.backup.manifest import unescape
+from antsmem.core.errors import UsageError
 
 SECOND = 1_000_000_000
 
@@ -300,3 +301,15 @@ def test_a_target_that_is_not_empty_is_refused_and_left_alone(place: Place, tmp_
     (tmp_path / "empty").mkdir()
     place.restore(hot, tmp_path / "empty")
     assert (tmp_path / "empty/a.md").exists()
+
+
+def test_a_mount_point_is_refused_before_anything_is_fetched(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not be replaced at the end."""
+    snapshot = place.back_up().snapshot
+    target = tmp_path / "stick"
+    target.mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == target)
+    with pytest.raises(UsageError, match="is a mount point"):
+        place.restore(snapshot, target)
