@@ -335,3 +335,25 @@ def test_what_a_restore_cannot_mean_is_refused_before_anything_is_fetched(home: 
     ):
         assert said in home.must("restore", *words, code=2).err
     assert not (home.root / "a").exists()
+
+
+def test_a_secret_in_a_name_or_a_link_is_refused_with_a_hint_that_is_true(home: Home) -> None:
+    for make in (
+        lambda: (home.workspace / f"notes {TOKEN}.md").write_text("nothing\n"),
+        lambda: (home.workspace / "link").symlink_to(f"/srv/{TOKEN}"),
+    ):
+        make()
+        for tier in ("hot", "cold"):
+            ran = home.must("backup", "--tier", tier, code=21)
+            assert "the name of a path or the target of a link holds a github-token" in ran.err
+            assert "antsmem waive" not in ran.err and TOKEN not in ran.err
+        for path in home.workspace.iterdir():
+            if path.is_symlink() or TOKEN in path.name:
+                path.unlink()
+    home.must("backup")
+
+
+def test_a_cold_archive_says_what_opens_it(home: Home) -> None:
+    home.must("backup", "--tier", "cold")
+    refused = home.must("restore", "cold", "--to", "back", code=20).err
+    assert "no key at hand opens cold archive" in refused and "--kit KIT" in refused
