@@ -82,7 +82,8 @@ def _plan(state: State, job: PruneJob) -> dict[str, list[str]]:
     newest = max((*state.ids, *state.anchor.cold), default="")
     if newest and time_of(newest) > job.now_ns + _SKEW_NS:
         raise UsageError(
-            "the clock stands before the newest snapshot: nothing pruned", hint="set the clock right (`date -u`)"
+            "the clock stands before the newest snapshot: nothing pruned",
+            hint="set the clock right (`date -u`); if it is, it was ahead once: go on in a new repository",
         )
     tiers = {HOT: list(state.ids), COLD: list(state.anchor.cold)}
     for snapshot_id in job.forget:

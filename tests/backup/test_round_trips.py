@@ -313,3 +313,20 @@ def test_a_mount_point_is_refused_before_anything_is_fetched(
     monkeypatch.setattr(os.path, "ismount", lambda path: path == target)
     with pytest.raises(UsageError, match="is a mount point"):
         place.restore(snapshot, target)
+
+
+def test_in_place_what_a_link_leads_to_is_not_taken_for_the_directory(place: Place) -> None:
+    """The directory was moved out, with its times, and linked to: exactly the same files seem to be there."""
+    aged(write(place.workspace / "notes/a.md"))
+    os.link(place.workspace / "notes/a.md", place.workspace / "notes/b.md")
+    aged(write(place.workspace / "notes/deep/c.md"))
+    snapshot, before = place.back_up().snapshot, tree_of(place.workspace)
+    os.rename(place.workspace / "notes", place.root / "elsewhere")
+    outside = tree_of(place.root / "elsewhere")
+    os.symlink(place.root / "elsewhere", place.workspace / "notes")
+    kept = Path(place.bring_back(snapshot).replaced)
+    assert tree_of(place.workspace, [".antsmem"]).keys() == before.keys()
+    assert (place.workspace / "notes/deep/c.md").read_text() == "text\n"
+    assert os.readlink(kept / "notes") == str(place.root / "elsewhere")
+    assert tree_of(place.root / "elsewhere") == outside, "nothing outside of the workspace is touched"
+    assert place.bring_back(snapshot).changed == 0
