@@ -84,7 +84,8 @@ def _run(ctx: Context, wanted: list[str], forget: tuple[str, ...], dry_run: bool
             with one_of(ctx, configs, config, failed):
                 results.append(drop(opened, state, _job(ctx, named, dry_run, grace_hours)))
         kept = ctx.layout.root / REPLACED
-        for old in sorted(kept.iterdir()) if kept.is_dir() and not dry_run and not forget else ():
+        ours = kept.is_dir() and not kept.is_symlink()  # a workspace may come from anywhere: nothing outside goes
+        for old in sorted(kept.iterdir()) if ours and not dry_run and not forget else ():
             remove_tree(old)
             removed.append(str(old))
     report = PruneReport(tuple(results), tuple(removed), {name: str(error) for name, error in failed.items()})
