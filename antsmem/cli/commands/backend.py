@@ -75,7 +75,8 @@ def add(
         str, typer.Argument(help="The role's URL; for a profile its host, for `embedded` a folder.")
     ] = "",
     option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for a role's driver; VALUE may be env:NAME.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for a role's driver, VALUE also env:NAME; may be given several times."),
     ] = None,
     trusted_tenant: Annotated[
         bool, typer.Option("--trusted-tenant", help="The server may read what the agent remembers.")
@@ -170,11 +171,11 @@ def init(context: typer.Context) -> None:
 @app.command()
 def test(
     context: typer.Context,
-    role: Annotated[list[str] | None, typer.Argument(help="Default: all configured.")] = None,
+    role: Annotated[list[str] | None, typer.Argument(help="Roles. Default: all configured.")] = None,
 ) -> None:
-    """Write, read and delete a little in each backend, in a stream of its own, with timings.
+    """Write, read and delete a little in each backend, in a stream of its own; exit 40 if one failed.
 
-    40: one failed; 42: all that failed lack their library."""
+    With exit 42 all that failed lack their library."""
     ctx: Context = context.obj
     tried = [_probe(ctx, config) for config in ([configured(ctx, each) for each in role] if role else _all(ctx))]
     probes, codes = [probe for probe, _ in tried], {code for _, code in tried if code}
@@ -222,7 +223,7 @@ def status(context: typer.Context) -> None:
 def rebuild(
     context: typer.Context,
     role: Annotated[
-        list[str] | None, typer.Argument(help=f"Of {', '.join(NEEDED)}; default: all of them.")
+        list[str] | None, typer.Argument(help="Of log, durable and blob. Default: all of them.")
     ] = None,
 ) -> None:
     """Give the backends everything again that this device has."""

@@ -53,11 +53,14 @@ def rotate(
     context: typer.Context,
     kit: Annotated[Path | None, typer.Option(help="The recovery kit. Default: standard input.")] = None,
     guardian: Annotated[
-        list[Path] | None, typer.Option(help="A guardian's age identity file, instead of the kit; several times.")
+        list[Path] | None,
+        typer.Option(help="A guardian's age identity file, instead of the kit; may be given several times."),
     ] = None,
     retire: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="Revoke this host's key too: it was stolen; several times."),
+        typer.Option(
+            metavar="HOST", help="Revoke this host's key too: it was stolen; may be given several times."
+        ),
     ] = None,
     new_kit: Annotated[
         Path | None, typer.Option(help="Write a new recovery kit to this file; the old one opens nothing new.")
