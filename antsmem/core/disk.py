@@ -27,7 +27,7 @@ _DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG
 
 def temp_name(name: str) -> str:
     """A name for a half-written file, in the same directory as `name`; `is_temp` knows it again."""
-    return f"{_TEMP_MARK}{os.urandom(6).hex()}-{name[:100]}"
+    return f"{_TEMP_MARK}{os.urandom(6).hex()}-{name[:50]}"  # at most 227 bytes, of the 255 that a name may have
 
 
 def is_temp(name: str) -> bool:
