@@ -48,7 +48,7 @@ def answering(status: int, said: list[bytes]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))  # what is left unread resets the connection
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))  # else closing resets the connection
             self.send_response(status)
             self.send_header("Content-Length", str(len(said[0])))
             self.end_headers()
