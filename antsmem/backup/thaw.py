@@ -20,7 +20,7 @@ from antsmem.backup.snapshot import COLD, Head
 from antsmem.backup.tarstream import Incoming
 from antsmem.backup.tree import Tree
 from antsmem.core import canonical
-from antsmem.core.errors import IntegrityError
+from antsmem.core.errors import CannotUnlockError, IntegrityError
 from antsmem.core.record import record
 
 _LIMIT = 1 << 30
@@ -149,6 +149,11 @@ def _opened(repository: Repository, snapshot_id: str, sha256: hashlib._Hash) -> 
             pass
     except zstandard.ZstdError as error:
         raise IntegrityError(f"cold archive `{snapshot_id}` is damaged") from error
+    except CannotUnlockError as error:
+        raise CannotUnlockError(
+            f"no key at hand opens cold archive `{snapshot_id}`",
+            hint="the recovery kit does: --kit FILE --repository URL",
+        ) from error
 
 
 class _Stream:

@@ -10,8 +10,9 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -199,3 +200,19 @@ def locked(path: AnyPath, busy: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def locked_within(seconds: float, path: AnyPath, busy: str) -> Iterator[int]:
+    """As `locked`, but wait up to `seconds` for whoever holds it."""
+    give_up = time.monotonic() + seconds
+    with ExitStack() as held:
+        while True:
+            try:
+                fd = held.enter_context(locked(path, busy))
+                break
+            except LockedError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.02)
+        yield fd

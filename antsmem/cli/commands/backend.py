@@ -30,7 +30,7 @@ from antsmem.cli.group import group
 from antsmem.cli.memories import agree, backends, memory, stream_of
 from antsmem.cli.output import table
 from antsmem.core.config import BackendConfig, write_agent
-from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
+from antsmem.core.errors import AntsmemError, BackendError, DriverMissingError, NotFoundError, UsageError
 from antsmem.core.record import field, record, replace
 from antsmem.memory.inspection import Inspection
 from antsmem.memory.intake import catch_up
@@ -75,7 +75,8 @@ def add(
         str, typer.Argument(help="The role's URL; for a profile its host, for `embedded` a folder.")
     ] = "",
     option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for a role's driver; VALUE may be env:NAME.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for a role's driver, VALUE also env:NAME; may be given several times."),
     ] = None,
     trusted_tenant: Annotated[
         bool, typer.Option("--trusted-tenant", help="The server may read what the agent remembers.")
@@ -170,11 +171,14 @@ def init(context: typer.Context) -> None:
 @app.command()
 def test(
     context: typer.Context,
-    role: Annotated[list[str] | None, typer.Argument(help="Default: all configured.")] = None,
+    role: Annotated[list[str] | None, typer.Argument(help="Roles. Default: all configured.")] = None,
 ) -> None:
-    """Write, read and delete a little in each backend, in a stream of its own, with timings. 40: one failed."""
+    """Write, read and delete a little in each backend, in a stream of its own; exit 40 if one failed.
+
+    With exit 42 all that failed lack their library."""
     ctx: Context = context.obj
-    probes = [_probe(ctx, config) for config in ([configured(ctx, each) for each in role] if role else _all(ctx))]
+    tried = [_probe(ctx, config) for config in ([configured(ctx, each) for each in role] if role else _all(ctx))]
+    probes, codes = [probe for probe, _ in tried], {code for _, code in tried if code}
 
     def said() -> str:
         lines = []
@@ -189,8 +193,9 @@ def test(
         return "\n".join(lines)
 
     ctx.output.result("backend-test", {"backends": probes}, said)
-    if any(probe.error for probe in probes):
-        raise typer.Exit(40)
+    if codes:
+        missing = DriverMissingError.exit_code
+        raise typer.Exit(missing if codes == {missing} else BackendError.exit_code)
 
 
 @app.command()
@@ -218,7 +223,7 @@ def status(context: typer.Context) -> None:
 def rebuild(
     context: typer.Context,
     role: Annotated[
-        list[str] | None, typer.Argument(help=f"Of {', '.join(NEEDED)}; default: all of them.")
+        list[str] | None, typer.Argument(help="Of log, durable and blob. Default: all of them.")
     ] = None,
 ) -> None:
     """Give the backends everything again that this device has."""
@@ -257,7 +262,8 @@ def _table(rows: list[BackendRow]) -> str:
     return table([(row.role, row.url) for row in rows])
 
 
-def _probe(ctx: Context, config: BackendConfig) -> Probe:
+def _probe(ctx: Context, config: BackendConfig) -> tuple[Probe, int]:
+    """What it did, and the exit code of why it stopped; 0: it is good."""
     steps: dict[str, float] = {}
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
@@ -274,8 +280,8 @@ def _probe(ctx: Context, config: BackendConfig) -> Probe:
         finally:
             backend.close()
     except AntsmemError as error:
-        return Probe(config.role, config.url, steps, str(error), hint=error.hint)
-    return Probe(config.role, config.url, steps, "", told.facts, told.warnings)
+        return Probe(config.role, config.url, steps, str(error), hint=error.hint), error.exit_code
+    return Probe(config.role, config.url, steps, "", told.facts, told.warnings), 0
 
 
 def _probe_log(log: Any, timed: Callable[[str, Callable[[], Any]], Any]) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -23,7 +23,7 @@ from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.core.record import record
 
 RepositoryOption = Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")]
-KitOption = Annotated[Path | None, typer.Option(help="Recovery kit, where this host has no keys.")]
+KitOption = Annotated[Path | None, typer.Option(help="The recovery kit, where this host has no keys.")]
 _LAST_NS = 253_402_300_799_999_999_999  # of the year 9999
 _LETTERS = {b"d": "d", b"l": "l", b"h": "h", b"p": "p", b"s": "s", b"b": "b", b"x": "x"}
 
@@ -90,9 +90,11 @@ def find(
     versions: list[Found] = []
     open_runs: dict[bytes, tuple[tuple[object, ...], Found]] = {}
     for snapshot_id in state_of(ctx, opened, kit).ids:
-        for entry in open_snapshot(opened, snapshot_id).entries:
+        seen: set[bytes] = set()
+        for entry in _whole(open_snapshot(opened, snapshot_id).entries):
             if entry.kind == b"x" or not fnmatch.fnmatchcase(entry.path, wanted):
                 continue
+            seen.add(entry.path)
             same = (entry.digest, entry.link, entry.kind)
             before = open_runs.get(entry.path)
             if before and before[0] == same:
@@ -103,6 +105,7 @@ def find(
                 versions.append(before[1])
             run = Found(shown(entry.path), snapshot_id, snapshot_id, entry.size_bytes)
             open_runs[entry.path] = (same, run)
+        versions += [open_runs.pop(path)[1] for path in open_runs.keys() - seen]
     versions = sorted(
         [*versions, *(run for _, run in open_runs.values())], key=lambda found: (found.path, found.first)
     )
@@ -140,8 +143,7 @@ def show(
 def diff(ctx: Context, older: str, newer: str, repository: str | None, kit: Path | None) -> None:
     """Say which paths differ between two snapshots: + new, - gone, M bytes, m metadata."""
     first, second = _open(ctx, older, repository, kit), _open(ctx, newer, repository, kit)
-    before = {entry.path: entry for entry in first.entries if entry.kind != b"x"}
-    after = {entry.path: entry for entry in second.entries if entry.kind != b"x"}
+    before, after = _by_path(first), _by_path(second)
     changes = [
         Change(sign, shown(path))
         for path in sorted(before.keys() | after.keys())
@@ -161,10 +163,23 @@ def _open(
     return open_snapshot(opened, chosen, paths)
 
 
-def _sign(before: Entry | None, after: Entry | None) -> str:
+def _whole(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, each hard link as the file that it is."""
+    by_path = {entry.path: entry for entry in entries}
+    return [by_path[each.link]._replace(path=each.path) if each.kind == b"h" else each for each in entries]
+
+
+def _by_path(opened: Opened) -> dict[bytes, tuple[Entry, Entry]]:
+    """Path → its entry, and the file that it is where it is a hard link; without what was left out."""
+    whole = zip(opened.entries, _whole(opened.entries), strict=True)
+    return {entry.path: (entry, file) for entry, file in whole if entry.kind != b"x"}
+
+
+def _sign(before: tuple[Entry, Entry] | None, after: tuple[Entry, Entry] | None) -> str:
     if before is None or after is None:
         return "+" if before is None else "-"
-    if (before.kind, before.digest, before.link) != (after.kind, after.digest, after.link):
+    old, new = before[1], after[1]
+    if (old.kind, old.digest, old.link) != (new.kind, new.digest, new.link):
         return "M"
     return "" if before == after else "m"
 

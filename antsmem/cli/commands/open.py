@@ -64,6 +64,8 @@ def choose(repository: Repository, state: State, wanted: str, at: str | None, no
         raise UsageError("which snapshot? its name is empty", hint="see `antsmem snapshots`")
     tiers = {HOT: list(state.ids), COLD: list(state.anchor.cold)}
     if at is not None:
+        if wanted not in {"latest", HOT}:
+            raise UsageError(f"`{wanted}` names a snapshot and --at a time: which one?", hint="leave one out")
         limit = parse_moment(at, now_ns)
         before = [i for i in tiers[HOT] if time_of(i) <= limit]
         if not before:

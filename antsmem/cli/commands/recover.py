@@ -71,23 +71,30 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     repository: Annotated[str, typer.Option(help="URL of the repository.")],
     kit: Annotated[Path | None, typer.Option(help="The recovery kit. Default: standard input.")] = None,
     guardian: Annotated[
-        list[Path] | None, typer.Option(help="A guardian's age identity file, instead of the kit; several times.")
+        list[Path] | None,
+        typer.Option(help="A guardian's age identity file, instead of the kit; may be given several times."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the driver; VALUE may be env:NAME.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the driver, VALUE also env:NAME; may be given several times."),
     ] = None,
     snapshot: Annotated[str, typer.Option(help="An id, `latest`, `hot` or `cold`.")] = "latest",
     escrow: Annotated[Path | None, typer.Option(help="The newest keystore-escrow.age, if it is at hand.")] = None,
     host: Annotated[str, typer.Option(help="What this machine is called in the identity log.")] = "",
     retire: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="A lost host of another name, whose key is revoked; several times."),
+        typer.Option(
+            metavar="HOST", help="A lost host of another name, whose key is revoked; may be given several times."
+        ),
     ] = None,
     secrets: Annotated[
         Path | None, typer.Option(help="The newest secrets-escrow.age. Default: what this machine keeps.")
     ] = None,
     anchor: Annotated[
-        list[str] | None, typer.Option(help="Another repository, or git+URL, to ask for the newest ledger.")
+        list[str] | None,
+        typer.Option(
+            help="Another repository, or git+URL, to ask for the newest ledger; may be given several times."
+        ),
     ] = None,
     accept_stale: Annotated[
         bool, typer.Option("--accept-stale", help="Take secrets though nobody says how new the ledger is.")

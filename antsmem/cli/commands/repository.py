@@ -54,7 +54,8 @@ def add(
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, `-`, `_`.")],
     url: Annotated[str, typer.Argument(help="A directory, or file://, sftp://, s3://, webdav://.")],
     option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the driver; VALUE may be env:NAME.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the driver, VALUE also env:NAME; may be given several times."),
     ] = None,
     verify: Annotated[str, typer.Option(help="How a write is read back: read, hash, none.")] = "hash",
 ) -> None:
@@ -107,7 +108,9 @@ def init(
 @app.command()
 def test(
     context: typer.Context,
-    name: Annotated[list[str] | None, typer.Argument(help="Default: all configured.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Argument(help="Repositories, by name. Default: all configured.")
+    ] = None,
 ) -> None:
     """Write, read, list, replace and delete a small object in a repository's store, with timings."""
     ctx: Context = context.obj
