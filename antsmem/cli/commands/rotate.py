@@ -13,6 +13,7 @@ import typer
 from antsmem.backup.publish import publish_keys
 from antsmem.backup.repository import Repository, read_state
 from antsmem.backup.tombstones import names_in
+from antsmem.cli.commands.open import Guardians
 from antsmem.cli.context import Context
 from antsmem.cli.epochs import with_foreign_epochs, without_epochs
 from antsmem.cli.keys import host_keyring, read_kit
@@ -52,10 +53,7 @@ class RotateReport:
 def rotate(
     context: typer.Context,
     kit: Annotated[Path | None, typer.Option(help="The recovery kit. Default: standard input.")] = None,
-    guardian: Annotated[
-        list[Path] | None,
-        typer.Option(help="A guardian's age identity file, instead of the kit; may be given several times."),
-    ] = None,
+    guardian: Guardians = None,
     retire: Annotated[
         list[str] | None,
         typer.Option(
