@@ -58,7 +58,7 @@ def test_a_test_says_what_helps_where_a_library_is_missing(home: Home) -> None:
 
     home.must("backend", "add", "cache", "redis://127.0.0.1:1", *QUICK)
     ran = home.run("-C", str(home.workspace), "backend", "test", before=missing)
-    assert ran.code == 40 and ran.out.endswith("is not installed\n  → pip install 'antsmem[redis]'\n"), ran
+    assert ran.code == 42 and ran.out.endswith("is not installed\n  → pip install 'antsmem[redis]'\n"), ran
     ran = home.run("-C", str(home.workspace), "backend", "test", "--json", before=missing)
     assert ran.document["backends"][0]["hint"] == "pip install 'antsmem[redis]'"
 
