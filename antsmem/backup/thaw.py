@@ -149,11 +149,11 @@ def _opened(repository: Repository, snapshot_id: str, sha256: hashlib._Hash) -> 
             pass
     except zstandard.ZstdError as error:
         raise IntegrityError(f"cold archive `{snapshot_id}` is damaged") from error
-    except CannotUnlockError:
+    except CannotUnlockError as error:
         raise CannotUnlockError(
             f"no key at hand opens cold archive `{snapshot_id}`",
-            hint="only the recovery kit opens it: --kit KIT --repository URL",
-        ) from None
+            hint="the recovery kit does: --kit FILE --repository URL",
+        ) from error
 
 
 class _Stream:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +18,7 @@ from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.duration import seconds_of
 from antsmem.core.errors import ConfigError, NotFoundError
 from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
+from antsmem.core.program import printed
 from antsmem.core.record import field, record
 from antsmem.core.wakeconfig import WakeConfig, read_wake_config
 
@@ -254,15 +256,17 @@ def resolve(reference: str, environment: Mapping[str, str]) -> str:
 
 def _output_of(command: str) -> str:
     import shlex
-    import subprocess
+    from subprocess import SubprocessError
 
-    try:
-        done = subprocess.run(
-            shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True
-        )
-    except (OSError, ValueError, subprocess.SubprocessError):
-        raise ConfigError(f"command `{command.split(' ', maxsplit=1)[0]}` gave no value") from None
-    return done.stdout.decode(errors="replace").strip("\n")
+    name = command.split(" ", maxsplit=1)[0]
+    data, status = b"", 1
+    with suppress(IndexError, OSError, ValueError, SubprocessError):
+        data, status = printed(shlex.split(command), 30, MAX_BYTES)
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"command `{name}` printed more than {MAX_BYTES >> 10} KiB: no value")
+    if status != 0:
+        raise ConfigError(f"command `{name}` gave no value")
+    return data.decode(errors="replace").strip("\n")
 
 
 def _quoted(text: str) -> str:

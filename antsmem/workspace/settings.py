@@ -106,7 +106,7 @@ def render(settings: AgentSettings) -> str:
             if count := getattr(standard, unit):
                 lines.append(f"      {unit}: {count}")
     lines += [
-        "# Paths with another class than antsmem's own rules give them (`antsmem status` shows those), such as",
+        "# Paths with another class than antsmem's own rules give them (`antsmem -v backup` shows those), such as",
         "#   derived:",
         '#     - "renders/"',
         "# A secret always stays one.",

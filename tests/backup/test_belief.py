@@ -233,8 +233,10 @@ def test_a_pack_that_nobody_here_opens_does_not_hide_what_is_lost(stored: Place)
 
 
 def test_the_host_that_writes_a_cold_archive_cannot_read_it_back(stored: Place) -> None:
-    with pytest.raises(CannotUnlockError):
-        read_archive(stored.repository(), stored.state().anchor.cold[0], None, silent)
+    archive = stored.state().anchor.cold[0]
+    with pytest.raises(CannotUnlockError, match=archive) as refused:
+        read_archive(stored.repository(), archive, None, silent)
+    assert "--kit" in refused.value.hint
 
 
 def test_without_any_key_signatures_and_packs_are_still_checked(stored: Place) -> None:

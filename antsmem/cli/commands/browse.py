@@ -23,7 +23,7 @@ from antsmem.core.errors import NotFoundError, UsageError
 from antsmem.core.record import record
 
 RepositoryOption = Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")]
-KitOption = Annotated[Path | None, typer.Option(help="Recovery kit, where this host has no keys.")]
+KitOption = Annotated[Path | None, typer.Option(help="The recovery kit, where this host has no keys.")]
 _LAST_NS = 253_402_300_799_999_999_999  # of the year 9999
 _LETTERS = {b"d": "d", b"l": "l", b"h": "h", b"p": "p", b"s": "s", b"b": "b", b"x": "x"}
 

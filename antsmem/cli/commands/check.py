@@ -33,7 +33,9 @@ class _Wanted:
 
 def check(  # noqa: PLR0913, PLR0917 - one parameter an option
     context: typer.Context,
-    repository: Annotated[list[str] | None, typer.Option(help="Name or URL. Default: all configured.")] = None,
+    repository: Annotated[
+        list[str] | None, typer.Option(help="Name or URL; may be given several times. Default: all configured.")
+    ] = None,
     read_data: Annotated[bool, typer.Option("--read-data", help="Open every object, not only the packs.")] = False,
     sample: Annotated[
         int, typer.Option(help="Open the objects of so many percent of the packs.", min=0, max=100)
@@ -41,7 +43,7 @@ def check(  # noqa: PLR0913, PLR0917 - one parameter an option
     repair: Annotated[
         bool, typer.Option("--repair", help="Rebuild what can be rebuilt; name what is lost.")
     ] = False,
-    kit: Annotated[Path | None, typer.Option(help="Recovery kit: opens cold archives too.")] = None,
+    kit: Annotated[Path | None, typer.Option(help="The recovery kit: opens cold archives too.")] = None,
     no_key: Annotated[bool, typer.Option("--no-key", help="Only what can be checked without any key.")] = False,
     accept_older: Annotated[
         bool, typer.Option("--accept-older", help="Trust an older state of the repository from now on.")

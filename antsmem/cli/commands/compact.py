@@ -17,7 +17,7 @@ from antsmem.workspace.settings import name_from
 def compact(
     context: typer.Context,
     tokens: Annotated[
-        int, typer.Option(help="How long the new context may be.", min=LEAST_TOKENS, max=MOST_TOKENS)
+        int, typer.Option(help="How long the new context may be, in tokens.", min=LEAST_TOKENS, max=MOST_TOKENS)
     ] = BUDGET_TOKENS,
 ) -> None:
     """Append the summary on standard input to the daily log, then print what to go on with."""

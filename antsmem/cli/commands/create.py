@@ -52,7 +52,9 @@ def init(  # noqa: PLR0913, PLR0917 - one parameter an option
     context: typer.Context,
     directory: Annotated[Path, typer.Argument(help="The workspace.")] = Path(),
     name: Annotated[str, typer.Option(help="The agent's name. Default: the directory's.")] = "",
-    template: Annotated[str, typer.Option(help="default, openclaw or minimal.")] = "default",
+    template: Annotated[
+        str, typer.Option(help="The files to begin with: default, openclaw or minimal.")
+    ] = "default",
     adopt: Annotated[
         bool, typer.Option("--adopt", help="Take an existing agent as it is; change none of its files.")
     ] = False,

@@ -95,7 +95,7 @@ def list_(
     context: typer.Context,
     kit: Annotated[Path | None, typer.Option(help="The recovery kit: tells whose each cold archive is.")] = None,
 ) -> None:
-    """List epochs: their week, what is sealed to each in every repository, and which keys open it."""
+    """List the epochs: week, what is sealed to each in every repository, and which keys open it."""
     ctx: Context = context.obj
     files, failed = epoch_files(ctx), dict[str, str]()
     own = _own_kit(ctx, kit)

@@ -50,7 +50,7 @@ class EventRow:
 @app.command()
 def tail(
     context: typer.Context,
-    last: Annotated[int, typer.Option(help="How many.", min=1, max=100_000)] = 20,
+    last: Annotated[int, typer.Option(help="Show so many.", min=1, max=100_000)] = 20,
     follow: Annotated[
         bool, typer.Option("--follow", help="Go on with what other runs of `sync` bring, until interrupted.")
     ] = False,
@@ -97,10 +97,10 @@ def _show(ctx: Context, rows: list[EventRow], nothing: str) -> None:
 @app.command()
 def replay(
     context: typer.Context,
-    until: Annotated[str, typer.Option(help="An instant: `2026-11-20 14:00`, `yesterday`, `2h`.")],
+    until: Annotated[str, typer.Option(help="A time: `2026-11-20 14:00`, `yesterday`, `2h ago`.")],
     into: Annotated[Path, typer.Option(help="An empty or new directory.")],
 ) -> None:
-    """Write the files as they were at an instant into an empty directory. 3: some contents are gone."""
+    """Write the files as they were at an instant into an empty directory; exit 3 if some contents are gone."""
     ctx: Context = context.obj
     with memory(ctx) as opened:
         catch_up(opened)
@@ -136,7 +136,7 @@ def verify(context: typer.Context) -> None:
     if verified.faults:
         raise IntegrityError(
             f"{len(verified.faults)} faults in the events of this host",
-            hint="move the device's directory in `.antsmem/events` away, then: antsmem sync pull",
+            hint="move the named file, or the device's directory in `.antsmem/events`, away, then: antsmem sync",
         )
 
 

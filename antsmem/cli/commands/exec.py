@@ -21,16 +21,26 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def exec(  # noqa: A001 - its name on the terminal
     context: typer.Context,
     program: Annotated[list[str], typer.Argument(help="Behind `--`: the program and its arguments.")],
-    env: Annotated[list[str] | None, typer.Option(help="NAME=REFERENCE: the secret as a variable.")] = None,
+    env: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=REFERENCE: the secret as a variable; may be given several times."),
+    ] = None,
     file: Annotated[
-        list[str] | None, typer.Option(help="NAME=REFERENCE: the secret as a file; the variable holds its path.")
+        list[str] | None,
+        typer.Option(
+            help="NAME=REFERENCE: the secret as a file; the variable holds its path; may be given several times."
+        ),
     ] = None,
     key: Annotated[
         list[str] | None,
-        typer.Option("--ssh-add", help="REFERENCE: an SSH key, in an agent of the program's own."),
+        typer.Option(
+            "--ssh-add",
+            help="REFERENCE: an SSH key, in an agent of the program's own; may be given several times.",
+        ),
     ] = None,
     name: Annotated[
-        list[str] | None, typer.Option("--pass", help="A variable of this environment to pass on.")
+        list[str] | None,
+        typer.Option("--pass", help="A variable of this environment to pass on; may be given several times."),
     ] = None,
 ) -> None:
     """Run a program with secrets in its environment or in files, and mask them in what it prints."""

@@ -22,7 +22,9 @@ from antsmem.heartbeat.schedule import duration_text, schedule_text
 from antsmem.heartbeat.slots import NANO
 from antsmem.workspace.humantime import human_time
 
-app = group("Work that resumes after a restart, and never happens twice.")
+app = group(
+    "One wake, as cron calls it: finish what was interrupted, do what is due. Or one of the commands below."
+)
 app.info.no_args_is_help = False  # on its own it is what cron calls
 
 
@@ -79,10 +81,10 @@ class ComingRow:
 @app.callback(invoke_without_command=True)
 def _group(
     context: typer.Context,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; do nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and do nothing.")] = False,
     only: Annotated[str, typer.Option(help="Only the task with this id.")] = "",
 ) -> None:
-    """Work that resumes after a restart, and never happens twice. Without a command: one wake, for cron."""
+    """One wake, as cron calls it: finish what was interrupted, do what is due. Or one of the commands below."""
     if context.invoked_subcommand is None and (code := wake_up(context.obj, only=only, dry_run=dry_run)):
         raise typer.Exit(code)
 
@@ -119,7 +121,7 @@ def plan(context: typer.Context) -> None:
 @app.command(name="next")
 def coming(
     context: typer.Context,
-    count: Annotated[int, typer.Option(help="How many.", min=1, max=50)] = 10,
+    count: Annotated[int, typer.Option(help="Show so many.", min=1, max=50)] = 10,
 ) -> None:
     """List what runs next, soonest first."""
     ctx: Context = context.obj

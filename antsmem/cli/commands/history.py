@@ -39,7 +39,7 @@ class RevisionRow:
 def history(
     context: typer.Context,
     path: Annotated[str | None, typer.Argument(help="Only the versions of this file.")] = None,
-    last: Annotated[int, typer.Option(help="How many.", min=1, max=10_000)] = 20,
+    last: Annotated[int, typer.Option(help="Show so many.", min=1, max=10_000)] = 20,
     rebuild: Annotated[
         bool, typer.Option("--rebuild", help="Begin a damaged history anew with what can be read.")
     ] = False,

@@ -124,7 +124,8 @@ def accept(
         str, typer.Option(help="URL of the repository, if it is reached by another one from here.")
     ] = "",
     option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the driver; VALUE may be env:NAME.")
+        list[str] | None,
+        typer.Option(help="KEY=VALUE for the driver, VALUE also env:NAME; may be given several times."),
     ] = None,
 ) -> None:
     """On the new machine: restore the agent, tell its relays and repositories, and take its work over."""

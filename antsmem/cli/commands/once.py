@@ -33,9 +33,9 @@ def once(  # noqa: PLR0913, PLR0917 - one parameter an option
         Path | None, typer.Option(help="Add to the key what this file says: the same text goes out once.")
     ] = None,
     verify: Annotated[
-        str, typer.Option(help="Command that tells whether it happened: 0 yes, 1 no, else nobody knows.")
+        str, typer.Option(help="A command that tells whether it happened: 0 yes, 1 no, else nobody knows.")
     ] = "",
-    effect: Annotated[str, typer.Option(help="pure, idempotent, verify, hold or retry.")] = "",
+    effect: Annotated[str, typer.Option(help="The kind of effect: pure, idempotent, verify, hold or retry.")] = "",
     timeout: Annotated[str, typer.Option(help="How long it may take: 90s, 15m, 2h.")] = "10m",
 ) -> None:
     """Run a command once: never again by this key, whatever is killed in between; its result is replayed."""

@@ -19,7 +19,9 @@ from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
 from antsmem.core.record import record
 from antsmem.workspace.settings import Tier
 
-_Repository = Annotated[list[str] | None, typer.Option(help="Name or URL. Default: all configured.")]
+_Repository = Annotated[
+    list[str] | None, typer.Option(help="Name or URL; may be given several times. Default: all configured.")
+]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and do nothing.")]
 _Grace = Annotated[
     int, typer.Option(help="Hours that freed packs wait, for readers that are still at them.", min=0)

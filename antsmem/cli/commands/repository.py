@@ -12,7 +12,7 @@ import typer
 
 from antsmem.backup.repository import complete_repository, create_repository, open_repository, read_state
 from antsmem.backup.store import Store
-from antsmem.cli.commands.open import driver_options
+from antsmem.cli.commands.open import DriverOptions, driver_options
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
 from antsmem.cli.hourly import refuse_overlap
@@ -53,9 +53,7 @@ def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, `-`, `_`.")],
     url: Annotated[str, typer.Argument(help="A directory, or file://, sftp://, s3://, webdav://.")],
-    option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the driver; VALUE may be env:NAME.")
-    ] = None,
+    option: DriverOptions = None,
     verify: Annotated[str, typer.Option(help="How a write is read back: read, hash, none.")] = "hash",
 ) -> None:
     """Add a repository to this agent's configuration, and make it if it is not there."""
@@ -107,7 +105,9 @@ def init(
 @app.command()
 def test(
     context: typer.Context,
-    name: Annotated[list[str] | None, typer.Argument(help="Default: all configured.")] = None,
+    name: Annotated[
+        list[str] | None, typer.Argument(help="Repositories, by name. Default: all configured.")
+    ] = None,
 ) -> None:
     """Write, read, list, replace and delete a small object in a repository's store, with timings."""
     ctx: Context = context.obj

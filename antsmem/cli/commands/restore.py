@@ -46,7 +46,7 @@ def restore(  # noqa: PLR0913, PLR0917 - one parameter an option
     in_place: Annotated[bool, typer.Option("--in-place", help="Make the workspace equal the snapshot.")] = False,
     path: Annotated[list[str] | None, typer.Option(help="Only this path; may be given several times.")] = None,
     repository: Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")] = None,
-    kit: Annotated[Path | None, typer.Option(help="Recovery kit, where this host has no keys.")] = None,
+    kit: Annotated[Path | None, typer.Option(help="The recovery kit, where this host has no keys.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and do nothing.")] = False,
     salvage: Annotated[
         bool, typer.Option("--salvage", help="Leave out what is damaged instead of refusing.")

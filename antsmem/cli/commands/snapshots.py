@@ -42,7 +42,7 @@ class Listing:
 def snapshots(
     context: typer.Context,
     repository: Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")] = None,
-    kit: Annotated[Path | None, typer.Option(help="Recovery kit, where this host has no keys.")] = None,
+    kit: Annotated[Path | None, typer.Option(help="The recovery kit, where this host has no keys.")] = None,
     last: Annotated[int, typer.Option(help="Show so many of each tier; 0 shows all.", min=0)] = 50,
 ) -> None:
     """List the snapshots of a repository."""

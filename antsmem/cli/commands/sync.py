@@ -20,7 +20,7 @@ from antsmem.memory.resolving import Version
 from antsmem.memory.resolving import conflicts as find_conflicts
 from antsmem.memory.resolving import resolve as resolve_conflict
 
-app = group("One agent on many machines: bring this workspace and the others together.")
+app = group("Bring this workspace and the agent's others together, both ways. Or one of the commands below.")
 app.info.invoke_without_command = True
 app.info.no_args_is_help = False
 
@@ -37,7 +37,7 @@ class DeviceRow:
 
 @app.callback()
 def sync(context: typer.Context) -> None:
-    """Record what changed here, give it to the backends, take what other devices wrote, and merge."""
+    """Bring this workspace and the agent's others together, both ways. Or one of the commands below."""
     if context.invoked_subcommand is None:
         raise typer.Exit(sync_now(context.obj))
 

@@ -38,7 +38,7 @@ def waive(
     context: typer.Context,
     place: Annotated[str, typer.Argument(help="PATH:LINE as the refused backup named it; PATH alone: all in it.")],
     reason: Annotated[str, typer.Option(help="Why it may stay: recorded and signed.")],
-    days: Annotated[int, typer.Option(help="For how long.", min=1, max=366)] = 90,
+    days: Annotated[int, typer.Option(help="For how many days.", min=1, max=366)] = 90,
     end: Annotated[bool, typer.Option("--end", help="Take the permission back.")] = False,
 ) -> None:
     """Let a backup store a secret that stands in a file, until the permission ends."""

@@ -13,7 +13,7 @@ from antsmem.heartbeat.context import BUDGET_TOKENS, LEAST_TOKENS, MOST_TOKENS
 def wake(
     context: typer.Context,
     tokens: Annotated[
-        int, typer.Option(help="How long it may be.", min=LEAST_TOKENS, max=MOST_TOKENS)
+        int, typer.Option(help="How long it may be, in tokens.", min=LEAST_TOKENS, max=MOST_TOKENS)
     ] = BUDGET_TOKENS,
 ) -> None:
     """Print what the agent needs to know now: rules, due tasks, what was done, who it is, what it remembers."""

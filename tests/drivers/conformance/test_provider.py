@@ -246,6 +246,12 @@ def test_an_answer_that_cannot_be_is_refused(kind: str) -> None:
             del said[0]
 
 
+def test_an_answer_of_vault_without_an_end_is_not_read() -> None:
+    endless = [b" " * ((16 << 20) + 1)]
+    with answering(200, endless) as url, pytest.raises(RefusedError, match="more than 16 MiB: not read"):
+        Keeper("vault", {"url": url, "token": "x"}).open().get("name")
+
+
 def test_a_wrong_token_is_refused(request: pytest.FixtureRequest, tmp_path: Path) -> None:
     keeper = KEEPERS["vault"](request, tmp_path)
     with pytest.raises(RefusedError) as caught:
