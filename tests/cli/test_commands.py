@@ -366,3 +366,9 @@ def test_a_name_is_found_at_any_depth_and_no_longer_name_that_ends_like_it(home:
     ):
         found = home.must("find", pattern, "--json").document["versions"]
         assert [row["path"] for row in found] == paths
+
+
+def test_a_cold_archive_says_what_opens_it(home: Home) -> None:
+    home.must("backup", "--tier", "cold")
+    refused = home.must("restore", "cold", "--to", "back", code=20).err
+    assert "no key at hand opens cold archive" in refused and "recovery kit" in refused
