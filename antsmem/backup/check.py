@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, TypeAlias, cast
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from blake3 import blake3
 
@@ -24,9 +24,12 @@ from antsmem.backup.repository import Anchor, Pin, Repository, list_ids, read_si
 from antsmem.backup.snapshot import COLD, parse_pack_lines
 from antsmem.backup.thaw import read_archive, require_signed
 from antsmem.core.crew import Crew
-from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, RollbackError
+from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, RefusedError, RollbackError
 from antsmem.core.record import field, mutable_record, record
 from antsmem.core.twin import Tickets, Twin, may_fork
+
+if TYPE_CHECKING:
+    from antsmem.backup.store import Store
 
 _THREADS: Final = 2
 _MUCH: Final = 64 << 20
@@ -68,15 +71,22 @@ class CheckResult:
 def check(repository: Repository, job: CheckJob) -> CheckResult:
     """Look at everything; finding a problem does not end it. A problem that is seen while somebody writes may be
     none: everything is looked at again then. Raises only what the store raises."""
-    store, look = repository.store, 0
-    while True:
-        before = list(map(store.read, _CHANGING))
+    store = repository.store
+    for _look in range(_LOOKS):
+        before = _marks(store)
         result = _Check(repository, job).run()
-        look += 1
-        if not result.problems or look == _LOOKS:
-            return result
-        if store.stat(LEASE) is None and list(map(store.read, _CHANGING)) == before:
-            return result
+        if not result.problems or (store.stat(LEASE) is None and _marks(store) == before):
+            break
+    return result
+
+
+def _marks(store: Store) -> list[object]:
+    """What is not the same again once somebody wrote. What cannot be read is looked at elsewhere, or by nobody."""
+    found: list[object] = []
+    for name in _CHANGING:
+        with suppress(IntegrityError, RefusedError):
+            found.append(store.read(name))
+    return found
 
 
 class _Check:

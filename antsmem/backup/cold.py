@@ -80,6 +80,7 @@ def back_up_cold(repository: Repository, job: Job) -> BackupResult:
                 raise refusal(intake.tally.leaks)
             archive.add(MANIFEST, manifest, job.now_ns)
             archive.add(SNAPSHOT, canonical.dumps(head.as_json()), job.now_ns)
+            lease.renew()
         statement = {**repo.signed_part(head, archive.sha256.hexdigest()), "size_bytes": archive.size_bytes}
         repository.store.put(f"cold/{snapshot_id}.sig", [sign_statement(statement, repository.keys.must_sign())])
         newest = Anchor(

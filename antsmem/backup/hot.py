@@ -111,6 +111,7 @@ class _Run:
         warnings = (*clock_warning(state.ids, job.now_ns), *found.warnings, *tally.warnings)
         head = self._head(found.left_out, len(warnings))
         packs = [self.cache.packs[index] for index in self.cache.used]
+        self.lease.renew()  # what another host found unneeded meanwhile, it may have removed
         digest = repo.write_head(repository, head, pack_lines(packs))
         anchor = Anchor(
             sequence=head.sequence,

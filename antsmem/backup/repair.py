@@ -24,7 +24,7 @@ from antsmem.backup.reader import ObjectReader
 from antsmem.backup.repository import ANCHOR, Anchor, Keyring, Repository, list_ids, read_head, read_signature
 from antsmem.backup.snapshot import COLD, HOT, pack_lines
 from antsmem.backup.store import Store
-from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
+from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError, RefusedError
 from antsmem.core.record import field, mutable_record
 from antsmem.identity.statement import open_statement
 
@@ -103,11 +103,11 @@ class _Repair:
             packs = {self.where[digest] for digest in needed[snapshot_id] if digest in self.where}
             store.put(f"snapshots/{snapshot_id}.packs", [pack_lines(packs)])
         for snapshot_id in needed.keys() - live:
-            self._set_aside(f"snapshots/{snapshot_id}.age", f"{snapshot_id}.age")
-            self.result.dropped.append(snapshot_id)
+            if self._set_aside(f"snapshots/{snapshot_id}.age", f"{snapshot_id}.age"):
+                self.result.dropped.append(snapshot_id)
         for pack in damaged:
-            self._set_aside(f"packs/{pack}.age", f"{pack}.age")
-            self.result.set_aside.append(pack)
+            if self._set_aside(f"packs/{pack}.age", f"{pack}.age"):
+                self.result.set_aside.append(pack)
         self._rebuild_anchor(live)
         return self.result
 
@@ -211,15 +211,22 @@ class _Repair:
         for digest, pack in self.where.items():
             contents.setdefault(pack, []).append(digest)
         name = put_index(self.repository, contents) if contents else ""
-        for old in before:
-            if old != name:
-                store.delete(old)
+        with suppress(RefusedError):  # a store that only appends
+            for old in before:
+                if old != name:
+                    store.delete(old)
 
-    def _set_aside(self, name: str, kept: str) -> None:
+    def _set_aside(self, name: str, kept: str) -> bool:
+        """Move an object to `damaged/`; whether it is there no more. A store that only appends keeps it."""
         store = self.repository.store
-        with suppress(NotFoundError):
+        try:
             store.put(f"damaged/{kept}", [store.get(name)])
             store.delete(name)
+        except RefusedError:
+            return False
+        except NotFoundError:
+            pass
+        return True
 
     def _rebuild_anchor(self, live: list[str]) -> None:
         """Publish an anchor over what is there. Without the old one, snapshots that an earlier prune forgot and

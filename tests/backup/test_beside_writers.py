@@ -119,3 +119,8 @@ def test_a_prune_after_another_hosts_backup_is_to_be_tried_again(stored: Place) 
     stored.back_up()
     with pytest.raises(ConflictError, match="changed between planning and pruning"):
         prune(stored.repository(), state, PruneJob(NEWEST_ONLY, clock.now_ns()))
+
+
+def test_a_list_of_garbage_that_cannot_be_read_is_no_trouble_for_a_check(stored: Place) -> None:
+    (stored.folder / "anchors/garbage.json").mkdir()
+    assert stored.check().problems == []

@@ -21,10 +21,19 @@ from antsmem.backup.packer import Kind, Packer
 from antsmem.backup.repair import RepairResult, mend_statement, repair
 from antsmem.backup.repository import ANCHOR, Repository, create_repository
 from antsmem.backup.snapshot import pack_lines, parse_pack_lines
+from antsmem.backup.store import Capabilities
 from antsmem.core import clock
 from antsmem.core.age import X25519Identity
-from antsmem.core.errors import CannotUnlockError, IntegrityError, LockedError, UsageError, WouldOverwriteError
+from antsmem.core.errors import (
+    CannotUnlockError,
+    IntegrityError,
+    LockedError,
+    RefusedError,
+    UsageError,
+    WouldOverwriteError,
+)
 from antsmem.core.record import replace
+from antsmem.drivers.file import FileStore
 from antsmem.identity.statement import sign_statement
 
 MEGABYTE = 1 << 20
@@ -294,3 +303,34 @@ def test_a_snapshot_that_only_another_host_opens_is_not_dropped(damaged: Damaged
     with pytest.raises(CannotUnlockError, match=taken):
         damaged.repair()
     assert taken in place.state().ids and place.files("damaged") == []
+
+
+class AppendOnly(FileStore):
+    """As a bucket whose policy lets nobody here delete."""
+
+    capabilities = Capabilities(conditional=True, deletes=False)
+
+    def delete(self, name: str) -> None:
+        raise RefusedError(f"`{name}` stays")
+
+
+@pytest.mark.parametrize("lost", ["anchor", "index", "pack"])
+def test_a_store_that_only_appends_is_mended_as_far_as_it_lets_us(
+    damaged: Damaged, tmp_path: Path, lost: str
+) -> None:
+    place, other = damaged.place, second_repository(damaged, tmp_path)
+    pack = damaged.largest_pack()
+    index = write(place.folder / "index/nonsense.age", b"nonsense")
+    if lost == "pack":
+        pack.write_bytes(b"rotten")
+    elif lost == "anchor":
+        (place.folder / ANCHOR).unlink()
+    result = repair(place.repository(store=AppendOnly.open(str(place.folder), {})), [other])
+    assert result.set_aside == [] and not result.lost
+    left = place.check().problems
+    assert len(left) == (1 + (lost == "pack")), "what lies there and is not needed is still named"
+    index.unlink()
+    if lost == "pack":
+        assert pack.read_bytes() == b"rotten"
+        pack.unlink()
+    damaged.verify_all()

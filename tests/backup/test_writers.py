@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from made_backups import HOUR_NS, Place, tree_of, write
+from made_backups import HOUR_NS, Place, aged, tree_of, write
 
+from antsmem.backup.intake import Intake
 from antsmem.backup.lease import LEASE, LEASE_SECONDS, Lease, _boot_id, leased
 from antsmem.backup.restore import staging, staging_for
 from antsmem.backup.store import Capabilities
@@ -124,6 +125,31 @@ def test_a_run_that_lost_its_lease_stops_and_leaves_the_new_holders_alone(
         monkeypatch.setattr(clock, "now_ns", lambda: later)
         slow.renew()
     assert canonical.loads(place.store().get(LEASE), 4096)["token"] == quick.token
+
+
+@pytest.mark.parametrize("tier", ["hot", "cold"])
+def test_a_run_that_slept_through_anothers_prune_commits_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tier: str
+) -> None:
+    """A laptop that was shut when all was read: what it wrote was garbage meanwhile, and is gone."""
+    aged(write(place.workspace / "a.md"))
+    place.back_up()
+    before, count = place.state(), len(place.files("cold"))
+    write(place.workspace / "b.md")
+
+    def sleeping(intake: Intake, linked: list[Any]) -> None:
+        mend_links(intake, linked)
+        (place.folder / LEASE).unlink()  # another host took it, pruned, and gave it back
+        later = clock.now_ns() + 50 * HOUR_NS
+        monkeypatch.setattr(clock, "now_ns", lambda: later)
+
+    mend_links = Intake.mend_links
+    monkeypatch.setattr(Intake, "mend_links", sleeping)
+    with pytest.raises(LockedError, match="another writer took over"):
+        place.back_up(tier)
+    assert place.state() == before and len(place.files("cold")) == count
+    monkeypatch.undo()
+    assert place.back_up(tier).complete and place.check().problems == []
 
 
 def test_many_writers_at_once_make_whole_snapshots_or_none(place: Place, tmp_path: Path) -> None:

@@ -353,7 +353,22 @@ def test_a_secret_in_a_name_or_a_link_is_refused_with_a_hint_that_is_true(home: 
     home.must("backup")
 
 
+def test_a_name_is_found_at_any_depth_and_no_longer_name_that_ends_like_it(home: Home) -> None:
+    (home.workspace / "deep/er").mkdir(parents=True)
+    for path in ("x.md", "deep/er/x.md", "deep/ex.md"):
+        (home.workspace / path).write_text("text\n")
+    home.must("backup")
+    for pattern, paths in (
+        ("x.md", ["deep/er/x.md", "x.md"]),
+        ("?x.md", ["deep/ex.md"]),
+        ("*x.md", ["deep/er/x.md", "deep/ex.md", "x.md"]),
+        ("deep/*x.md", ["deep/er/x.md", "deep/ex.md"]),
+    ):
+        found = home.must("find", pattern, "--json").document["versions"]
+        assert [row["path"] for row in found] == paths
+
+
 def test_a_cold_archive_says_what_opens_it(home: Home) -> None:
     home.must("backup", "--tier", "cold")
     refused = home.must("restore", "cold", "--to", "back", code=20).err
-    assert "no key at hand opens cold archive" in refused and "--kit KIT" in refused
+    assert "no key at hand opens cold archive" in refused and "recovery kit" in refused

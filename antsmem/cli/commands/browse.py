@@ -86,13 +86,14 @@ def find(
     """Find the versions of paths in all hot snapshots."""
     ctx: Context = context.obj
     opened = open_for_reading(ctx, repository, kit)
-    wanted = os.fsencode(pattern if "/" in pattern or pattern.startswith("*") else f"*{pattern}")
+    wanted, whole = os.fsencode(pattern), "/" in pattern or pattern.startswith("*")
     versions: list[Found] = []
     open_runs: dict[bytes, tuple[tuple[object, ...], Found]] = {}
     for snapshot_id in state_of(ctx, opened, kit).ids:
         seen: set[bytes] = set()
         for entry in _whole(open_snapshot(opened, snapshot_id).entries):
-            if entry.kind == b"x" or not fnmatch.fnmatchcase(entry.path, wanted):
+            name = entry.path if whole else entry.path.rpartition(b"/")[2]
+            if entry.kind == b"x" or not fnmatch.fnmatchcase(name, wanted):
                 continue
             seen.add(entry.path)
             same = (entry.digest, entry.link, entry.kind)
