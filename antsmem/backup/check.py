@@ -10,29 +10,36 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
-from typing import Any, Final, cast
+from contextlib import contextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, cast
 
 from blake3 import blake3
 
 from antsmem.backup import repository as repo
 from antsmem.backup.index import flattened, load_contents, read_index_file
+from antsmem.backup.lease import LEASE
 from antsmem.backup.pack import open_pack
-from antsmem.backup.prune import GARBAGE
 from antsmem.backup.reach import Reach
 from antsmem.backup.repository import Anchor, Pin, Repository, list_ids, read_signature
 from antsmem.backup.snapshot import COLD, parse_pack_lines
 from antsmem.backup.thaw import read_archive, require_signed
 from antsmem.core.crew import Crew
-from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, RollbackError
+from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, RefusedError, RollbackError
 from antsmem.core.record import field, mutable_record, record
 from antsmem.core.twin import Tickets, Twin, may_fork
 
-_LOOKS: Final = 3
+if TYPE_CHECKING:
+    from antsmem.backup.store import Store
+
 _THREADS: Final = 2
 _MUCH: Final = 64 << 20
 """So many bytes of packs are worth a second process."""
+_CHANGING: Final = (repo.ANCHOR, repo.GARBAGE)
+"""What a writer that adds, moves or removes snapshots or packs changes."""
+_LOOKS: Final = 3
 Progress = Callable[[str, int, int], None]
+_Apart: TypeAlias = tuple[set[str], set[str]]
+"""Packs that no key at hand opens, and packs that went while they were looked at."""
 
 
 @record
@@ -62,21 +69,24 @@ class CheckResult:
 
 
 def check(repository: Repository, job: CheckJob) -> CheckResult:
-    """Look at everything; finding a problem does not end it. Where there is one and the lists of snapshots and of
-    garbage have changed, somebody wrote meanwhile: all is looked at again, a few times. Raises only what the store
-    raises."""
-    result = CheckResult(repository.store.url)
-    for _ in range(_LOOKS):
-        before = _written(repository)
+    """Look at everything; finding a problem does not end it. A problem that is seen while somebody writes may be
+    none: everything is looked at again then. Raises only what the store raises."""
+    store = repository.store
+    for _look in range(_LOOKS):
+        before = _marks(store)
         result = _Check(repository, job).run()
-        if not result.problems or _written(repository) == before:
+        if not result.problems or (store.stat(LEASE) is None and _marks(store) == before):
             break
     return result
 
 
-def _written(repository: Repository) -> list[object]:
-    """What every backup, prune and repair writes last."""
-    return [repository.store.read(name) for name in (repo.ANCHOR, GARBAGE)]
+def _marks(store: Store) -> list[object]:
+    """What is not the same again once somebody wrote. What cannot be read is looked at elsewhere, or by nobody."""
+    found: list[object] = []
+    for name in _CHANGING:
+        with suppress(IntegrityError, RefusedError):
+            found.append(store.read(name))
+    return found
 
 
 class _Check:
@@ -87,6 +97,7 @@ class _Check:
         self.sizes = {item.name[6:-4]: item.size_bytes for item in repository.store.list("packs")}
         self.opened: dict[str, set[bytes]] = {}
         self.closed: set[str] = set()
+        self.gone: set[str] = set()
         self.indexed: list[tuple[str, str, list[bytes]]] = []
 
     def run(self) -> CheckResult:
@@ -109,6 +120,7 @@ class _Check:
         self._index_is_true()
         needed = {pack for packs in listed.values() for pack in packs}  # of an erased epoch, orphans may be left
         result.notes += [f"pack `{i}` is sealed to a key that is not here" for i in sorted(self.closed & needed)]
+        result.problems += [f"pack `{i}` is needed and gone" for i in sorted(self.gone & needed)]
         result.problems += found
         if not self.repository.keys.identities:
             result.notes.append("no key: heads, manifests and objects were not opened")
@@ -179,7 +191,7 @@ class _Check:
             self.job = CheckJob(read_percent=self.job.read_percent)
             self.result = CheckResult(self.result.repository)
             work()
-            return self.result, self.opened, self.closed
+            return self.result, self.opened, (self.closed, self.gone)
 
         try:
             if not fork:
@@ -190,20 +202,21 @@ class _Check:
 
                 def wait() -> None:
                     crew.wait()
-                    self._learn(*cast("tuple[CheckResult, dict[str, set[bytes]], set[str]]", twin.result()))
+                    self._learn(*cast("tuple[CheckResult, dict[str, set[bytes]], _Apart]", twin.result()))
 
                 yield wait
         finally:
             tickets.close()
 
-    def _learn(self, found: CheckResult, opened: dict[str, set[bytes]], closed: set[str]) -> None:
+    def _learn(self, found: CheckResult, opened: dict[str, set[bytes]], apart: _Apart) -> None:
         """Take over what another process found in packs."""
         self.result.objects += found.objects
         self.result.bytes_read += found.bytes_read
         self.result.problems += found.problems
         self.result.damaged |= found.damaged
         self.opened.update(opened)
-        self.closed |= closed
+        self.closed |= apart[0]
+        self.gone |= apart[1]
 
     def _one_pack(self, pack: str) -> None:
         identities = self.repository.keys.identities
@@ -219,9 +232,12 @@ class _Check:
                 raise IntegrityError(f"pack `{pack}` is not what its name says")
             if opened:
                 self._every_object(pack, b"".join(pieces))
-        except (IntegrityError, NotFoundError) as error:
+        except IntegrityError as error:
             self.result.damaged.add(pack)
             self.result.problems.append(str(error))
+        except NotFoundError:  # a prune has just taken it: a problem if a snapshot needs it
+            self.result.damaged.add(pack)
+            self.gone.add(pack)
         except CannotUnlockError:
             self.closed.add(pack)
 
@@ -249,7 +265,7 @@ class _Check:
 
     def _signatures(self, live: Sequence[str]) -> None:
         """Each signature holds, and each snapshot names one before it as its parent."""
-        last = 0
+        last, before = 0, ""
         for snapshot_id in live:
             try:
                 statement = read_signature(self.repository, snapshot_id)
@@ -259,9 +275,10 @@ class _Check:
                 continue
             if hashlib.sha256(sealed).hexdigest() != statement.get("sealed_sha256"):
                 self.result.problems.append(f"the head of snapshot `{snapshot_id}` is not the one that was signed")
-            if statement["sequence"] <= last or statement["parent"] >= snapshot_id:
+            copy = statement["sequence"] == last and snapshot_id[:-8] == before[:-8]  # a `reseal` was cut off
+            if (statement["sequence"] <= last and not copy) or statement["parent"] >= snapshot_id:
                 self.result.problems.append(f"snapshot `{snapshot_id}` is out of its place in the chain")
-            last = statement["sequence"]
+            last, before = statement["sequence"], snapshot_id
         if self.repository.keys.identities:
             for name in self.repository.store.names("index"):
                 self._attempt(self._index_file, name)

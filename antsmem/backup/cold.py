@@ -24,7 +24,7 @@ from antsmem.backup import repository as repo
 from antsmem.backup import tarstream
 from antsmem.backup.cache import size_of
 from antsmem.backup.hot import BackupResult, Job, clock_warning, manifest_lines, neighbours, refusal
-from antsmem.backup.intake import WINDOW, Intake, is_sparse
+from antsmem.backup.intake import NAMES, WINDOW, Intake, is_sparse
 from antsmem.backup.lease import leased
 from antsmem.backup.manifest import ROOT, Entry, parse_line
 from antsmem.backup.repository import COLD_SUFFIX, Anchor, Pin, Repository, State
@@ -75,11 +75,12 @@ def back_up_cold(repository: Repository, job: Job) -> BackupResult:
             _write_links(found, archive)
             warnings = (*clock_warning(sorted(ids), job.now_ns), *found.warnings, *intake.tally.warnings)
             head, manifest = _head(repository, state, job, found, snapshot_id, len(warnings))
-            intake.inspect(memoryview(manifest), b"the manifest")  # names, link targets and attributes
+            intake.inspect(memoryview(manifest), NAMES)
             if intake.tally.leaks:
                 raise refusal(intake.tally.leaks)
             archive.add(MANIFEST, manifest, job.now_ns)
             archive.add(SNAPSHOT, canonical.dumps(head.as_json()), job.now_ns)
+            lease.renew()
         statement = {**repo.signed_part(head, archive.sha256.hexdigest()), "size_bytes": archive.size_bytes}
         repository.store.put(f"cold/{snapshot_id}.sig", [sign_statement(statement, repository.keys.must_sign())])
         newest = Anchor(

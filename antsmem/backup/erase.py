@@ -18,7 +18,7 @@ from antsmem.backup.lease import leased
 from antsmem.backup.prune import pack_list_of, remove_forgotten
 from antsmem.backup.publish import sweep_keys
 from antsmem.backup.reach import Reach
-from antsmem.backup.repack import Repacked, rewrite
+from antsmem.backup.repack import Repacked, require_listed, rewrite
 from antsmem.backup.repository import Anchor, Keyring, Pin, Repository, State
 from antsmem.backup.snapshot import COLD, HOT, pack_lines
 from antsmem.core.errors import RefusedError, UsageError
@@ -145,7 +145,7 @@ def reseal(repository: Repository, job: EraseJob) -> Moved:
         files = repo.carry_files(repository, state.anchor.files)
         written = _move(repository, state.ids, held.packs, job, lease.renew)
         renamed = {i: _seal_head(repository, i, job.epoch) for i in state.ids if i in held.hot}
-        ids = tuple(sorted(renamed.get(i, (i, ""))[0] for i in state.ids))
+        ids = tuple(sorted({renamed.get(i, (i, ""))[0] for i in state.ids}))
         sealed = {i: repository.sealed[i] for i in (*state.ids, *state.anchor.cold) if i not in renamed}
         anchor = Anchor(
             sequence=state.next_sequence - 1,
@@ -193,6 +193,7 @@ def _move(
         return 0
     contents = load_contents(repository, needed)
     live = _live(repository, contents, lists)
+    require_listed(repository, live, contents, packs)
     for batch in _batches(sorted(packs.keys() & needed), packs) or [[]]:  # at least the index is written anew
         done: Repacked = rewrite(repository, contents, live, batch, job.progress, renew)
         for i, listed in lists.items():
@@ -217,13 +218,21 @@ def _batches(packs: list[str], sizes: Mapping[str, int]) -> list[list[str]]:
 
 def _seal_head(repository: Repository, snapshot_id: str, epoch: str) -> tuple[str, str]:
     """Commit the same snapshot once more, sealed to the current epoch; its new id and the SHA-256 of its head. The
-    same id each time, so that a run that was cut off leaves no second copy."""
+    same id each time, so that a run that was cut off leaves no second copy: one of the newest snapshot counts as
+    soon as it is there, and stays as it is."""
     from antsmem.core.record import replace
 
+    new_id = _copy_of(snapshot_id, epoch)
+    if new_id in repository.sealed:
+        return new_id, repository.sealed[new_id]
     head = repo.read_head(repository, snapshot_id)
-    suffix = hashlib.sha256(f"{snapshot_id} {epoch}".encode()).hexdigest()[:8]
-    new = replace(head, id=snapshot_id[:-8] + suffix, epoch=repository.keys.sealing[HOT][0])
+    new = replace(head, id=new_id, epoch=repository.keys.sealing[HOT][0])
     return new.id, repo.write_head(repository, new, pack_lines(pack_list_of(repository, snapshot_id)))
+
+
+def _copy_of(snapshot_id: str, epoch: str) -> str:
+    """The id, of the same time, under which a snapshot that is sealed to `epoch` is sealed anew."""
+    return snapshot_id[:-8] + hashlib.sha256(f"{snapshot_id} {epoch}".encode()).hexdigest()[:8]
 
 
 def _delete(repository: Repository, held: SealedTo) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 from antsmem.backup import repository as repo
 from antsmem.backup.cache import Cache, line_of, load_cache, save_cache, size_of
 from antsmem.backup.index import extend_index, load_index
-from antsmem.backup.intake import Leak, Tally
+from antsmem.backup.intake import NAMES, Leak, Tally
 from antsmem.backup.lease import Lease, leased
 from antsmem.backup.manifest import object_list, segments, unescape, word
 from antsmem.backup.objects import TEXT, ObjectIntake
@@ -111,6 +111,7 @@ class _Run:
         warnings = (*clock_warning(state.ids, job.now_ns), *found.warnings, *tally.warnings)
         head = self._head(found.left_out, len(warnings))
         packs = [self.cache.packs[index] for index in self.cache.used]
+        self.lease.renew()  # what another host found unneeded meanwhile, it may have removed
         digest = repo.write_head(repository, head, pack_lines(packs))
         anchor = Anchor(
             sequence=head.sequence,
@@ -198,10 +199,8 @@ class _Run:
             intake.take(task)
         intake.mend_links(found.linked)
         if changed:
-            digests = [
-                intake.put(Kind.META, text, b"the manifest") for text in segments(manifest_lines(found.folders))
-            ]
-            self.cache.root = intake.put(Kind.META, object_list(digests), b"the manifest")
+            digests = [intake.put(Kind.META, text, NAMES) for text in segments(manifest_lines(found.folders))]
+            self.cache.root = intake.put(Kind.META, object_list(digests), NAMES)
             self.cache.meta = b"".join([self.cache.root, *digests])
         if intake.tally.leaks:
             raise refusal(intake.tally.leaks)
@@ -309,6 +308,9 @@ def refusal(leaks: list[Leak]) -> LeakError:
     where = "; ".join(f"`{leak.path}:{leak.line}` {leak.rule} {leak.shown}" for leak in leaks[:10])
     more = f" and {len(leaks) - 10} more" if len(leaks) > 10 else ""
     first = leaks[0]
+    if first.path == NAMES.decode():  # which path it is cannot be said: it would tell the secret
+        what = f"the name of a path or the target of a link holds a {first.rule}: change it, it cannot be waived"
+        return LeakError(f"nothing was backed up, because a secret stands in: {where}{more}", hint=what)
     return LeakError(
         f"nothing was backed up, because a secret stands in: {where}{more}",
         hint=f"move it out of the file, or record that it may stay: "

@@ -24,6 +24,8 @@ from antsmem.core.record import field, mutable_record, record
 from antsmem.identity.scanner import Finding, Scanner, line_of, masked
 from antsmem.identity.waivers import Waivers
 
+NAMES: Final = b"the manifest"
+"""Where a secret stands that is no file's content: in the name of a path, or in what a link points to."""
 _ATTEMPTS: Final = 3
 WINDOW: Final = 4 << 20
 _FLAGS: Final = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY

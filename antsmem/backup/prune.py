@@ -15,14 +15,13 @@ from antsmem.backup import repository as repo
 from antsmem.backup.lease import leased
 from antsmem.backup.publish import sweep_keys
 from antsmem.backup.repack import Repacked, repack
-from antsmem.backup.repository import COLD_SUFFIX, Anchor, Repository, State
+from antsmem.backup.repository import COLD_SUFFIX, GARBAGE, Anchor, Repository, State
 from antsmem.backup.retention import kept
 from antsmem.backup.snapshot import COLD, HOT, is_id, pack_lines, parse_pack_lines, time_of
 from antsmem.core import canonical
-from antsmem.core.errors import CannotUnlockError, IntegrityError, NotFoundError, UsageError
+from antsmem.core.errors import CannotUnlockError, ConflictError, IntegrityError, NotFoundError, UsageError
 from antsmem.core.record import record
 
-GARBAGE: Final = "anchors/garbage.json"
 GRACE_SECONDS: Final = 24 * 3600
 _SKEW_NS: Final = 300_000_000_000
 
@@ -57,7 +56,8 @@ class PruneResult:
 
 def prune(repository: Repository, state: State, job: PruneJob) -> PruneResult:
     """Apply the tier policy. Raises `UsageError` where the clock stands before the newest snapshot, or an id
-    to forget is unknown or the newest of its tier; `LockedError`; what the store raises."""
+    to forget is the newest of its tier; `NotFoundError` for one that is not there; `LockedError`; `ConflictError`
+    where another host wrote since `state` was read; what the store raises."""
     keep = _plan(state, job)
     gone = tuple(i for i in (*state.ids, *state.anchor.cold) if i not in keep[HOT] and i not in keep[COLD])
     can_delete = repository.store.capabilities.deletes
@@ -74,9 +74,7 @@ def prune(repository: Repository, state: State, job: PruneJob) -> PruneResult:
         )
     with leased(repository.store, repository.keys.host) as lease:
         if repo.read_state(repository, None) != state:
-            raise UsageError(
-                "the repository changed between planning and pruning", hint="run the same command again"
-            )
+            raise ConflictError(f"the repository at `{repository.store.url}` changed between planning and pruning")
         return _apply(repository, state, job, keep, gone, lease.renew)
 
 
@@ -84,7 +82,8 @@ def _plan(state: State, job: PruneJob) -> dict[str, list[str]]:
     newest = max((*state.ids, *state.anchor.cold), default="")
     if newest and time_of(newest) > job.now_ns + _SKEW_NS:
         raise UsageError(
-            "the clock stands before the newest snapshot: nothing pruned", hint="set the clock right (`date -u`)"
+            "the clock stands before the newest snapshot: nothing pruned",
+            hint="set the clock right (`date -u`); if it is, it was ahead once: go on in a new repository",
         )
     tiers = {HOT: list(state.ids), COLD: list(state.anchor.cold)}
     for snapshot_id in job.forget:

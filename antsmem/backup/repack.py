@@ -46,9 +46,25 @@ def repack(
     held = load_contents(repository, needed)
     reach = Reach(repository, flattened(held))
     live = set[bytes]().union(*map(reach.needed, lists))
+    require_listed(repository, live, held, sizes)
     small = [pack for pack in held if sizes[pack] < _SMALL]
     poor = {pack for pack, digests in held.items() if sum(d in live for d in digests) < _WORTH * len(digests)}
     return rewrite(repository, held, live, poor | set(small if len(small) > _MANY_SMALL else ()), progress, renew)
+
+
+def require_listed(
+    repository: Repository, live: Collection[bytes], held: Mapping[str, list[bytes]], packs: Iterable[str]
+) -> None:
+    """`IntegrityError` where an object of `live` is in none of the packs in `held`, which are those that some list
+    names, and in another one of `packs`: a list is damaged, and what it lacks must not go as garbage."""
+    lacking = set(live).difference(*held.values())
+    if lacking:
+        unlisted = load_contents(repository, set(packs).difference(held), salvage=True)
+        if not lacking.isdisjoint(flattened(unlisted)):
+            raise IntegrityError(
+                f"a pack list in `{repository.store.url}` lacks packs that its snapshot needs: nothing removed",
+                hint="antsmem check --repair makes it anew",
+            )
 
 
 def rewrite(

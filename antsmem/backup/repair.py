@@ -19,11 +19,12 @@ from antsmem.backup.lease import leased
 from antsmem.backup.manifest import CHUNKED, Entry, checked, parse_line, parse_object_list, shown
 from antsmem.backup.pack import open_damaged_pack
 from antsmem.backup.packer import Kind, Packer
+from antsmem.backup.prune import pack_list_of
 from antsmem.backup.reader import ObjectReader
 from antsmem.backup.repository import ANCHOR, Anchor, Keyring, Repository, list_ids, read_head, read_signature
 from antsmem.backup.snapshot import COLD, HOT, pack_lines
 from antsmem.backup.store import Store
-from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError
+from antsmem.core.errors import AntsmemError, CannotUnlockError, IntegrityError, NotFoundError, RefusedError
 from antsmem.core.record import field, mutable_record
 from antsmem.identity.statement import open_statement
 
@@ -102,17 +103,19 @@ class _Repair:
             packs = {self.where[digest] for digest in needed[snapshot_id] if digest in self.where}
             store.put(f"snapshots/{snapshot_id}.packs", [pack_lines(packs)])
         for snapshot_id in needed.keys() - live:
-            self._set_aside(f"snapshots/{snapshot_id}.age", f"{snapshot_id}.age")
-            self.result.dropped.append(snapshot_id)
+            if self._set_aside(f"snapshots/{snapshot_id}.age", f"{snapshot_id}.age"):
+                self.result.dropped.append(snapshot_id)
         for pack in damaged:
-            self._set_aside(f"packs/{pack}.age", f"{pack}.age")
-            self.result.set_aside.append(pack)
+            if self._set_aside(f"packs/{pack}.age", f"{pack}.age"):
+                self.result.set_aside.append(pack)
         self._rebuild_anchor(live)
         return self.result
 
     def _sound_packs(self) -> list[str]:
-        """Fill `where` from the packs that are what their names say; the others."""
+        """Fill `where` from the packs that are what their names say; the others. One that no key here opens is
+        left alone if no snapshot needs it: of an erased epoch, orphans may be left."""
         damaged = []
+        listed: set[str] | None = None
         for item in self.repository.store.list("packs"):
             pack = item.name[6:-4]
             if hashlib.sha256(self.repository.store.get(item.name)).hexdigest() != pack:
@@ -122,7 +125,19 @@ class _Repair:
                 self.where.update({digest: pack for digest, _ in pack_toc(self.repository, pack)})
             except IntegrityError:  # as it was stored, but never one of ours
                 damaged.append(pack)
+            except CannotUnlockError:
+                listed = self._listed() if listed is None else listed
+                if listed is None or pack in listed:
+                    raise
         return damaged
+
+    def _listed(self) -> set[str] | None:
+        """The packs that some snapshot's list names; None where a list is lost."""
+        try:
+            lists = [pack_list_of(self.repository, i) for i in list_ids(self.repository)]
+        except IntegrityError:
+            return None
+        return set[str]().union(*lists)
 
     def _rescue(self, pack: str, packer: Packer) -> None:
         """Pack anew what is still sound in a damaged pack."""
@@ -160,7 +175,11 @@ class _Repair:
             segments = parse_object_list(self._object(root, packer))
             text = b"".join([self._object(segment, packer) for segment in segments])
             entries = checked(list(map(parse_line, text.splitlines())))
-        except (IntegrityError, CannotUnlockError, NotFoundError):
+        except (IntegrityError, NotFoundError):
+            return set()
+        except CannotUnlockError:  # another host may open it
+            if self.anchor is None or snapshot_id in self.anchor.snapshots or snapshot_id > self.anchor.head:
+                raise
             return set()
         needed = {root, *segments}
         for entry in entries:
@@ -192,15 +211,22 @@ class _Repair:
         for digest, pack in self.where.items():
             contents.setdefault(pack, []).append(digest)
         name = put_index(self.repository, contents) if contents else ""
-        for old in before:
-            if old != name:
-                store.delete(old)
+        with suppress(RefusedError):  # a store that only appends
+            for old in before:
+                if old != name:
+                    store.delete(old)
 
-    def _set_aside(self, name: str, kept: str) -> None:
+    def _set_aside(self, name: str, kept: str) -> bool:
+        """Move an object to `damaged/`; whether it is there no more. A store that only appends keeps it."""
         store = self.repository.store
-        with suppress(NotFoundError):
+        try:
             store.put(f"damaged/{kept}", [store.get(name)])
             store.delete(name)
+        except RefusedError:
+            return False
+        except NotFoundError:
+            pass
+        return True
 
     def _rebuild_anchor(self, live: list[str]) -> None:
         """Publish an anchor over what is there. Without the old one, snapshots that an earlier prune forgot and

@@ -29,7 +29,7 @@ from antsmem.backup.restore import (
     select,
     staging,
 )
-from antsmem.backup.tree import Tree, attributes_of
+from antsmem.backup.tree import Tree, attributes_of, make_durable
 from antsmem.backup.walk import joined, walk
 from antsmem.core import canonical
 from antsmem.core.clock import file_stamp
@@ -60,7 +60,14 @@ def differences(opened: Opened, root: bytes, paths: Collection[bytes], classifie
     """Compare the workspace at `root` with a snapshot, bytes and metadata. Without `paths`, portable files
     that the snapshot does not have are to be put away; with `paths`, nothing else is looked at."""
     entries = [entry for entry in select(opened.entries, paths) if not _moves_forward_only(entry.path)]
-    place = [entry for entry in entries if entry.path != ROOT and not _same(entry, root, opened)]
+    place: list[Entry] = []
+    linked: set[bytes] = set()  # in place of a directory: what a link leads to is not in the workspace
+    for entry in entries:
+        parent = entry.path.rpartition(b"/")[0]
+        if entry.path != ROOT and (parent in linked or not _same(entry, root, opened)):
+            place.append(entry)
+            if entry.kind == b"d" and (parent in linked or os.path.islink(root + b"/" + entry.path)):
+                linked.add(entry.path)
     away: list[bytes] = []
     unseen: tuple[str, ...] = ()
     if not paths:
@@ -98,7 +105,7 @@ def restore_in_place(
     with staging(root / STAGING, _PLAN) as staged:
         make_private_dir(staged / "new")
         _, warnings = build(opened, plan, os.fsencode(staged / "new"), salvage=False, progress=progress)
-        _make_durable(staged)
+        make_durable(staged)
         fsync_dir(staged.parent)
         statement = {
             "schema": "antsmem.replace/1",
@@ -366,25 +373,6 @@ def _left_out(path: bytes, folders: dict[bytes, Any]) -> bool:
     parent, _, name = path.rpartition(b"/")
     record = folders.get(parent, (b"", {}))[1].get(name)
     return record is not None and bool(record[1].startswith(b"x\t"))
-
-
-def _make_durable(folder: Path) -> None:
-    """fsync every file and directory below `folder`; all of the disk where a file's mode does not let us."""
-    for where, _, names in os.walk(os.fsencode(folder)):
-        for name in names:
-            path = where + b"/" + name
-            if not stat.S_ISREG(os.lstat(path).st_mode):
-                continue
-            try:
-                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
-            except PermissionError:
-                os.sync()
-                continue
-            try:
-                os.fsync(fd)
-            finally:
-                os.close(fd)
-        fsync_dir(os.fsdecode(where))
 
 
 def _folder_row(entry: Entry) -> list[Any]:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from antsmem.core.age import Identity, Recipient
 
 ANCHOR: Final = "anchors/snapshots.json"
+GARBAGE: Final = "anchors/garbage.json"
 IDENTITY_LOG: Final = "keys/identity.jsonl"
 COLD_SUFFIX: Final = ".tar.zst.age"
 
@@ -182,10 +183,8 @@ def _named_statement(data: bytes, trusted: Collection[bytes] | None) -> dict[str
     try:
         return open_statement(data, "antsmem.repository/1", trusted, "repository.json")
     except IntegrityError as error:
-        raise IntegrityError(
-            str(error),
-            hint="antsmem check --repair makes it anew, on the agent's host",
-        ) from None
+        hint = "antsmem check --repair makes it anew, on the agent's host"
+        raise IntegrityError(str(error), hint=hint) from None
 
 
 def list_ids(repository: Repository, tier: str = HOT) -> list[str]:
@@ -376,9 +375,12 @@ def read_state(repository: Repository, pin: Pin | None) -> State:
             f"the repository at `{repository.store.url}` has lost its list of snapshots",
             hint="antsmem check --repair makes it anew from what is there",
         )
-    anchor, token = found
-    there = set(repository.store.names("snapshots"))
-    missing = [snapshot_id for snapshot_id in anchor.snapshots if f"snapshots/{snapshot_id}.age" not in there]
+    for _look in range(3):  # again where another host's prune came between the list and the look
+        anchor, token = found
+        there = set(repository.store.names("snapshots"))
+        missing = [each for each in anchor.snapshots if f"snapshots/{each}.age" not in there]
+        if not missing or (found := read_anchor(repository, former=former) or found)[1] == token:
+            break
     if missing:
         raise RollbackError(
             f"{len(missing)} snapshots that the repository's own list names are gone, `{missing[0]}` first",

@@ -15,7 +15,7 @@ from antsmem.backup.reader import Opened
 from antsmem.backup.tree import Tree, attributes_of
 from antsmem.backup.unpack import Want, unpack
 from antsmem.core.disk import disk_error
-from antsmem.core.errors import IntegrityError, LockedError, NotFoundError, WouldOverwriteError
+from antsmem.core.errors import IntegrityError, LockedError, NotFoundError, UsageError, WouldOverwriteError
 from antsmem.core.record import record
 
 Progress = Callable[[str, int, int], None]
@@ -144,13 +144,16 @@ def restore_to(
 
 
 def refuse_target(target: Path, hint: str = "name another --to, or use --in-place") -> None:
-    """`WouldOverwriteError` unless `target` does not exist or is an empty directory."""
+    """`WouldOverwriteError` unless `target` does not exist or is an empty directory, that can be replaced."""
     try:
         occupied = target.is_symlink() or (target.exists() and (not target.is_dir() or any(target.iterdir())))
+        mounted = not occupied and os.path.ismount(target)
     except OSError as error:
         raise disk_error("restore to", target, error) from error
     if occupied:
         raise WouldOverwriteError(f"`{target}` is not empty: nothing restored", hint=hint)
+    if mounted:
+        raise UsageError(f"`{target}` is a mount point: nothing restored", hint="name a new directory in it")
 
 
 def staging_for(target: Path) -> Path:

@@ -7,11 +7,12 @@ import errno
 import os
 import stat
 from collections import OrderedDict
+from pathlib import Path
 from typing import Final, TypeAlias
 
 from antsmem.backup.manifest import ROOT, Entry, shown
 from antsmem.core import canonical
-from antsmem.core.disk import Buffer, disk_error, write_all
+from antsmem.core.disk import Buffer, disk_error, fsync_dir, write_all
 from antsmem.core.errors import IntegrityError
 
 _OPEN_FOLDERS: Final = 128
@@ -271,3 +272,22 @@ def attributes_of(entry: Entry) -> dict[str, object]:
         raise IntegrityError(f"the manifest holds malformed attributes of `{shown(entry.path)}`") from None
     found = canonical.loads(text, 1 << 20)
     return found if isinstance(found, dict) else {}
+
+
+def make_durable(folder: Path) -> None:
+    """fsync every file and directory below `folder`; all of the disk where a file's mode does not let us."""
+    for where, _, names in os.walk(os.fsencode(folder)):
+        for name in names:
+            path = where + b"/" + name
+            if not stat.S_ISREG(os.lstat(path).st_mode):
+                continue
+            try:
+                fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            except PermissionError:
+                os.sync()
+                continue
+            try:
+                os.fsync(fd)
+            finally:
+                os.close(fd)
+        fsync_dir(os.fsdecode(where))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from antsmem.cli.context import Context
 from antsmem.cli.heartbeats import NAME, read_heartbeat, zone
+from antsmem.cli.pings import is_address, unheard
 from antsmem.cli.posts import opened_journal, own_post
 from antsmem.cli.turns import agent_of, best_scanner, context_here
 from antsmem.core.clock import parse_utc
@@ -45,6 +46,7 @@ def checkup(ctx: Context) -> Iterator[Row]:
         ("journal", _journal),
         ("locks", _locks),
         ("host", _host),
+        ("monitor", _monitor),
         ("context", _context),
     )
     for name, look in looks:
@@ -172,6 +174,17 @@ def _host(ctx: Context, journal: Journal) -> Iterator[Row]:
     else:
         hint = "antsmem heartbeat take-over --old-host-off, where no other host works for the agent"
         yield Row("host", "fail", f"this host is {state}: it starts nothing", hint)
+
+
+def _monitor(ctx: Context, _journal: Journal) -> Iterator[Row]:
+    if not ctx.operator.heartbeat.ping_url:
+        return
+    why, hint = unheard(ctx, own_post(ctx))
+    if not is_address(ctx, own_post(ctx)):
+        hint = "antsmem config show names what it refers to"
+        yield Row("monitor", "fail", "`heartbeat.ping_url` gives no http address: nobody hears of wakes", hint)
+    else:
+        yield Row("monitor", "warn" if why else "ok", why or "wakes are told to `heartbeat.ping_url`", hint)
 
 
 def _context(ctx: Context, _journal: Journal) -> Iterator[Row]:

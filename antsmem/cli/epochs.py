@@ -93,6 +93,13 @@ def with_foreign_epochs(
     return replace(opened, keys=replace(opened.keys, carried=carried))
 
 
+def without_epochs(opened: Repository) -> Repository:
+    """The repository, lent no epoch file that it has already: those stay as they are there."""
+    there, _ = key_files(opened.store)
+    carried = {name: data for name, data in opened.keys.carried.items() if name not in there}
+    return replace(opened, keys=replace(opened.keys, carried=carried))
+
+
 def current_epochs(ctx: Context) -> set[str]:
     """The epochs to which backups are sealed now."""
     from antsmem.identity.epochs import current_epoch

@@ -6,12 +6,11 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 from antsmem.backup.ledger_anchor import RepositoryAnchor
 from antsmem.backup.repository import Repository
 from antsmem.cli.context import Context
-from antsmem.core.config import ANCHOR_PREFIX, RepositoryConfig, agent_path, read_agent
+from antsmem.core.config import ANCHOR_PREFIX, RepositoryConfig, agent_path, local_folder, read_agent
 from antsmem.core.disk import read_file
 from antsmem.core.errors import naming
 from antsmem.core.record import record
@@ -84,7 +83,7 @@ def _relays(ctx: Context, log: IdentityLog) -> list[Anchor]:
 
 def _place(url: str) -> str:
     """One spelling of a repository's URL, whichever of a directory's was given."""
-    return os.path.realpath(unquote(urlsplit(url).path) if url.startswith("file:") else url)
+    return local_folder(url) or os.path.normpath(url)
 
 
 def _escrow(ctx: Context, log: IdentityLog, given: Path | None) -> Path | None:

@@ -13,7 +13,7 @@ from antsmem.cli.context import Context
 from antsmem.cli.guarding import look
 from antsmem.cli.keys import host_keyring
 from antsmem.cli.output import size
-from antsmem.core.config import RepositoryConfig
+from antsmem.core.config import RepositoryConfig, local_folder
 from antsmem.core.errors import AntsmemError, LeakError, RollbackError, UsageError
 from antsmem.core.record import record
 from antsmem.identity.waivers import Waivers
@@ -92,22 +92,14 @@ def refuse_overlap(workspace: Path, configs: Sequence[RepositoryConfig]) -> None
     """A repository inside the workspace would back itself up; a workspace inside a repository would be pruned."""
     root = workspace.resolve()
     for config in configs:
-        scheme, colon, rest = config.url.partition("://")
-        if (colon and scheme != "file") or "%00" in rest:  # no file system has such a name: the driver says so
+        place = local_folder(config.url)
+        if place is None:
             continue
-        place = os.path.realpath(_folder_of(rest) if colon else config.url)
         if root.is_relative_to(place) or os.path.commonpath([place, root]) == str(root):
             raise UsageError(
                 f"the repository `{place}` and the workspace `{root}` lie in one another: nothing backed up",
                 hint="antsmem repository add NAME URL with a place outside",
             )
-
-
-def _folder_of(rest: str) -> str:
-    """The folder of a file:// URL, given what follows the scheme."""
-    from urllib.parse import unquote
-
-    return unquote("/" + rest.partition("/")[2])
 
 
 def _one(

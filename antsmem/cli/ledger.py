@@ -10,6 +10,7 @@ from antsmem.cli.context import Context
 from antsmem.core import canonical
 from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.errors import AntsmemError, IntegrityError, NotFoundError, RollbackError
+from antsmem.core.record import replace
 
 if TYPE_CHECKING:
     from antsmem.identity.anchor import Anchor, Published
@@ -76,19 +77,35 @@ def renew_escrow(ctx: Context, custody: Custody) -> Path | None:
 def reseal_ledger(ctx: Context) -> bool:
     """Seal the ledger and the secrets' escrow to the recovery kit that counts now, close the ledger behind former
     keys, and give it to every anchor; whether all have it. Former escrows go: the former kit opens them."""
-    from antsmem.identity.anchor import ask
-    from antsmem.identity.custody import close_custody, reseal_custody
-
     if ctx.custody is None:
         return True
     anchors = ctx.anchors()
-    ahead = any(_is_ahead(data, ctx.custody.ledger.seq) for data in ask(anchors).answers.values())
-    # A row behind an older ledger would be a second history; to publish this one is refused then, and says why.
-    custody = reseal_custody(ctx.access) if ahead else close_custody(ctx.access, ctx.now_ns)
+    custody = _closed(ctx, ctx.custody, anchors)
     new = _only_escrow(ctx, custody)
     failed = publish_to(ctx, custody, anchors).failed
     warn_of(ctx, {name: str(error) for name, error in failed.items()})
     return new is not None and not failed
+
+
+def lend_ledger(ctx: Context, recipient: str) -> None:
+    """Give every anchor the ledger as `recipient`, a recovery kit that does not count yet, opens it too: with one
+    row more, so that the identity is to be read anew. Who does not take it is told by `reseal_ledger`."""
+    if ctx.custody is None:
+        return
+    anchors = ctx.anchors()
+    custody = _closed(ctx, ctx.custody, anchors)
+    both = (*custody.keystore.recovery_recipients, recipient)
+    publish_to(ctx, replace(custody, keystore=replace(custody.keystore, recovery_recipients=both)), anchors)
+
+
+def _closed(ctx: Context, custody: Custody, anchors: Sequence[Anchor]) -> Custody:
+    """The custody with one more row, so that every anchor takes it as it is sealed now."""
+    from antsmem.identity.anchor import ask
+    from antsmem.identity.custody import close_custody, reseal_custody
+
+    ahead = any(_is_ahead(data, custody.ledger.seq) for data in ask(anchors).answers.values())
+    # A row behind an older ledger would be a second history; to publish this one is refused then, and says why.
+    return reseal_custody(ctx.access) if ahead else close_custody(ctx.access, ctx.now_ns)
 
 
 def closed_ledger(ctx: Context, custody: Custody) -> Custody:

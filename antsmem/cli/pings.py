@@ -9,8 +9,6 @@ from antsmem.core.config import resolve
 from antsmem.core.errors import AntsmemError, BackendError, BusyError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from antsmem.cli.context import Context
     from antsmem.heartbeat.epoch import Post
     from antsmem.heartbeat.ping import Pinger
@@ -41,13 +39,42 @@ class WakePings:
             ping_ended(found, self._run or new_run(), code, now_ns(), worked=bool(self._run))
 
     def _pinger(self) -> Pinger | None:
-        # Not beside the wake's own file: what changes there makes the next wake look.
-        return pinger(self._context, self._context.state_dir / "pings" / self._here.agent)
+        return pinger(self._context, self._here)
 
 
-def pinger(context: Context, memory: Path) -> Pinger | None:
-    """Whom to tell that wakes happen; None where nobody is configured, and nothing is loaded then. `memory` is the
-    file that remembers the last time."""
+def unheard(context: Context, here: Post) -> tuple[str, str]:
+    """Why the monitor did not hear the last wake, and what helps, without a word of its address; nothing where it
+    did, or none is configured."""
+    found = pinger(context, here)
+    if found is None:
+        return "", ""
+    from antsmem.heartbeat.ping import unheard
+
+    why = unheard(found.memory)
+    if why == BackendError.slug:
+        return (
+            "the monitor at `heartbeat.ping_url` did not hear the last wake",
+            "is it reachable from this machine?",
+        )
+    hint = "antsmem config show names what it refers to: it must be there where cron starts wakes, too"
+    return ("`heartbeat.ping_url` gave the last wake no http address", hint) if why else ("", "")
+
+
+def is_address(context: Context, here: Post) -> bool:
+    """Whether what is configured gives an address now."""
+    found = pinger(context, here)
+    if found is None:
+        return False
+    from antsmem.heartbeat.ping import new_run, ping_address
+
+    try:
+        return bool(ping_address(found.url(), "0", new_run()))
+    except AntsmemError:
+        return False
+
+
+def pinger(context: Context, here: Post) -> Pinger | None:
+    """Whom to tell that wakes happen; None where nobody is configured, and nothing is loaded then."""
     config = context.operator.heartbeat
     if not config.ping_url:
         return None
@@ -61,7 +88,8 @@ def pinger(context: Context, memory: Path) -> Pinger | None:
         context.output.hide(lambda: [("ping_url", found.encode(errors="replace"))])
         return found
 
-    return Pinger(url, get, memory, config.ping_seconds)
+    # Not beside the wake's own file: what changes there makes the next wake look.
+    return Pinger(url, get, context.state_dir / "pings" / here.agent, config.ping_seconds)
 
 
 def get(url: str) -> None:

@@ -8,8 +8,10 @@ Neither holds a secret, only references to one: `env:NAME`, `file:/path`, `comma
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -17,6 +19,7 @@ from antsmem.core.disk import make_private_dir, read_file, write_file
 from antsmem.core.duration import seconds_of
 from antsmem.core.errors import ConfigError, NotFoundError
 from antsmem.core.plainyaml import MAX_BYTES, Node, Reader, read_yaml
+from antsmem.core.program import printed
 from antsmem.core.record import field, record
 from antsmem.core.wakeconfig import WakeConfig, read_wake_config
 
@@ -237,6 +240,19 @@ def write_agent(path: Path, config: AgentConfig) -> None:
     write_file(path, ["".join(lines).encode()])
 
 
+def local_folder(url: str) -> str | None:
+    """The folder that a repository's `url` or path names on this machine, links resolved; None for other schemes,
+    and for what no file system can hold."""
+    from urllib.parse import unquote
+
+    scheme, colon, rest = url.partition(":")
+    if colon and scheme == "file":
+        url = unquote("/" + rest[2:].partition("/")[2] if rest.startswith("//") else rest)
+    elif rest.startswith("//"):
+        return None
+    return None if "\0" in url else os.path.realpath(url)
+
+
 def resolve(reference: str, environment: Mapping[str, str]) -> str:
     """The value that `env:NAME`, `file:/path` or `command:…` refers to; any other text is itself. Raises
     `ConfigError` where there is nothing; never shows a value."""
@@ -254,15 +270,17 @@ def resolve(reference: str, environment: Mapping[str, str]) -> str:
 
 def _output_of(command: str) -> str:
     import shlex
-    import subprocess
+    from subprocess import SubprocessError
 
-    try:
-        done = subprocess.run(
-            shlex.split(command), stdin=subprocess.DEVNULL, capture_output=True, timeout=30, check=True
-        )
-    except (OSError, ValueError, subprocess.SubprocessError):
-        raise ConfigError(f"command `{command.split(' ', maxsplit=1)[0]}` gave no value") from None
-    return done.stdout.decode(errors="replace").strip("\n")
+    name = command.split(" ", maxsplit=1)[0]
+    data, status = b"", 1
+    with suppress(IndexError, OSError, ValueError, SubprocessError):
+        data, status = printed(shlex.split(command), 30, MAX_BYTES)
+    if len(data) > MAX_BYTES:
+        raise ConfigError(f"command `{name}` printed more than {MAX_BYTES >> 10} KiB: no value")
+    if status != 0:
+        raise ConfigError(f"command `{name}` gave no value")
+    return data.decode(errors="replace").strip("\n")
 
 
 def _quoted(text: str) -> str:

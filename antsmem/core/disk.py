@@ -10,8 +10,9 @@ import errno
 import fcntl
 import os
 import stat
+import time
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TypeAlias
 
@@ -26,7 +27,7 @@ _DISK_TROUBLE = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG
 
 def temp_name(name: str) -> str:
     """A name for a half-written file, in the same directory as `name`; `is_temp` knows it again."""
-    return f"{_TEMP_MARK}{os.urandom(6).hex()}-{name[:100]}"
+    return f"{_TEMP_MARK}{os.urandom(6).hex()}-{name[:50]}"  # at most 227 bytes, of the 255 that a name may have
 
 
 def is_temp(name: str) -> bool:
@@ -199,3 +200,19 @@ def locked(path: AnyPath, busy: str) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
+
+
+@contextmanager
+def locked_within(seconds: float, path: AnyPath, busy: str) -> Iterator[int]:
+    """As `locked`, but wait up to `seconds` for whoever holds it."""
+    give_up = time.monotonic() + seconds
+    with ExitStack() as held:
+        while True:
+            try:
+                fd = held.enter_context(locked(path, busy))
+                break
+            except LockedError:
+                if time.monotonic() > give_up:
+                    raise
+                time.sleep(0.02)
+        yield fd

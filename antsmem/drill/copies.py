@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import socket
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Final
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, urlsplit
+
+from antsmem.core.config import local_folder
 
 _SERVER: Final = re.compile(r"\[([^\]]*)\]|([^:/]*)")
 _LOOPBACK: Final = frozenset({"", "localhost", "localhost.localdomain", "ip6-localhost", "::1", "0.0.0.0", "::"})  # noqa: S104
@@ -47,12 +48,10 @@ def host_of(url: str, options: Mapping[str, str], mounts: str, is_own: Callable[
     `mounts` is what `/proc/mounts` says: a directory counts as away only on a network file system. `is_own` tells
     whether a name or an address is this host's: then it is this host, whatever it serves.
     """
-    scheme, colon, _ = url.partition("://")
-    if not colon or scheme == "file":
-        path = unquote(urlsplit(url).path) if colon else url
-        return _mounted_from(os.path.realpath(path), mounts, is_own)
+    if (folder := local_folder(url)) is not None:
+        return _mounted_from(folder, mounts, is_own)
     parts = urlsplit(url)
-    if scheme == "s3":
+    if parts.scheme == "s3":
         endpoint = parse_qs(parts.query).get("endpoint", [options.get("endpoint", "")])[0]
         if not endpoint:
             return "s3.amazonaws.com"

@@ -17,6 +17,7 @@ from typing import Any, Final, NoReturn, Self
 
 from antsmem.core import canonical
 from antsmem.core.errors import BackendError, ConfigError, IntegrityError, NotFoundError, RefusedError, UsageError
+from antsmem.core.program import read_output
 from antsmem.core.retry import timeout_seconds
 from antsmem.identity.provider import Abilities, Host, Value, cannot, only
 from antsmem.identity.reference import as_bytes
@@ -120,32 +121,18 @@ class ExecProvider:
 
 def _exchanged(process: Any, request: bytes, seconds: float) -> bytes | None:
     """What the program writes until it ends; None if it writes too much or takes too long."""
-    import select
-    import time
     from subprocess import TimeoutExpired
 
-    end = time.monotonic() + seconds
-    parts: list[bytes] = []
-    size = 0
     try:
         process.stdin.write(request)  # less than a pipe holds
         process.stdin.close()
     except BrokenPipeError:
         pass
-    while size <= _MOST_BYTES:
-        ready, _, _ = select.select([process.stdout], [], [], max(0.0, end - time.monotonic()))
-        if not ready:
-            return None
-        part = os.read(process.stdout.fileno(), 65536)
-        if not part:
-            try:
-                process.wait(max(0.0, end - time.monotonic()))
-            except TimeoutExpired:
-                return None
-            return b"".join(parts)
-        parts.append(part)
-        size += len(part)
-    return None
+    try:
+        data = read_output(process, seconds, _MOST_BYTES)
+    except TimeoutExpired:
+        return None
+    return data if len(data) <= _MOST_BYTES else None
 
 
 def _end(process: Any) -> None:

@@ -131,17 +131,18 @@ class KafkaLog:
         partition, offset = self._place(stream, after)
         if self._at == (partition, offset) and not self._ended:
             return self._collected(stream, limit, None)
-        if offset >= self._end_of(partition, offset):
+        start, end = self._bounds(partition, offset)
+        if start >= end:
             return []
-        self._go_to(partition, offset)
+        self._go_to(partition, start)
         return self._collected(stream, limit, None)
 
     def tail(self, stream: str, after: str | None, timeout_seconds: float) -> list[tuple[str, LogRecord]]:
         """See `EventLog.tail`; up to a thousand records."""
         partition, offset = self._place(stream, after)
         if self._at != (partition, offset):
-            self._end_of(partition, offset)
-            self._go_to(partition, offset)
+            start, _ = self._bounds(partition, offset)
+            self._go_to(partition, start)
         return self._collected(stream, _PAGE, timeout_seconds)
 
     def inspect(self) -> Inspection:
@@ -213,10 +214,10 @@ class KafkaLog:
         """Partition of `stream` and the first offset wanted; -1: the first there is."""
         if after is not None and not re.fullmatch("[0-9]{1,18}", after):
             raise UsageError(f"`{after[:40]}` is no position in a Kafka topic")
-        return partition_of(stream.encode(), self._partitions), 0 if after is None else int(after) + 1
+        return partition_of(stream.encode(), self._partitions), -1 if after is None else int(after) + 1
 
-    def _end_of(self, partition: int, offset: int) -> int:
-        """Where the partition ends now, if what follows `offset` can be there."""
+    def _bounds(self, partition: int, offset: int) -> tuple[int, int]:
+        """From where to read, and where the partition ends now, if what follows `offset` can be there."""
         sdk = self._client.sdk
         if self._consumer is None:
             self._consumer = self._client.made(
@@ -247,11 +248,11 @@ class KafkaLog:
                 f"`{self._client.url}` ends before the position asked for: it lost events, or was made anew",
                 hint=_REBUILD,
             )
-        if offset < first:
+        if 0 <= offset < first:
             raise NotFoundError(
                 f"`{self._client.url}` deleted events behind the position asked for", hint=_REBUILD
             )
-        return int(end)
+        return int(max(offset, first)), int(end)
 
     def _go_to(self, partition: int, offset: int) -> None:
         """Let the consumer go on from `offset`."""

@@ -219,7 +219,9 @@ class MilvusIndex:
         if not isinstance(number, int) or number < 100 or 400 <= number < 1000 or number in {101, 65535}:
             return BackendError(f"`{self.url}` does not answer: {type(error).__name__}")
         if number == 100:
-            return NotFoundError(f"`{self.url}` has no collection of ours", hint="make it: `antsmem backend init`")
+            return NotFoundError(
+                f"`{self.url}` has no collection of ours", hint="see `antsmem backend test vectors`"
+            )
         return self._refused(f"code {int(number)}")
 
     def _refused(self, word: str) -> RefusedError:

@@ -284,10 +284,8 @@ class PulsarLog:
                     return found
                 position = _position(message.message_id())
                 self._at = (self._at[0], position)
-                if message.partition_key() == stream:
-                    event = event_with(stream, message.properties(), message.data())
-                    if event is not None:
-                        found.append((position, event))
+                if (event := event_in(message, stream)) is not None:
+                    found.append((position, event))
         except pulsar.exceptions.PulsarException as error:
             self._forget()
             raise self._trouble(type(error).__name__) from error
@@ -326,6 +324,16 @@ class PulsarLog:
         if name in _REFUSALS:
             return RefusedError(f"`{self._url}` refused: {name}", hint=_HINT)
         return BackendError(f"`{self._url}` does not answer: {name}", hint=_HINT)
+
+
+def event_in(message: Any, stream: str) -> LogRecord | None:
+    """The event of `stream` that a message is; None if it is another's, or none."""
+    try:
+        if message.partition_key() != stream:
+            return None
+        return event_with(stream, message.properties(), message.data())
+    except UnicodeDecodeError:  # Pulsar takes any bytes for text
+        return None
 
 
 def _position(message_id: Any) -> str:

@@ -234,7 +234,7 @@ class S3Store:
                     count += 1
             if not self._told(page, "IsTruncated"):
                 return count
-            more = {"KeyMarker": page["NextKeyMarker"], "UploadIdMarker": page["NextUploadIdMarker"]}
+            more = self._onward(page, more, "KeyMarker", "UploadIdMarker")
 
     def close(self) -> None:
         """End the connections."""
@@ -332,7 +332,14 @@ class S3Store:
             yield from page.get("Contents", ())
             if not self._told(page, "IsTruncated"):
                 return
-            more = {"ContinuationToken": page["NextContinuationToken"]}
+            more = self._onward(page, more, "ContinuationToken")
+
+    def _onward(self, page: Answer, before: Answer, *marks: str) -> Answer:
+        """Where the listing goes on after `page`, which was asked for by `before`."""
+        more = {mark: self._told(page, f"Next{mark}") for mark in marks}
+        if more == before:
+            raise BackendError(f"`{self.url}` gives the same part of a listing again and again")
+        return more
 
     def _try_conditions(self) -> bool | None:
         """Whether the store decides If-None-Match and If-Match on writes, seen on an object kept for this; None

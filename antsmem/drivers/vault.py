@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Final, Self
 
 from antsmem.core import canonical
@@ -29,6 +29,7 @@ _URL: Final = re.compile(r"https?://[^/@?#\s]+/?")
 _HINT: Final = "see `antsmem config show --origin` for the provider's options"
 _MEMBER: Final = "value"
 _DEEPEST: Final = 16
+_MOST_BYTES: Final = 16 << 20
 
 
 class VaultProvider:
@@ -145,6 +146,7 @@ class VaultProvider:
             timeout=timeout_seconds(self._options),
             allow_redirects=False,  # the token would follow
         )
+        client.adapter.session.hooks["response"].append(self._bounded)
         try:
             found = action(client.secrets.kv.v2)
         except hvac.exceptions.VaultError as error:
@@ -159,6 +161,22 @@ class VaultProvider:
         if not isinstance(found, dict):
             raise self._strange()
         return found
+
+    def _bounded(self, response: Any, **_: object) -> None:
+        """Let no more of an answer be read than one can hold."""
+        stream = response.raw.stream
+
+        def counted(*given: object, **named: object) -> Iterator[bytes]:
+            size = 0
+            for part in stream(*given, **named):
+                size += len(part)
+                if size > _MOST_BYTES:
+                    raise RefusedError(
+                        f"provider `{self._name}` sent more than {_MOST_BYTES >> 20} MiB: not read", hint=_HINT
+                    )
+                yield part
+
+        response.raw.stream = counted
 
     def _answer(self, error: Any, verb: str, name: str) -> AntsmemError:
         """Our error for one of the server's, of which nothing but its kind is repeated."""

@@ -2,7 +2,7 @@
 
 As healthchecks.io and what speaks like it want it: `URL/start` when work begins, `URL/<exit code>` when the wake
 ends, both with the same `rid`. A wake that had nothing to do tells only now and then, because that costs more than
-such a wake. Nothing that goes wrong here is an error of the wake.
+such a wake. Nothing that goes wrong here is an error of the wake: it is written down for whoever looks.
 """
 
 from __future__ import annotations
@@ -62,6 +62,14 @@ def ping_ended(pinger: Pinger, run: str, exit_code: int, now_ns: int, *, worked:
     return heard
 
 
+def unheard(memory: Path) -> str:
+    """What went wrong when the monitor was last told, as an error's slug; empty where nothing did."""
+    try:
+        return read_file(_unheard_file(memory), 64).decode("ascii", "replace")
+    except AntsmemError:
+        return ""
+
+
 def ping_address(url: str, last: str, run: str) -> str:
     """`url` with `/last` behind its path and `rid=run` in its query. `ConfigError` if it is no address for this:
     `http` or `https`, a host, and no user in it. The message does not show it: who knows it can silence it."""
@@ -81,9 +89,18 @@ def ping_address(url: str, last: str, run: str) -> str:
 def _told(pinger: Pinger, last: str, run: str) -> bool:
     try:
         pinger.get(ping_address(pinger.url(), last, run))
-    except AntsmemError:
+    except AntsmemError as error:
+        with suppress(AntsmemError):
+            make_private_dir(pinger.memory.parent)
+            write_file(_unheard_file(pinger.memory), [error.slug.encode()], durable=False)  # not its words
         return False
+    with suppress(OSError):
+        _unheard_file(pinger.memory).unlink(missing_ok=True)
     return True
+
+
+def _unheard_file(memory: Path) -> Path:
+    return memory.with_name(f"{memory.name}.unheard")
 
 
 def _is_due(pinger: Pinger, exit_code: int, now_ns: int) -> bool:

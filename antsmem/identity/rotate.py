@@ -29,7 +29,7 @@ from antsmem.identity.guardians import (
 )
 from antsmem.identity.keystore import Keystore, check_keystore, not_before
 from antsmem.identity.log import MAX_LOG_BYTES, IdentityLog, parse_log
-from antsmem.identity.recovery import RecoveryKit
+from antsmem.identity.recovery import RecoveryKit, require_hosts
 from antsmem.identity.rewrap import rewrap_epoch
 from antsmem.identity.signing import SigningKey
 
@@ -112,18 +112,21 @@ def _recovery_hash(kit: RecoveryKit, log: IdentityLog, wanted: Rotation) -> str:
     return kit.control_hash(kit.generation(log) + 1)
 
 
+def require_revocable(log: IdentityLog, host: str, revoke: Collection[str]) -> None:
+    """`UsageError` unless each of `revoke` has an op key in the document of `log` and is not `host`, this one."""
+    require_hosts(log, revoke)
+    if host in revoke:
+        raise UsageError(
+            f"`{host}` is this host: it gets a new key anyway",
+            hint="to retire it, run `antsmem identity rotate --retire` on another host",
+        )
+
+
 def _op_keys(
     log: IdentityLog, keystore: Keystore, op_key: SigningKey, revoke: Collection[str]
 ) -> dict[str, bytes]:
+    require_revocable(log, keystore.host, revoke)
     known = op_keys_of(log.document)
-    unknown = set(revoke) - set(known)
-    if unknown:
-        raise UsageError(f"host `{min(unknown)}` has no op key in identity `{log.scid}`")
-    if keystore.host in revoke:
-        raise UsageError(
-            f"`{keystore.host}` is this host: it gets a new key anyway",
-            hint="to retire it, run `antsmem identity rotate --retire` on another host",
-        )
     return {name: public for name, public in known.items() if name not in revoke} | {keystore.host: op_key.public}
 
 

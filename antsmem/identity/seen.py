@@ -12,7 +12,7 @@ from typing import Any, Final
 
 from antsmem.core import canonical
 from antsmem.core.clock import file_stamp
-from antsmem.core.disk import make_private_dir, read_file, write_file
+from antsmem.core.disk import locked_within, make_private_dir, read_file, write_file
 from antsmem.core.errors import IntegrityError, NotFoundError, RollbackError, WouldOverwriteError
 from antsmem.core.record import record
 from antsmem.identity.fields import Fields, to_base64
@@ -20,6 +20,7 @@ from antsmem.identity.log import IdentityLog
 from antsmem.identity.multikey import multikey, parse_multikey
 
 _LIMIT: Final = 64 << 10
+_WAIT_SECONDS: Final = 20.0
 
 
 @record
@@ -31,26 +32,26 @@ class Seen:
     def look(self, log: IdentityLog, statement: bytes, source: str, now_ns: int) -> None:
         """Compare the verified `log`, which `source` served with the signed word `statement` (may be empty), with
         what was seen before, and remember it if it is newer. `RollbackError`: it is shorter, or another one."""
+        name = f"identity-{log.scid}"
+        if not self._is_newer(log, statement, source, now_ns):
+            return
+        with locked_within(_WAIT_SECONDS, self.folder / f"{name}.lock", f"`{self._path(name)}` is being written"):
+            if self._is_newer(log, statement, source, now_ns):  # another process may have seen more meanwhile
+                found = {"head": log.head, "version": log.version, "source": source}
+                self._write(name, {**found, "statement": to_base64(statement)})
+
+    def _is_newer(self, log: IdentityLog, statement: bytes, source: str, now_ns: int) -> bool:
         before = self._read(f"identity-{log.scid}")
-        if before is not None:
-            try:
-                log.refuse_rollback(before.text("head"))
-            except RollbackError as error:
-                kept = self._evidence(log, statement, source, now_ns)
-                raise RollbackError(
-                    f"`{source}`: {error}", hint=f"trust neither; what was served is kept in `{kept}`"
-                ) from None
-            if before.number("version") >= log.version:
-                return
-        self._write(
-            f"identity-{log.scid}",
-            {
-                "head": log.head,
-                "version": log.version,
-                "source": source,
-                "statement": to_base64(statement),
-            },
-        )
+        if before is None:
+            return True
+        try:
+            log.refuse_rollback(before.text("head"))
+        except RollbackError as error:
+            kept = self._evidence(log, statement, source, now_ns)
+            raise RollbackError(
+                f"`{source}`: {error}", hint=f"trust neither; what was served is kept in `{kept}`"
+            ) from None
+        return before.number("version") < log.version
 
     def relay_key(self, url: str, public: bytes) -> None:
         """Remember the key of the relay at `url` the first time; `IntegrityError` if it is another one later."""

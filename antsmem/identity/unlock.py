@@ -14,6 +14,7 @@ from pathlib import Path
 from antsmem.core.age import ScryptIdentity, X25519Identity, parse_identity_file, unseal
 from antsmem.core.disk import disk_error, read_file
 from antsmem.core.errors import RECOVER, AntsmemError, CannotUnlockError, UsageError
+from antsmem.core.program import printed
 from antsmem.core.record import record
 
 CREDENTIAL_NAME = "antsmem.key"
@@ -89,26 +90,19 @@ def command_source(arguments: Sequence[str], timeout_seconds: float = 30) -> Key
     """What the program `arguments` prints. It is started without a shell and without our standard input."""
 
     def read() -> str:
-        import subprocess
+        from subprocess import TimeoutExpired
 
         try:
-            done = subprocess.run(
-                arguments,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                timeout=timeout_seconds,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
+            data, status = printed(arguments, timeout_seconds, _MAX_BYTES)
+        except TimeoutExpired:
             raise CannotUnlockError(f"did not end within {timeout_seconds:g} s") from None
         except OSError as error:
             raise CannotUnlockError(
                 f"could not be started: {(error.strerror or 'no reason given').lower()}"
             ) from None
-        if done.returncode != 0:
-            raise CannotUnlockError(f"ended with status {done.returncode}")
-        return _text(done.stdout)
+        if status != 0 and len(data) <= _MAX_BYTES:
+            raise CannotUnlockError(f"ended with status {status}")
+        return _text(data)
 
     return KeySource(f"command `{arguments[0]}`", read)
 

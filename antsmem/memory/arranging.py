@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from antsmem.core.disk import disk_error, locked, read_file, write_file
 from antsmem.core.errors import AntsmemError, LockedError
 from antsmem.core.record import field, mutable_record, replace
-from antsmem.memory.changes import known_of, same_stat
+from antsmem.memory.changes import OF_SIDES, SIDES, beginning, known_of, same_stat
 from antsmem.memory.index import Known
 from antsmem.memory.kinds import kind_of
 from antsmem.memory.local import LocalMemory
@@ -33,7 +34,10 @@ class Arranged:
 
 
 class _BusyError(Exception):
-    """The file is not as it was when it was last looked at."""
+    """The file is not as it was when it was last looked at, or what stands in its place is not ours to replace."""
+
+    def __init__(self, why: str = "is being changed") -> None:
+        super().__init__(why)
 
 
 def arrange(
@@ -62,10 +66,10 @@ def _pass(place: _Place, arranged: Arranged) -> None:
             if found is not None:
                 place.settle(found, arranged)
             memory.index.clean(path)
-        except _BusyError:
-            arranged.left[path] = "is being changed"
-        except AntsmemError as error:
+        except (_BusyError, AntsmemError) as error:
             arranged.left[path] = str(error)
+        except OSError as error:  # such as a name that is too long for this file system
+            arranged.left[path] = str(disk_error("use", path, error))
 
 
 class _Place:
@@ -139,9 +143,10 @@ class _Place:
         if executable:
             mode |= 0o100 | (mode & 0o044) >> 2
         os.chmod(place, mode)
-        for side in ("-wal", "-journal", "-shm"):  # of the database that stood here
-            with suppress(FileNotFoundError):
-                os.unlink(f"{place}{side}")
+        for side in SIDES:  # of the database that stood here
+            beside = os.fsencode(place) + side
+            if beginning(beside) in OF_SIDES:
+                os.unlink(beside)
         return os.lstat(place)
 
     def doubt(self, known: Known | None, found: Outcome) -> None:
@@ -184,6 +189,8 @@ class _Place:
             raise _BusyError from None
         if known is not None and same_stat(known, status):
             return
+        if not stat.S_ISREG(status.st_mode):
+            raise _BusyError("what stands in its place is not a regular file")
         try:
             digest = hashlib.sha256(read_file(place)).hexdigest()
         except AntsmemError:
@@ -200,7 +207,7 @@ class _Place:
                 place.mkdir(mode=0o700)
             except FileExistsError:
                 if place.is_symlink() or not place.is_dir():
-                    raise _BusyError from None
+                    raise _BusyError(f"`{place.relative_to(self.root)}` is no directory here") from None
             except OSError as error:
                 raise disk_error("make", place, error) from error
 

@@ -11,6 +11,7 @@ import os
 import sqlite3
 import stat
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -23,7 +24,14 @@ from antsmem.workspace.classes import Classifier
 from antsmem.workspace.layout import HOME
 
 _SQLITE: Final = b"SQLite format 3\0"
-_SIDES: Final = (b"-wal", b"-journal", b"-shm")
+SIDES: Final = (b"-wal", b"-journal", b"-shm")
+"""What SQLite calls the files that it keeps beside a database, after the name of that."""
+
+OF_SIDES: Final = frozenset(
+    bytes.fromhex(text) for text in ("377f0682", "377f0683", "d9d505f9", "00000000", "18e22d00", "002de218")
+)
+"""How such a file begins, if it is not empty (https://www.sqlite.org/fileformat2.html, walformat.html)."""
+
 _RACY_NS: Final = 50_000_000
 
 
@@ -130,15 +138,25 @@ def _looked_at(root: Path, path: str, status: os.stat_result, before: Known | No
 def _content(path: Path) -> bytes:
     """The bytes of a file; of a SQLite database those of one consistent state, what its log holds included."""
     content = read_file(path, MAX_CONTENT_BYTES)
-    if not content.startswith(_SQLITE) or not any(os.path.lexists(os.fsencode(path) + side) for side in _SIDES):
+    if not content.startswith(_SQLITE) or not any(os.path.lexists(os.fsencode(path) + side) for side in SIDES):
         return content
     try:
-        with sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5.0) as database:
+        with closing(sqlite3.connect(f"{path.as_uri()}?mode=ro", uri=True, timeout=5.0)) as database:
             return database.serialize()
     except sqlite3.Error as error:
-        raise UsageError("is a database that is being written") from error
+        raise UsageError("is a database that cannot be read now") from error
+
+
+def beginning(path: bytes) -> bytes | None:
+    """The first four bytes of a file; None if there is no regular file that can be read."""
+    try:
+        fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+    except OSError:
+        return None
+    try:
+        return os.read(fd, 4) if stat.S_ISREG(os.fstat(fd).st_mode) else None
     finally:
-        database.close()
+        os.close(fd)
 
 
 def _files(root: Path, classifier: Classifier, scan: Scan) -> Iterator[tuple[str, os.DirEntry[bytes], bool]]:
@@ -160,18 +178,19 @@ def _files(root: Path, classifier: Classifier, scan: Scan) -> Iterator[tuple[str
             if entry.is_dir(follow_symlinks=False):
                 if entry.name != HOME.encode() and classifier.classify_dir(entry.name, path) is None:
                     stack.append(path)
-            elif classifier.classify_file(entry.name, path) is None and not _is_side(entry.name, names):
+            elif classifier.classify_file(entry.name, path) is None and not _is_side(entry, names):
                 try:
                     text = path.decode()
                 except UnicodeDecodeError:
                     scan.skipped[os.fsdecode(path)] = "its name is not UTF-8"
                     continue
                 if entry.is_file(follow_symlinks=False):
-                    yield text, entry, any(entry.name + side in names for side in _SIDES)
+                    yield text, entry, any(entry.name + side in names for side in SIDES)
                 else:
                     scan.skipped[text] = "is not a regular file"
 
 
-def _is_side(name: bytes, names: set[bytes]) -> bool:
-    """Whether it is what SQLite keeps beside a database that is there."""
-    return any(name.endswith(side) and name[: -len(side)] in names for side in _SIDES)
+def _is_side(entry: os.DirEntry[bytes], names: set[bytes]) -> bool:
+    """Whether it is what SQLite keeps beside a database that is there: told by its name and its first bytes."""
+    named = any(entry.name.endswith(side) and entry.name[: -len(side)] in names for side in SIDES)
+    return named and beginning(entry.path) in {b"", *OF_SIDES}

@@ -6,6 +6,7 @@ They are the truth of which every backend is a copy. A line without its end is t
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -106,16 +107,19 @@ class EventFiles:
     def keep_blob(self, sha256: str, data: bytes) -> None:
         """Keep the sealed content `data`."""
         path = self.blob_path(sha256)
-        if not path.exists():
-            make_private_dir(path.parent)
-            write_file(path, [data])
+        make_private_dir(path.parent)
+        write_file(path, [data])
 
     def blob(self, sha256: str) -> bytes:
-        """The sealed content; `NotFoundError` if it is not here."""
+        """The sealed content; `NotFoundError` if it is not here, `IntegrityError` if it is another one."""
+        path = self.blob_path(sha256)
         try:
-            return read_file(self.blob_path(sha256))
+            data = read_file(path)
         except NotFoundError:
             raise NotFoundError(f"the content `{sha256[:12]}…` is not on this host") from None
+        if hashlib.sha256(data).hexdigest() != sha256:
+            raise IntegrityError(f"`{path}` is damaged", hint="move it aside, then: antsmem sync")
+        return data
 
     def blob_path(self, sha256: str) -> Path:
         """Where the sealed content is kept."""

@@ -15,7 +15,7 @@ from antsmem.core import canonical
 from antsmem.core.errors import ConflictError, IntegrityError, NotFoundError, RollbackError
 from antsmem.core.record import field, mutable_record, record, replace
 from antsmem.identity.fields import Fields
-from antsmem.memory.event import REDACTED, Event
+from antsmem.memory.event import REDACTED, Event, check_form
 from antsmem.memory.index import NOTHING, Head
 from antsmem.memory.intake import Refusal, take_in
 from antsmem.memory.local import LocalMemory
@@ -145,7 +145,8 @@ def _push_device(
     if known != remote.hash:
         raise RollbackError(
             f"the backend has another history of device `{device}` than this host: two hosts wrote as one",
-            hint="stop: find out which copy of the agent's keys is in use elsewhere",
+            hint="find out which copy of the agent's keys is in use elsewhere; if none is, and this host was put "
+            f"back to an older state: move `.antsmem/events/{device}` away, then: antsmem sync",
         )
     for batch in _batches(memory, device, remote.sequence):
         for event in batch:
@@ -221,17 +222,33 @@ def _destroyed(memory: LocalMemory, backends: Backends, batch: Sequence[Event]) 
 
 
 def pull(memory: LocalMemory, backends: Backends) -> Pulled:
-    """Take every event that this host lacks and the backends have. What the log does not give yet is counted in
-    `gaps`, and looked for again next time, from where the log was last complete."""
+    """Take every event that this host lacks and the backends have, from where the log was last complete; where
+    that is not enough, from its first. What the log does not give yet is counted in `gaps`."""
     pulled = Pulled()
     remote = remote_heads(memory, backends.durable)
-    lacking = _lacking(memory, remote)
-    if not lacking:
+    if not _lacking(memory, remote):
         return pulled
     relay(memory.stream, backends)  # of a host that died in between
-    keys = _Keys(memory, backends.durable)
     kept = f"position {backends.where}"
     start = position = memory.index.meta(kept) or None
+    try:
+        position = _read_on(memory, backends, start, pulled)
+    except (NotFoundError, RollbackError):  # it was made anew, or forgot what stood there
+        if start is None:
+            raise
+    pulled.gaps = _lacking(memory, remote)
+    if pulled.gaps and start is not None:  # behind `start` may stand what this host or the log had lost
+        pulled.refused.clear()
+        position = _read_on(memory, backends, None, pulled)
+        pulled.gaps = _lacking(memory, remote)
+    if not pulled.gaps and position is not None:
+        memory.index.remember(kept, position)
+    return pulled
+
+
+def _read_on(memory: LocalMemory, backends: Backends, position: str | None, pulled: Pulled) -> str | None:
+    """Take in what the log has behind `position`, and where it ends."""
+    keys = _Keys(memory, backends.durable)
     while page := backends.log.read(memory.stream, position, _PAGE):
         position = page[-1][0]
         events = [event for _, item in page if (event := keys.event(item, pulled.refused)) is not None]
@@ -239,12 +256,7 @@ def pull(memory: LocalMemory, backends: Backends) -> Pulled:
         pulled.new += taken.new
         pulled.again += taken.again
         pulled.refused += taken.refused
-    pulled.gaps = _lacking(memory, remote)
-    if pulled.gaps and start is not None and not pulled.new:
-        memory.index.remember(kept, "")  # the log may have lost what stood before: from the first next time
-    elif not pulled.gaps and position is not None:
-        memory.index.remember(kept, position)
-    return pulled
+    return position
 
 
 def _lacking(memory: LocalMemory, remote: dict[str, RemoteHead]) -> dict[str, int]:
@@ -271,10 +283,11 @@ class _Keys:
         """The event in a record of the log; None if it has no key yet, or is none at all."""
         event = Event(item.headers, item.data, b"")
         try:
-            device, sequence = event.device, event.sequence
-        except (KeyError, ValueError):
+            check_form(event)  # before the store is asked for a row of that name
+        except IntegrityError:
             refused.append(Refusal("", 0, "is no event"))
             return None
+        device, sequence = event.device, event.sequence
         found = self._found.setdefault(device, {})
         if sequence not in found:
             after = _before_key(device, sequence)

@@ -138,9 +138,10 @@ class Index:
         self._db.execute("INSERT OR REPLACE INTO meta VALUES (?, ?)", (name, value))
 
     def forget_device(self, device: str) -> None:
-        """Forget where the events of `device` are, and what followed from them."""
+        """Forget where the events of `device` are, and what followed from them; but not what is destroyed, which
+        another device may have said."""
         with self.changing():
-            self._db.execute("DELETE FROM revisions WHERE device = ?", (device,))
+            self._db.execute("DELETE FROM revisions WHERE device = ? AND NOT shredded", (device,))
             self._db.execute("DELETE FROM events WHERE device = ?", (device,))
             self._db.execute("DELETE FROM seen WHERE device = ?", (device,))
             self._db.execute("DELETE FROM held WHERE device = ? AND substr(line, 1, 1) <> x'7b'", (device,))
@@ -346,6 +347,11 @@ class Index:
             self._db.execute("PRAGMA synchronous=FULL")  # as durable as what is written next
             self.know([replace(known, mtime_ns=-1, heads=())])
             self._db.execute("PRAGMA synchronous=NORMAL")
+
+    def unfounded(self) -> list[str]:
+        """The files that came from a revision of which nothing is known any more."""
+        ids = {row[0] for row in self._db.execute("SELECT id FROM revisions")}
+        return [path for path, known in self.known().items() if not ids.issuperset(known.heads)]
 
     def unknow(self, paths: Sequence[str]) -> None:
         """Forget files that are not there any more."""

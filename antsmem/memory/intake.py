@@ -33,11 +33,12 @@ class Refusal:
 
 @mutable_record
 class Taken:
-    """What became of the events that were offered."""
+    """What became of the events that were offered. `gone`: devices whose log is not there any more."""
 
     new: int = 0
     again: int = 0
     held: int = 0
+    gone: int = 0
     refused: list[Refusal] = field(default_factory=list)
 
 
@@ -78,6 +79,8 @@ def catch_up(memory: LocalMemory) -> Taken:
         for device in [*changed, *gone]:
             index.forget_device(device)
         _Intake(memory, taken).run([pair for device in changed for pair in files.events(device)])
+        index.unknow(index.unfounded())  # an edit whose event is lost is one that nobody has yet
+    taken.gone = len(gone)
     return taken
 
 
@@ -215,6 +218,9 @@ class _Intake:
             return None, said
         if event.type not in {PATCHED, DELETED}:
             return None, None
+        known = self.index.revision(event.id)
+        if known is not None and known.shredded:  # an old copy of it: destroyed again
+            return None, Redaction(event.id, event.device, event.sequence, known.path, known.bases)
         revision = self.memory.opened(event).said
         assert isinstance(revision, Revision)
         if self.memory.keys.subject(revision.path, event.epoch) != event.attributes["subject"]:

@@ -22,6 +22,8 @@ def kind_of(path: str) -> Kind:
     return "text" if path.endswith(".md") else "whole"
 
 
+_NAME_BYTES: Final = 255
+_LONGEST_ENDING: Final = 64
 _BESIDE: Final = re.compile(r"\.(?:conflict|proposal)[^/]*-([0-9A-Z]{10})(?:\.[^/.]*)?$")
 
 
@@ -30,10 +32,11 @@ def beside(path: str, word: str, device: str, revision: str) -> str:
     `proposal`."""
     folder, slash, name = path.rpartition("/")
     stem, dot, ending = name.rpartition(".")
-    if not stem:
+    if not stem or len(ending.encode()) > _LONGEST_ENDING:
         stem, dot, ending = name, "", ""
-    host = device.partition("~")[0]
-    return f"{folder}{slash}{stem[:80]}.{word}-{host}-{revision[-10:]}{dot}{ending}"
+    marked = f".{word}-{device.partition('~')[0]}-{revision[-10:]}{dot}{ending}"
+    room = _NAME_BYTES - len(marked.encode())
+    return f"{folder}{slash}{stem[:80].encode()[:room].decode(errors='ignore')}{marked}"
 
 
 def revision_beside(path: str) -> str:

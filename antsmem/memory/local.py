@@ -63,7 +63,7 @@ class LocalMemory:
     def _blob(self, event: Event, fetch: Callable[[str], bytes] | None) -> bytes:
         try:
             data = self.files.blob(event.blob)
-        except NotFoundError:
+        except (NotFoundError, IntegrityError):
             if fetch is None:
                 raise
             data = fetch(event.blob)

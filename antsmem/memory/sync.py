@@ -63,7 +63,7 @@ def sync(
     caught = catch_up(memory)
     held = take_in(memory, ())
     pulled, pushed = Pulled(), Pushed()
-    joining = take and backends is not None and not memory.index.heads()
+    joining = take and backends is not None and (caught.gone or not memory.index.heads())
     if joining and backends is not None:
         pulled = pull(memory, backends)
     device = this_device(memory, job.state, job.speaker)

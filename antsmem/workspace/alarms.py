@@ -7,15 +7,14 @@ its words back or somebody accepts the change.
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Final
 
 from antsmem.core import canonical
-from antsmem.core.disk import locked, make_private_dir, read_file, write_file
-from antsmem.core.errors import IntegrityError, LockedError, NotFoundError
+from antsmem.core.disk import locked_within, read_file, write_file
+from antsmem.core.errors import IntegrityError, NotFoundError
 from antsmem.core.record import field, record, replace
 from antsmem.workspace.create import is_template
 from antsmem.workspace.guard import Damage, judge, kind_of
@@ -187,17 +186,8 @@ def memory_paths(root: Path) -> set[bytes]:
 @contextmanager
 def _alone(directory: Path) -> Iterator[None]:
     """Be the only one who judges; `LockedError` after 20 s."""
-    deadline = time.monotonic() + _WAIT_SECONDS
-    make_private_dir(directory)
-    while True:
-        try:
-            with locked(directory / "guard.lock", "another antsmem looks over the memory"):
-                yield
-                return
-        except LockedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.02)
+    with locked_within(_WAIT_SECONDS, directory / "guard.lock", "another antsmem looks over the memory"):
+        yield
 
 
 def _read(directory: Path) -> dict[bytes, _Standing] | None:

@@ -7,14 +7,13 @@ nothing.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
 from antsmem.core import canonical
-from antsmem.core.disk import locked, make_private_dir, read_file, write_file
-from antsmem.core.errors import IntegrityError, LockedError, NotFoundError, UsageError
+from antsmem.core.disk import locked_within, read_file, write_file
+from antsmem.core.errors import IntegrityError, NotFoundError, UsageError
 from antsmem.core.record import record
 
 KINDS: Final = ("restore-proven", "recovery-drill", "migration-test", "backend-verified", "autonomy-resumed")
@@ -49,21 +48,12 @@ def record_evidence(directory: Path, kind: str, now_ns: int, details: Mapping[st
     new = Evidence(kind, now_ns, details)
     if len(_line(directory, new)) > _LINE_LIMIT:
         raise UsageError(f"the details of `{kind}` are longer than {_LINE_LIMIT} bytes: not recorded")
-    make_private_dir(directory)
-    deadline = time.monotonic() + _WAIT_SECONDS
-    while True:
-        try:
-            with locked(directory / "evidence.lock", "another antsmem records evidence"):
-                found = [*read_evidence(directory), new]
-                same = [each for each in found if each.kind == kind]
-                gone = {id(each) for each in same[:-_KEPT]}
-                lines = [_line(directory, each) for each in found if id(each) not in gone]
-                write_file(directory / _FILE, lines)
-                return
-        except LockedError:
-            if time.monotonic() > deadline:
-                raise
-            time.sleep(0.01)
+    with locked_within(_WAIT_SECONDS, directory / "evidence.lock", "another antsmem records evidence"):
+        found = [*read_evidence(directory), new]
+        same = [each for each in found if each.kind == kind]
+        gone = {id(each) for each in same[:-_KEPT]}
+        lines = [_line(directory, each) for each in found if id(each) not in gone]
+        write_file(directory / _FILE, lines)
 
 
 def read_evidence(directory: Path) -> tuple[Evidence, ...]:

@@ -13,8 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
-from antsmem.core.disk import locked, make_private_dir, write_file
-from antsmem.core.errors import DiskError, DriverMissingError, IntegrityError, LockedError, UsageError
+from antsmem.core.disk import locked_within, make_private_dir, write_file
+from antsmem.core.errors import DiskError, DriverMissingError, IntegrityError, UsageError
 from antsmem.core.record import record
 
 REF: Final = "refs/heads/main"
@@ -89,22 +89,13 @@ class GitStore:
     def writing(self) -> Iterator[int]:
         """Be the only writer, and give the lock's descriptor; the git programs started meanwhile hold it too.
         What a killed git left locked is opened. `LockedError` after 20 s."""
-        import time
-
-        deadline = time.monotonic() + _WAIT_SECONDS
-        while True:
-            try:
-                with locked(f"{self.path}.lock", "the history is being written by another antsmem") as lock:
-                    for name in _LOCKS:
-                        place = self.path / "refs" / "heads" if name == "main.lock" else self.path
-                        with suppress(OSError):
-                            os.unlink(place / name)
-                    yield lock
-                    return
-            except LockedError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.02)
+        busy = "the history is being written by another antsmem"
+        with locked_within(_WAIT_SECONDS, f"{self.path}.lock", busy) as lock:
+            for name in _LOCKS:
+                place = self.path / "refs" / "heads" if name == "main.lock" else self.path
+                with suppress(OSError):
+                    os.unlink(place / name)
+            yield lock
 
     def head(self) -> str:
         """The newest commit; empty where there is none."""

@@ -21,12 +21,13 @@ from made_backups import tree_of
 from made_weeks import MONDAYS, History, Weeks
 
 from antsmem.backup import erase as erasing
+from antsmem.backup import repository as repository_module
 from antsmem.backup.epochs import sealed_to
 from antsmem.backup.erase import erase, plan_erase, reseal
 from antsmem.backup.repository import Repository, carry_files
 from antsmem.backup.store import Capabilities
 from antsmem.backup.tombstones import DESTROYED, merged, names_in, tombstone
-from antsmem.core.age import opened_by, unseal
+from antsmem.core.age import X25519Identity, opened_by, unseal
 from antsmem.core.disk import Buffer
 from antsmem.core.errors import CannotUnlockError, IntegrityError, RefusedError, UsageError
 from antsmem.core.record import replace
@@ -324,3 +325,47 @@ def test_what_is_sealed_to_which_epoch_is_found_by_trying(history: History) -> N
     assert sorted(packs) == sorted(path.stem for path in history.place.files("packs"))
     (history.place.folder / "packs" / history.place.files("packs")[0].name).write_bytes(b"no age file")
     assert sealed_to(history.place.repository(), dict(history.agent.epochs)), "`check` names it"
+
+
+@pytest.mark.parametrize("suffix", ["00000000", "ffffffff"])
+def test_the_newest_snapshot_is_moved_once_though_the_move_is_cut_off(
+    history: History, monkeypatch: pytest.MonkeyPatch, suffix: str
+) -> None:
+    """Its copy counts as soon as it is there if its id is the greater one, and is then not written again."""
+    place, name = history.place, f"hot-{MONDAYS[-1]}"
+    *_, newest = history.of[name]
+    following = X25519Identity.generate()
+    keys = replace(history.agent.keys(), sealing={"hot": ("hot-20261130", following.recipient)})
+    keys = replace(keys, identities=[*keys.identities, following])
+    repository, job = place.repository(keys), replace(history.job(name), keys=keys)
+    before = len(place.state().ids)
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(erasing, "_copy_of", lambda snapshot, _epoch: snapshot[:-8] + suffix)
+        with monkeypatch.context() as cut:
+            cut.setattr(repository_module, "write_anchor", killed)
+            with pytest.raises(Killed):
+                reseal(repository, job)
+        found = place.check(keys=keys)
+        assert found.problems == [] and found.snapshots == before + (suffix > newest[-8:])
+        reseal(repository, job)
+    assert len(place.state().ids) == len(set(place.state().ids)) == before
+    assert place.check(keys=keys).problems == []
+
+
+def test_an_epoch_is_not_erased_while_a_list_lacks_a_pack_of_it(history: History) -> None:
+    """What the list lacks would be taken for garbage."""
+    name = f"hot-{MONDAYS[0]}"
+    place, kept = history.place, history.of[f"hot-{MONDAYS[1]}"][0]
+    held = sealed_to(place.repository(), {name: history.agent.epochs[name]})[name].packs
+    for snapshot in place.state().ids:
+        path = place.folder / f"snapshots/{snapshot}.packs"
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(line for line in lines if line[:64] not in held))
+    assert kept in place.state().ids
+    with pytest.raises(IntegrityError, match="lacks packs"):
+        history.erase(name)
+    assert {path.stem for path in place.files("packs")} >= held.keys()

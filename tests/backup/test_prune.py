@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from made_backups import HOUR_NS, Place, Tree, aged, tree_of, write
 
 from antsmem.backup import repack
+from antsmem.backup.repair import repair
 from antsmem.backup.retention import DEFAULT, kept
 from antsmem.backup.snapshot import new_id, time_of
 from antsmem.core import clock
@@ -318,3 +319,24 @@ def test_a_policy_of_the_newest_keeps_so_many(history: History, count: int) -> N
     ids = [history.step() for _ in range(6)]
     history.place.prune({"hot": {"newest": count}, "cold": {}})
     assert history.place.state().ids == tuple(ids[-count:])
+
+
+def test_a_pack_that_a_damaged_list_lacks_is_not_taken_for_garbage(place: Place) -> None:
+    """The lists are derived and not signed; a line that is lost leaves a list that can be read."""
+    aged(write(place.workspace / "large.bin", os.urandom(5 << 20)))
+    aged(write(place.workspace / "a.md"))
+    place.back_up()
+    place.cache.unlink()  # so that the manifest is not in one pack with what is lost
+    aged(write(place.workspace / "b.md"))
+    place.back_up()
+    lost = max(place.files("packs"), key=lambda path: path.stat().st_size)
+    for path in place.files("snapshots"):
+        if path.suffix == ".packs":
+            lines = path.read_text().splitlines(keepends=True)
+            path.write_text("".join(line for line in lines if lost.stem not in line))
+    with pytest.raises(IntegrityError, match="lacks packs"):
+        place.prune()
+    assert lost.exists()
+    repair(place.repository(), [])
+    place.prune()
+    assert lost.exists() and place.check().problems == []

@@ -13,13 +13,27 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from blake3 import blake3
 from made_backups import Place, Tree, aged, tree_of, write
 
+from antsmem.backup.hot import back_up_hot
+from antsmem.backup.packer import Kind, Packer
 from antsmem.backup.repair import RepairResult, mend_statement, repair
 from antsmem.backup.repository import ANCHOR, Repository, create_repository
+from antsmem.backup.snapshot import pack_lines, parse_pack_lines
+from antsmem.backup.store import Capabilities
 from antsmem.core import clock
-from antsmem.core.errors import CannotUnlockError, IntegrityError, LockedError, UsageError, WouldOverwriteError
+from antsmem.core.age import X25519Identity
+from antsmem.core.errors import (
+    CannotUnlockError,
+    IntegrityError,
+    LockedError,
+    RefusedError,
+    UsageError,
+    WouldOverwriteError,
+)
 from antsmem.core.record import replace
+from antsmem.drivers.file import FileStore
 from antsmem.identity.statement import sign_statement
 
 MEGABYTE = 1 << 20
@@ -260,3 +274,63 @@ def test_after_a_repair_a_host_with_an_old_cache_makes_whole_snapshots(damaged: 
     snapshot = damaged.place.back_up().snapshot
     damaged.place.restore(snapshot, tmp_path / "back")
     assert tree_of(tmp_path / "back") == tree_of(damaged.place.workspace)
+
+
+def test_a_pack_that_no_key_here_opens_stays_and_stops_nothing_if_nobody_needs_it(damaged: Damaged) -> None:
+    """Of an erased epoch, orphans may be left."""
+    place = damaged.place
+    with Packer(place.store(), [X25519Identity.generate().recipient]) as packer:
+        packer.put(Kind.DATA, blake3(b"orphan").digest(), b"orphan")
+        (orphan,) = packer.finish()
+    write(place.folder / "index/nonsense.age", b"what a repair makes anew")
+    assert damaged.repair() == RepairResult()
+    assert (place.folder / f"packs/{orphan.name}.age").exists()
+    damaged.verify_all()
+    first = place.state().ids[0]
+    path = place.folder / f"snapshots/{first}.packs"
+    path.write_bytes(pack_lines([*parse_pack_lines(path.read_bytes(), first), orphan.name]))
+    with pytest.raises(CannotUnlockError):
+        damaged.repair()
+
+
+def test_a_snapshot_that_only_another_host_opens_is_not_dropped(damaged: Damaged) -> None:
+    """It needs no pack of that host's own, so nothing but its head is closed here."""
+    place, theirs = damaged.place, X25519Identity.generate()
+    keys = place.agent.keys("desktop")
+    sealing = {**keys.sealing, "hot": ("hot-theirs", theirs.recipient)}
+    keys = replace(keys, sealing=sealing, identities=[*keys.identities, theirs])
+    taken = back_up_hot(place.repository(keys), place.job()).snapshot
+    with pytest.raises(CannotUnlockError, match=taken):
+        damaged.repair()
+    assert taken in place.state().ids and place.files("damaged") == []
+
+
+class AppendOnly(FileStore):
+    """As a bucket whose policy lets nobody here delete."""
+
+    capabilities = Capabilities(conditional=True, deletes=False)
+
+    def delete(self, name: str) -> None:
+        raise RefusedError(f"`{name}` stays")
+
+
+@pytest.mark.parametrize("lost", ["anchor", "index", "pack"])
+def test_a_store_that_only_appends_is_mended_as_far_as_it_lets_us(
+    damaged: Damaged, tmp_path: Path, lost: str
+) -> None:
+    place, other = damaged.place, second_repository(damaged, tmp_path)
+    pack = damaged.largest_pack()
+    index = write(place.folder / "index/nonsense.age", b"nonsense")
+    if lost == "pack":
+        pack.write_bytes(b"rotten")
+    elif lost == "anchor":
+        (place.folder / ANCHOR).unlink()
+    result = repair(place.repository(store=AppendOnly.open(str(place.folder), {})), [other])
+    assert result.set_aside == [] and not result.lost
+    left = place.check().problems
+    assert len(left) == (1 + (lost == "pack")), "what lies there and is not needed is still named"
+    index.unlink()
+    if lost == "pack":
+        assert pack.read_bytes() == b"rotten"
+        pack.unlink()
+    damaged.verify_all()

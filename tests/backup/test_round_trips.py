@@ -17,6 +17,7 @@ import pytest
 from made_backups import Place, Tree, aged, tree_of, write
 
 from antsmem.backup.manifest import unescape
+from antsmem.core.errors import UsageError
 
 SECOND = 1_000_000_000
 
@@ -300,3 +301,32 @@ def test_a_target_that_is_not_empty_is_refused_and_left_alone(place: Place, tmp_
     (tmp_path / "empty").mkdir()
     place.restore(hot, tmp_path / "empty")
     assert (tmp_path / "empty/a.md").exists()
+
+
+def test_a_mount_point_is_refused_before_anything_is_fetched(
+    place: Place, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It could not be replaced at the end."""
+    snapshot = place.back_up().snapshot
+    target = tmp_path / "stick"
+    target.mkdir()
+    monkeypatch.setattr(os.path, "ismount", lambda path: path == target)
+    with pytest.raises(UsageError, match="is a mount point"):
+        place.restore(snapshot, target)
+
+
+def test_in_place_what_a_link_leads_to_is_not_taken_for_the_directory(place: Place) -> None:
+    """The directory was moved out, with its times, and linked to: exactly the same files seem to be there."""
+    aged(write(place.workspace / "notes/a.md"))
+    os.link(place.workspace / "notes/a.md", place.workspace / "notes/b.md")
+    aged(write(place.workspace / "notes/deep/c.md"))
+    snapshot, before = place.back_up().snapshot, tree_of(place.workspace)
+    os.rename(place.workspace / "notes", place.root / "elsewhere")
+    outside = tree_of(place.root / "elsewhere")
+    os.symlink(place.root / "elsewhere", place.workspace / "notes")
+    kept = Path(place.bring_back(snapshot).replaced)
+    assert tree_of(place.workspace, [".antsmem"]).keys() == before.keys()
+    assert (place.workspace / "notes/deep/c.md").read_text() == "text\n"
+    assert os.readlink(kept / "notes") == str(place.root / "elsewhere")
+    assert tree_of(place.root / "elsewhere") == outside, "nothing outside of the workspace is touched"
+    assert place.bring_back(snapshot).changed == 0

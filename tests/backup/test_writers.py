@@ -12,16 +12,15 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
-from made_backups import HOUR_NS, Place, tree_of, write
+from made_backups import HOUR_NS, Place, aged, tree_of, write
 
-from antsmem.backup.check import CheckJob, _Check, check
+from antsmem.backup.intake import Intake
 from antsmem.backup.lease import LEASE, LEASE_SECONDS, Lease, _boot_id, leased
-from antsmem.backup.repository import ANCHOR
 from antsmem.backup.restore import staging, staging_for
 from antsmem.backup.store import Capabilities
 from antsmem.core import canonical, clock
@@ -37,18 +36,6 @@ with leased(FileStore.open(sys.argv[1], {}), sys.argv[2]):
     print("held", flush=True)
     sys.stdin.read()
 """
-
-
-class Meanwhile(FileStore):
-    """Lets another one write right after it said which snapshots there are, as often as there is `work`."""
-
-    work: list[Callable[[], object]]
-
-    def names(self, folder: str) -> Sequence[str]:
-        names = super().names(folder)
-        if folder == "snapshots" and self.work:
-            self.work.pop()()
-        return names
 
 
 def holder(place: Place, host: str = "laptop") -> subprocess.Popen[bytes]:
@@ -71,39 +58,6 @@ def test_a_second_writer_is_told_who_holds_the_repository_and_may_go_on_when_he_
         other.communicate()
     assert not (place.folder / LEASE).exists()
     assert place.back_up().complete
-
-
-def test_a_backup_that_ends_while_a_check_looks_is_no_damage(place: Place) -> None:
-    def another() -> None:
-        write(place.workspace / "a.md", os.urandom(100))
-        place.back_up()
-
-    another()
-    store = Meanwhile(str(place.folder))
-    store.work = [another]
-    repository, job = place.repository(store=store), CheckJob(None, 100)
-    assert _Check(repository, job).run().problems, "control: one look takes it for damage"
-    store.work = [another]
-    assert check(repository, job).problems == []
-    store.work = [another]
-    max(place.files("packs")).unlink()
-    assert check(repository, job).problems, "what is damaged stays so"
-
-
-@pytest.mark.parametrize("looks", ["one", "several"])
-def test_a_pack_that_a_prune_frees_while_a_check_looks_is_no_damage(place: Place, looks: str) -> None:
-    for _ in range(2):
-        write(place.workspace / "a.md", os.urandom(100))
-        place.back_up()
-    assert place.prune({"hot": {"newest": 1}, "cold": {"newest": 1}}, grace_seconds=86400).waiting_bytes
-    store = Meanwhile(str(place.folder))
-    store.work = [place.prune]
-    repository, job, anchor = place.repository(store=store), CheckJob(None, 100), store.read(ANCHOR)
-    if looks == "one":
-        assert _Check(repository, job).run().problems, "control: one look takes it for damage"
-    else:
-        assert check(repository, job).problems == []
-    assert store.read(ANCHOR) == anchor and not store.work, "nothing but the list of garbage tells"
 
 
 def test_the_lease_of_a_killed_writer_of_this_host_is_taken_over_at_once(place: Place) -> None:
@@ -171,6 +125,31 @@ def test_a_run_that_lost_its_lease_stops_and_leaves_the_new_holders_alone(
         monkeypatch.setattr(clock, "now_ns", lambda: later)
         slow.renew()
     assert canonical.loads(place.store().get(LEASE), 4096)["token"] == quick.token
+
+
+@pytest.mark.parametrize("tier", ["hot", "cold"])
+def test_a_run_that_slept_through_anothers_prune_commits_nothing(
+    place: Place, monkeypatch: pytest.MonkeyPatch, tier: str
+) -> None:
+    """A laptop that was shut when all was read: what it wrote was garbage meanwhile, and is gone."""
+    aged(write(place.workspace / "a.md"))
+    place.back_up()
+    before, count = place.state(), len(place.files("cold"))
+    write(place.workspace / "b.md")
+
+    def sleeping(intake: Intake, linked: list[Any]) -> None:
+        mend_links(intake, linked)
+        (place.folder / LEASE).unlink()  # another host took it, pruned, and gave it back
+        later = clock.now_ns() + 50 * HOUR_NS
+        monkeypatch.setattr(clock, "now_ns", lambda: later)
+
+    mend_links = Intake.mend_links
+    monkeypatch.setattr(Intake, "mend_links", sleeping)
+    with pytest.raises(LockedError, match="another writer took over"):
+        place.back_up(tier)
+    assert place.state() == before and len(place.files("cold")) == count
+    monkeypatch.undo()
+    assert place.back_up(tier).complete and place.check().problems == []
 
 
 def test_many_writers_at_once_make_whole_snapshots_or_none(place: Place, tmp_path: Path) -> None:

@@ -290,3 +290,85 @@ def test_a_workspace_is_configured_under_its_plain_path(tmp_path: Path) -> None:
     assert home.run("init", "elsewhere/../agent", "--recovery-out", KIT).code == 0
     (config,) = (home.home / ".config/antsmem/agents").iterdir()
     assert f'workspace: "{home.workspace}"' in config.read_text()
+
+
+def test_prune_removes_nothing_outside_of_the_workspace(home: Home) -> None:
+    """A workspace may come from anywhere: the place for replaced files may be a link to the user's own."""
+    home.must("backup")
+    (home.root / "mine").mkdir()
+    (home.root / "mine/thesis.md").write_text("years of work\n")
+    (home.workspace / ".antsmem/replaced").symlink_to(home.root / "mine")
+    assert home.must("prune", "--json").document["replaced"] == []
+    assert (home.root / "mine/thesis.md").exists()
+
+
+def test_a_path_that_was_away_for_a_while_or_has_two_names_is_found_as_it_was(home: Home) -> None:
+    one, two = home.workspace / "one.md", home.workspace / "two.md"
+    for content in ("same\n", None, "same\n", "other\n"):
+        one.unlink(missing_ok=True)
+        two.unlink(missing_ok=True)
+        if content:
+            one.write_text(content)
+            os.link(one, two)
+        home.must("backup")
+    ids = home.ids
+    runs = [(5, ids[0], ids[0]), (5, ids[2], ids[2]), (6, ids[3], ids[3])]
+    for name in ("one.md", "two.md"):
+        found = home.must("find", name, "--json").document["versions"]
+        assert [(row["size_bytes"], row["first"], row["last"]) for row in found] == runs
+    assert home.must("diff", ids[2], ids[3]).out.splitlines()[-2:] == ["M one.md", "M two.md"]
+
+
+def test_a_restore_into_the_directory_one_stands_in(home: Home) -> None:
+    home.must("backup")
+    (home.root / "new").mkdir()
+    ran = home.run("-C", str(home.workspace), "restore", "--to", ".", before=lambda: os.chdir("new"))
+    assert ran.code == 0 and files_of(home.root / "new") == files_of(home.workspace)
+
+
+def test_what_a_restore_cannot_mean_is_refused_before_anything_is_fetched(home: Home) -> None:
+    home.must("backup")
+    for words, said in (
+        (("--at", "2 days ago", home.ids[0], "--to", "a"), "which one"),
+        (("--at", "2 days ago", "cold", "--to", "a"), "which one"),
+        (("--in-place", "--salvage"), "--salvage goes with --to"),
+    ):
+        assert said in home.must("restore", *words, code=2).err
+    assert not (home.root / "a").exists()
+
+
+def test_a_secret_in_a_name_or_a_link_is_refused_with_a_hint_that_is_true(home: Home) -> None:
+    for make in (
+        lambda: (home.workspace / f"notes {TOKEN}.md").write_text("nothing\n"),
+        lambda: (home.workspace / "link").symlink_to(f"/srv/{TOKEN}"),
+    ):
+        make()
+        for tier in ("hot", "cold"):
+            ran = home.must("backup", "--tier", tier, code=21)
+            assert "the name of a path or the target of a link holds a github-token" in ran.err
+            assert "antsmem waive" not in ran.err and TOKEN not in ran.err
+        for path in home.workspace.iterdir():
+            if path.is_symlink() or TOKEN in path.name:
+                path.unlink()
+    home.must("backup")
+
+
+def test_a_name_is_found_at_any_depth_and_no_longer_name_that_ends_like_it(home: Home) -> None:
+    (home.workspace / "deep/er").mkdir(parents=True)
+    for path in ("x.md", "deep/er/x.md", "deep/ex.md"):
+        (home.workspace / path).write_text("text\n")
+    home.must("backup")
+    for pattern, paths in (
+        ("x.md", ["deep/er/x.md", "x.md"]),
+        ("?x.md", ["deep/ex.md"]),
+        ("*x.md", ["deep/er/x.md", "deep/ex.md", "x.md"]),
+        ("deep/*x.md", ["deep/er/x.md", "deep/ex.md"]),
+    ):
+        found = home.must("find", pattern, "--json").document["versions"]
+        assert [row["path"] for row in found] == paths
+
+
+def test_a_cold_archive_says_what_opens_it(home: Home) -> None:
+    home.must("backup", "--tier", "cold")
+    refused = home.must("restore", "cold", "--to", "back", code=20).err
+    assert "no key at hand opens cold archive" in refused and "recovery kit" in refused

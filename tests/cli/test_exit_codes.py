@@ -11,6 +11,7 @@ import os
 import re
 import shutil
 import socket
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -223,3 +224,18 @@ def test_a_key_of_somebody_else_opens_nothing(home: Home, tmp_path: Path) -> Non
     other.init()
     ran = home.run("restore", "--kit", f"other/{KIT}", "--repository", str(home.repository), "--to", "x")
     assert ran.code == 20 and "another agent" in ran.err
+
+
+def test_a_test_of_backends_whose_library_is_missing_says_what_to_install(home: Home) -> None:
+    def gone() -> None:
+        for name in [*sys.modules, "confluent_kafka"]:
+            if name.partition(".")[0] == "confluent_kafka":
+                sys.modules[name] = None  # type: ignore[assignment]
+
+    home.must("backend", "add", "log", "kafka://127.0.0.1:9/topic")
+    words = ("-C", str(home.workspace), "backend", "test")
+    ran = home.run(*words, before=gone)
+    said = ["log kafka://127.0.0.1:9/topic: the library `confluent-kafka` is not installed"]
+    assert ran.code == 42 and ran.out.splitlines() == [*said, "  → pip install 'antsmem[kafka]'"], ran
+    home.must("backend", "add", "cache", "redis://127.0.0.1:9/no-number")
+    assert home.run(*words, before=gone).code == 40, "another failed for another reason"

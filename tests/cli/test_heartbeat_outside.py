@@ -218,3 +218,31 @@ def test_a_monitor_that_is_not_there_changes_nothing(home: Home) -> None:
     ran = home.must("heartbeat")
     assert (ran.out, ran.err) == ("", "")
     assert "secret-one" not in home.must("config", "show").out
+    for looked in (home.must("heartbeat", "status"), home.must("heartbeat", "doctor")):
+        assert "did not hear the last wake" in looked.out + looked.err, looked
+        assert "secret-one" not in looked.out + looked.err
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["ftp://127.0.0.1/secret-one", "env:HTTP_secret-one", "secret://secret-one", "file:/nowhere/secret-one"],
+)
+def test_an_address_that_is_none_stops_no_wake_and_is_told_to_who_looks(home: Home, reference: str) -> None:
+    (home.home / ".config/antsmem/config.yaml").write_text(f'heartbeat:\n  ping_url: "{reference}"\n')
+    ran = home.must("heartbeat")
+    assert (ran.out, ran.err) == ("", "")
+    for looked in (home.must("heartbeat", "status"), home.must("heartbeat", "doctor", code=3)):
+        assert "`heartbeat.ping_url` g" in looked.out + looked.err, looked
+        assert "secret-one" not in looked.out + looked.err
+
+
+def test_an_address_that_only_wakes_do_not_find_is_told_until_one_does(
+    home: Home, monitor: tuple[str, list[str]]
+) -> None:
+    (home.home / ".config/antsmem/config.yaml").write_text('heartbeat:\n  ping_url: "env:PING"\n')
+    home.must("heartbeat")
+    home.environment["PING"] = monitor[0]
+    assert "gave the last wake no http address" in home.must("heartbeat", "doctor").out
+    home.must("heartbeat")
+    assert "ok    monitor" in home.must("heartbeat", "doctor").out
+    assert home.must("heartbeat", "status").err == ""

@@ -15,6 +15,7 @@ from made_homes import KIT, Home
 
 from antsmem.cli.commands import rotate as command
 from antsmem.core import clock
+from antsmem.drivers.file import FileStore
 
 
 def _escrow(home: Home) -> list[Path]:
@@ -88,8 +89,41 @@ def test_a_rotation_that_was_cut_off_is_finished_by_the_next_backup(agent: Home)
     (renewed,) = _escrow(agent)
     assert renewed.read_bytes() != former, "what the old kit opens is gone"
     agent.must("backup")
-    assert "row 4, held by default" in agent.must("secret", "verify").out, "it is closed once"
+    assert "row 5, held by default" in agent.must("secret", "verify").out, "it is closed once"
     _recovered(agent, "new-kit.txt")
+
+
+@pytest.mark.parametrize(
+    ("step", "kit"),
+    [
+        (("put", "keys/hot-", 1), KIT),  # sealed to both kits by now
+        (("swap", "anchors/snapshots.json", 1), KIT),
+        (("put", "keys/identity.jsonl", 1), KIT),
+        (("delete", "anchors/lease.json", 2), "new-kit.txt"),  # log and list are there
+        (("put", "keys/hot-", 3), "new-kit.txt"),  # sealed to the new one only
+        (("swap", "anchors/ledger.json", 2), "new-kit.txt"),
+    ],
+)
+def test_a_host_that_is_lost_over_it_leaves_a_kit_that_recovers(
+    agent: Home, step: tuple[str, str, int], kit: str
+) -> None:
+    """Killed before a step of the repository's, and for good."""
+    verb, name, times = step
+
+    def killed() -> None:
+        real, left = getattr(FileStore, verb), [times]
+
+        def counted(self: FileStore, path: str, *rest: object, **more: object) -> object:
+            left[0] -= path.startswith(name)
+            if not left[0]:
+                os._exit(9)
+            return real(self, path, *rest, **more)
+
+        setattr(FileStore, verb, counted)
+
+    words = ("identity", "rotate", "--kit", KIT, "--new-kit", "new-kit.txt")
+    assert agent.run("-C", str(agent.workspace), *words, before=killed).code == 9
+    _recovered(agent, kit)
 
 
 def test_a_kit_that_does_not_open_the_ledger_is_told_so(agent: Home) -> None:

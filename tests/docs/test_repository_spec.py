@@ -22,7 +22,6 @@ from program import DOCS
 from antsmem.backup import repository as repo
 from antsmem.backup.manifest import Entry, checked, line, object_list, parse_line, parse_object_list, segments
 from antsmem.backup.pack import decompress, open_pack, read_toc
-from antsmem.backup.prune import GARBAGE
 from antsmem.backup.snapshot import Head
 from antsmem.core import canonical
 from antsmem.core.age import X25519Identity, unseal
@@ -160,7 +159,7 @@ def test_a_line_that_the_page_forbids_is_refused() -> None:
 
 def test_the_layout_names_every_object_that_the_engine_writes() -> None:
     layout = PAGE[PAGE.index("## 1.") : PAGE.index("## 2.")]
-    for name in ("repository.json", "README", repo.IDENTITY_LOG, repo.ANCHOR, GARBAGE, "anchors/lease.json"):
+    for name in ("repository.json", "README", repo.IDENTITY_LOG, repo.ANCHOR, repo.GARBAGE, "anchors/lease.json"):
         assert f"`{name}`" in layout
 
 

@@ -25,7 +25,7 @@ from antsmem.core.errors import (
     RollbackError,
     UsageError,
 )
-from antsmem.drivers.pulsar import PulsarLog, partition_of
+from antsmem.drivers.pulsar import PulsarLog, event_in, partition_of
 from antsmem.memory.roles import LogRecord
 
 STREAM = "acme/kevin"
@@ -185,6 +185,19 @@ def test_what_is_no_event_is_passed_over(pulsar: brokers.Pulsar, bare: Any) -> N
     producer.send(b"y", partition_key=STREAM, properties={"ce_id": "this"})
     assert [each.id for _, each in log.read(STREAM, None, 10)] == ["this"]
     log.close()
+
+
+@pytest.mark.parametrize(("key", "name"), [(b"\xff", b"this"), (STREAM.encode(), b"\xff")])
+def test_what_a_stranger_wrote_as_text_and_is_none_is_passed_over(key: bytes, name: bytes) -> None:
+    """The library raises where Python has no text for it."""
+    from _pulsar import MessageBuilder
+
+    made = MessageBuilder().content(b"x").property("ce_id", b"this").partition_key(STREAM.encode()).build()
+    event = event_in(made, STREAM)
+    assert event is not None and event.id == "this", "the control"
+    assert (
+        event_in(MessageBuilder().content(b"x").property("ce_id", name).partition_key(key).build(), STREAM) is None
+    )
 
 
 @pytest.mark.server

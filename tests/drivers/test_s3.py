@@ -300,6 +300,15 @@ def test_an_endpoint_that_is_something_else_is_told(through: S3Store, proxy: Htt
             call()
 
 
+@pytest.mark.parametrize("onward", ["", "<NextContinuationToken>a</NextContinuationToken>"])
+def test_a_listing_that_never_gets_on_ends(through: S3Store, proxy: HttpProxy, onward: str) -> None:
+    """A store that says there is more, and not where; or that gives the same part whatever it is asked for."""
+    part = f"<ListBucketResult><IsTruncated>true</IsTruncated>{onward}</ListBucketResult>".encode()
+    proxy.rule = lambda method, path: Reply(200, part, {"Content-Type": "application/xml"})
+    with pytest.raises(BackendError, match="again and again" if onward else "no NextContinuationToken"):
+        through.list("packs")
+
+
 def test_a_missing_object_is_told_from_a_missing_bucket(store: S3Store) -> None:
     with pytest.raises(NotFoundError):
         store.get("packs/a")

@@ -167,6 +167,10 @@ def test_a_command_that_fails_is_passed_over_without_its_output() -> None:
     assert "did not end within 0.05 s" in refused(command_source(["sleep", "20"], timeout_seconds=0.05))
 
 
+def test_a_command_that_prints_without_an_end_is_ended() -> None:
+    assert "gives more than a key" in refused(command_source(["cat", "/dev/zero"], timeout_seconds=600))
+
+
 def test_a_command_cannot_read_our_standard_input() -> None:
     script = f"import sys; assert sys.stdin.read() == ''; print({TEXT!r})"
     assert unlock([command_source([sys.executable, "-c", script])]).identity == KEY

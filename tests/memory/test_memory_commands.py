@@ -106,8 +106,7 @@ def test_a_host_that_lost_its_events_or_its_keyring_has_them_again(pair: tuple[H
     shutil.rmtree(keyring.parent)
     (one.workspace / "MEMORY.md").write_text("- after that\n")
     one.must("sync")
-    assert "again later" in other.must("sync", code=3).err, "it looks behind where it was, then from the first"
-    other.must("sync")
+    other.must("sync")  # it looks behind where it was, then from the first
     assert "good" in other.must("events", "verify").out and tree(one) == tree(other)
 
 

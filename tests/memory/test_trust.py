@@ -58,7 +58,7 @@ def test_a_test_says_what_helps_where_a_library_is_missing(home: Home) -> None:
 
     home.must("backend", "add", "cache", "redis://127.0.0.1:1", *QUICK)
     ran = home.run("-C", str(home.workspace), "backend", "test", before=missing)
-    assert ran.code == 40 and ran.out.endswith("is not installed\n  → pip install 'antsmem[redis]'\n"), ran
+    assert ran.code == 42 and ran.out.endswith("is not installed\n  → pip install 'antsmem[redis]'\n"), ran
     ran = home.run("-C", str(home.workspace), "backend", "test", "--json", before=missing)
     assert ran.document["backends"][0]["hint"] == "pip install 'antsmem[redis]'"
 
@@ -71,8 +71,18 @@ def test_a_profile_leaves_such_a_role_out_and_says_so(home: Home) -> None:
     assert configured(home)["vectors"] == ["trusted_tenant"] and configured(home)["log"] == []
 
 
-def test_a_password_in_a_url_is_neither_kept_nor_shown(home: Home) -> None:
-    refused = home.must("backend", "add", "durable", "postgres://u:" + "hunter2" + "@127.0.0.1/x", code=2)
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("durable", "postgres://u:{}@127.0.0.1/x"),
+        ("durable", "postgres://u:a/{}@127.0.0.1/x"),
+        ("durable", "postgres://u@127.0.0.1/x?tls=no&password={}"),
+        ("durable", "dynamodb://antsmem?secret_access_key={}"),
+        ("milvus-kafka-redis", "u:{}@127.0.0.1"),
+    ],
+)
+def test_a_password_in_a_url_is_neither_kept_nor_shown(home: Home, name: str, place: str) -> None:
+    refused = home.must("backend", "add", name, place.format("hunter" + "2"), code=2)
     assert "hunter2" not in refused.err + refused.out and configured(home) == {}
 
 

@@ -8,6 +8,7 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any
+from urllib.parse import parse_qsl
 
 import typer
 
@@ -29,7 +30,7 @@ from antsmem.cli.group import group
 from antsmem.cli.memories import agree, backends, memory, stream_of
 from antsmem.cli.output import table
 from antsmem.core.config import BackendConfig, write_agent
-from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
+from antsmem.core.errors import AntsmemError, BackendError, DriverMissingError, NotFoundError, UsageError
 from antsmem.core.record import field, record, replace
 from antsmem.memory.inspection import Inspection
 from antsmem.memory.intake import catch_up
@@ -38,7 +39,7 @@ from antsmem.memory.roles import Change, LogRecord, Row, TextRow, VectorRow
 
 app = group("The backends of the shared memory: add, list, init, test, status, rebuild.")
 _ADD = "antsmem backend add embedded DIR"
-_match_password = re.compile(r"[a-z0-9+.-]+://[^/?#]*:[^/?#@]*@").match
+_match_password = re.compile(r"(?!file:)[A-Za-z0-9+.-]+://[^?#]*:[^?#]*@").match  # it may hold a slash
 
 
 @record
@@ -75,7 +76,7 @@ def add(
     ] = "",
     option: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=VALUE for a role's driver, VALUE also env:NAME; several times."),
+        typer.Option(help="KEY=VALUE for a role's driver, VALUE also env:NAME; may be given several times."),
     ] = None,
     trusted_tenant: Annotated[
         bool, typer.Option("--trusted-tenant", help="The server may read what the agent remembers.")
@@ -84,6 +85,8 @@ def add(
     """Say which backend plays a role, or which ones play all roles of a profile. Nothing is connected yet."""
     ctx: Context = context.obj
     made = _of_profile(name, url, option) if name in PROFILES else [_of_role(name, url, option)]
+    if any(_holds_secret(config.url) for config in made):
+        raise UsageError("a backend's URL holds no password", hint="--option password=env:NAME")
     if trusted_tenant:
         if not any(config.role in READABLE for config in made):
             raise UsageError(f"`--trusted-tenant` is for the roles {', '.join(READABLE)}: no server reads others")
@@ -124,9 +127,15 @@ def _of_role(role: str, url: str, option: list[str] | None) -> BackendConfig:
         )
     if not url:
         raise UsageError(f"the role `{role}` needs a URL", hint=f"antsmem backend add {role} URL")
-    if _match_password(url):
-        raise UsageError("a backend's URL holds no password", hint="--option password=env:NAME")
     return BackendConfig(role, url if ":" in url else os.path.abspath(url), driver_options(option or ()))
+
+
+def _holds_secret(url: str) -> bool:
+    """Whether what would be kept and shown has a password in it, where any URL has it or as an option."""
+    from antsmem.drivers.servers import SECRETS
+
+    asked = parse_qsl(url.partition("?")[2], keep_blank_values=True)
+    return _match_password(url) is not None or any(name in SECRETS for name, _ in asked)
 
 
 @app.command("list")
@@ -143,7 +152,7 @@ def list_(context: typer.Context) -> None:
 
 @app.command()
 def init(context: typer.Context) -> None:
-    """Make topic, tables and collections where they are missing."""
+    """Make topic and tables where they are missing."""
     ctx: Context = context.obj
     made = []
     for config in _all(ctx):
@@ -164,9 +173,12 @@ def test(
     context: typer.Context,
     role: Annotated[list[str] | None, typer.Argument(help="Roles. Default: all configured.")] = None,
 ) -> None:
-    """Write, read and delete a little in each backend, in a stream of its own; exit 40 if one failed."""
+    """Write, read and delete a little in each backend, in a stream of its own; exit 40 if one failed.
+
+    With exit 42 all that failed lack their library."""
     ctx: Context = context.obj
-    probes = [_probe(ctx, config) for config in ([configured(ctx, each) for each in role] if role else _all(ctx))]
+    tried = [_probe(ctx, config) for config in ([configured(ctx, each) for each in role] if role else _all(ctx))]
+    probes, codes = [probe for probe, _ in tried], {code for _, code in tried if code}
 
     def said() -> str:
         lines = []
@@ -181,8 +193,9 @@ def test(
         return "\n".join(lines)
 
     ctx.output.result("backend-test", {"backends": probes}, said)
-    if any(probe.error for probe in probes):
-        raise typer.Exit(40)
+    if codes:
+        missing = DriverMissingError.exit_code
+        raise typer.Exit(missing if codes == {missing} else BackendError.exit_code)
 
 
 @app.command()
@@ -249,7 +262,8 @@ def _table(rows: list[BackendRow]) -> str:
     return table([(row.role, row.url) for row in rows])
 
 
-def _probe(ctx: Context, config: BackendConfig) -> Probe:
+def _probe(ctx: Context, config: BackendConfig) -> tuple[Probe, int]:
+    """What it did, and the exit code of why it stopped; 0: it is good."""
     steps: dict[str, float] = {}
 
     def timed(name: str, step: Callable[[], Any]) -> Any:
@@ -266,8 +280,8 @@ def _probe(ctx: Context, config: BackendConfig) -> Probe:
         finally:
             backend.close()
     except AntsmemError as error:
-        return Probe(config.role, config.url, steps, str(error), hint=error.hint)
-    return Probe(config.role, config.url, steps, "", told.facts, told.warnings)
+        return Probe(config.role, config.url, steps, str(error), hint=error.hint), error.exit_code
+    return Probe(config.role, config.url, steps, "", told.facts, told.warnings), 0
 
 
 def _probe_log(log: Any, timed: Callable[[str, Callable[[], Any]], Any]) -> None:

@@ -16,7 +16,7 @@ def backup(
         str, typer.Option(help="Which kind: hot (incremental, hourly) or cold (one self-contained file, weekly).")
     ] = HOT,
     repository: Annotated[
-        list[str] | None, typer.Option(help="Name or URL; several times. Default: all configured.")
+        list[str] | None, typer.Option(help="Name or URL; may be given several times. Default: all configured.")
     ] = None,
     rehash: Annotated[bool, typer.Option("--rehash", help="Read every file, trust no recorded time.")] = False,
 ) -> None:

@@ -8,6 +8,7 @@ import typer
 
 from antsmem.cli.context import Context
 from antsmem.cli.output import ago
+from antsmem.cli.pings import unheard
 from antsmem.cli.posts import hint_for, opened_journal, own_post
 from antsmem.core.duration import typed_seconds
 from antsmem.heartbeat.lastwake import last_wake_path, read_last_wake
@@ -35,6 +36,8 @@ def status(
     last = read_last_wake(last_wake_path(here.folder, here.agent))
     found = look(journal, last, here.standing(journal), ctx.now_ns, seconds)
     ctx.output.result("heartbeat-status", found, lambda: _text(found))
+    if why := unheard(ctx, here)[0]:
+        ctx.output.warn(f"{why}: antsmem heartbeat doctor")
     if found.troubles:
         raise typer.Exit(4 if found.troubles[0] == "fenced" else 3)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import fnmatch
 import os
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -61,7 +61,7 @@ class Change:
 def ls(
     context: typer.Context,
     snapshot: Annotated[str, typer.Argument(help="An id or a part of one, or `latest`.")] = "latest",
-    path: Annotated[list[str] | None, typer.Option(help="Only this path; several times.")] = None,
+    path: Annotated[list[str] | None, typer.Option(help="Only this path; may be given several times.")] = None,
     repository: RepositoryOption = None,
     kit: KitOption = None,
 ) -> None:
@@ -86,13 +86,16 @@ def find(
     """Find the versions of paths in all hot snapshots."""
     ctx: Context = context.obj
     opened = open_for_reading(ctx, repository, kit)
-    wanted = os.fsencode(pattern if "/" in pattern or pattern.startswith("*") else f"*{pattern}")
+    wanted, whole = os.fsencode(pattern), "/" in pattern or pattern.startswith("*")
     versions: list[Found] = []
     open_runs: dict[bytes, tuple[tuple[object, ...], Found]] = {}
     for snapshot_id in state_of(ctx, opened, kit).ids:
-        for entry in open_snapshot(opened, snapshot_id).entries:
-            if entry.kind == b"x" or not fnmatch.fnmatchcase(entry.path, wanted):
+        seen: set[bytes] = set()
+        for entry in _whole(open_snapshot(opened, snapshot_id).entries):
+            name = entry.path if whole else entry.path.rpartition(b"/")[2]
+            if entry.kind == b"x" or not fnmatch.fnmatchcase(name, wanted):
                 continue
+            seen.add(entry.path)
             same = (entry.digest, entry.link, entry.kind)
             before = open_runs.get(entry.path)
             if before and before[0] == same:
@@ -103,6 +106,7 @@ def find(
                 versions.append(before[1])
             run = Found(shown(entry.path), snapshot_id, snapshot_id, entry.size_bytes)
             open_runs[entry.path] = (same, run)
+        versions += [open_runs.pop(path)[1] for path in open_runs.keys() - seen]
     versions = sorted(
         [*versions, *(run for _, run in open_runs.values())], key=lambda found: (found.path, found.first)
     )
@@ -140,8 +144,7 @@ def show(
 def diff(ctx: Context, older: str, newer: str, repository: str | None, kit: Path | None) -> None:
     """Say which paths differ between two snapshots: + new, - gone, M bytes, m metadata."""
     first, second = _open(ctx, older, repository, kit), _open(ctx, newer, repository, kit)
-    before = {entry.path: entry for entry in first.entries if entry.kind != b"x"}
-    after = {entry.path: entry for entry in second.entries if entry.kind != b"x"}
+    before, after = _by_path(first), _by_path(second)
     changes = [
         Change(sign, shown(path))
         for path in sorted(before.keys() | after.keys())
@@ -161,10 +164,23 @@ def _open(
     return open_snapshot(opened, chosen, paths)
 
 
-def _sign(before: Entry | None, after: Entry | None) -> str:
+def _whole(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries, each hard link as the file that it is."""
+    by_path = {entry.path: entry for entry in entries}
+    return [by_path[each.link]._replace(path=each.path) if each.kind == b"h" else each for each in entries]
+
+
+def _by_path(opened: Opened) -> dict[bytes, tuple[Entry, Entry]]:
+    """Path → its entry, and the file that it is where it is a hard link; without what was left out."""
+    whole = zip(opened.entries, _whole(opened.entries), strict=True)
+    return {entry.path: (entry, file) for entry, file in whole if entry.kind != b"x"}
+
+
+def _sign(before: tuple[Entry, Entry] | None, after: tuple[Entry, Entry] | None) -> str:
     if before is None or after is None:
         return "+" if before is None else "-"
-    if (before.kind, before.digest, before.link) != (after.kind, after.digest, after.link):
+    old, new = before[1], after[1]
+    if (old.kind, old.digest, old.link) != (new.kind, new.digest, new.link):
         return "M"
     return "" if before == after else "m"
 

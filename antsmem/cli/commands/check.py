@@ -34,7 +34,7 @@ class _Wanted:
 def check(  # noqa: PLR0913, PLR0917 - one parameter an option
     context: typer.Context,
     repository: Annotated[
-        list[str] | None, typer.Option(help="Name or URL; several times. Default: all configured.")
+        list[str] | None, typer.Option(help="Name or URL; may be given several times. Default: all configured.")
     ] = None,
     read_data: Annotated[bool, typer.Option("--read-data", help="Open every object, not only the packs.")] = False,
     sample: Annotated[

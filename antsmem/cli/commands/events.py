@@ -136,7 +136,7 @@ def verify(context: typer.Context) -> None:
     if verified.faults:
         raise IntegrityError(
             f"{len(verified.faults)} faults in the events of this host",
-            hint="move the device's directory in `.antsmem/events` away, then: antsmem sync pull",
+            hint="move a file of `blobs`, else a device's directory, out of `.antsmem/events`, then: antsmem sync",
         )
 
 

@@ -23,22 +23,24 @@ def exec(  # noqa: A001 - its name on the terminal
     program: Annotated[list[str], typer.Argument(help="Behind `--`: the program and its arguments.")],
     env: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=REFERENCE: the secret as a variable; several times."),
+        typer.Option(help="NAME=REFERENCE: the secret as a variable; may be given several times."),
     ] = None,
     file: Annotated[
         list[str] | None,
-        typer.Option(help="NAME=REFERENCE: the secret as a file; the variable holds its path; several times."),
+        typer.Option(
+            help="NAME=REFERENCE: the secret as a file; the variable holds its path; may be given several times."
+        ),
     ] = None,
     key: Annotated[
         list[str] | None,
         typer.Option(
             "--ssh-add",
-            help="REFERENCE: an SSH key, in an agent of the program's own; several times.",
+            help="REFERENCE: an SSH key, in an agent of the program's own; may be given several times.",
         ),
     ] = None,
     name: Annotated[
         list[str] | None,
-        typer.Option("--pass", help="A variable of this environment to pass on; several times."),
+        typer.Option("--pass", help="A variable of this environment to pass on; may be given several times."),
     ] = None,
 ) -> None:
     """Run a program with secrets in its environment or in files, and mask them in what it prints."""

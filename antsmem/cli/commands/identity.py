@@ -174,12 +174,14 @@ def move(
     context: typer.Context,
     relay: Annotated[
         list[str],
-        typer.Option(help="URL of the relay where the agent is found from now on; several times, in order."),
+        typer.Option(
+            help="URL of the relay where the agent is found from now on; may be given several times, in order."
+        ),
     ],
     kit: Annotated[Path, typer.Option(help="The recovery kit: nobody else may change the identity.")],
     handle: Annotated[
         list[str] | None,
-        typer.Option(help="Also be found as this: a name at the relay, or a domain; several times."),
+        typer.Option(help="Also be found as this: a name at the relay, or a domain; may be given several times."),
     ] = None,
 ) -> None:
     """Move to another relay; the identity stays, and the old relays say where to."""

@@ -125,7 +125,7 @@ def accept(
     ] = "",
     option: Annotated[
         list[str] | None,
-        typer.Option(help="KEY=VALUE for the driver, VALUE also env:NAME; several times."),
+        typer.Option(help="KEY=VALUE for the driver, VALUE also env:NAME; may be given several times."),
     ] = None,
 ) -> None:
     """On the new machine: restore the agent, tell its relays and repositories, and take its work over."""

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Annotated
+
+import typer
 
 from antsmem.backup.repository import Repository, State, list_ids, open_repository, read_state
 from antsmem.backup.snapshot import COLD, HOT, TIERS, is_id, time_of
@@ -13,6 +16,15 @@ from antsmem.cli.keys import host_keyring, kit_keyring
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.errors import AntsmemError, NotFoundError, UsageError
 from antsmem.core.moment import parse_moment
+
+DriverOptions = Annotated[
+    list[str] | None,
+    typer.Option(help="KEY=VALUE for the driver, VALUE also env:NAME; may be given several times."),
+]
+Guardians = Annotated[
+    list[Path] | None,
+    typer.Option(help="A guardian's age identity file, instead of the kit; may be given several times."),
+]
 
 
 def open_for_reading(ctx: Context, wanted: str | None, kit: Path | None) -> Repository:
@@ -64,6 +76,8 @@ def choose(repository: Repository, state: State, wanted: str, at: str | None, no
         raise UsageError("which snapshot? its name is empty", hint="see `antsmem snapshots`")
     tiers = {HOT: list(state.ids), COLD: list(state.anchor.cold)}
     if at is not None:
+        if wanted not in {"latest", HOT}:
+            raise UsageError(f"`{wanted}` names a snapshot and --at a time: which one?", hint="leave one out")
         limit = parse_moment(at, now_ns)
         before = [i for i in tiers[HOT] if time_of(i) <= limit]
         if not before:

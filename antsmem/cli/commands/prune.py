@@ -20,7 +20,7 @@ from antsmem.core.record import record
 from antsmem.workspace.settings import Tier
 
 _Repository = Annotated[
-    list[str] | None, typer.Option(help="Name or URL; several times. Default: all configured.")
+    list[str] | None, typer.Option(help="Name or URL; may be given several times. Default: all configured.")
 ]
 _DryRun = Annotated[bool, typer.Option("--dry-run", help="Say what would go, and do nothing.")]
 _Grace = Annotated[
@@ -86,7 +86,8 @@ def _run(ctx: Context, wanted: list[str], forget: tuple[str, ...], dry_run: bool
             with one_of(ctx, configs, config, failed):
                 results.append(drop(opened, state, _job(ctx, named, dry_run, grace_hours)))
         kept = ctx.layout.root / REPLACED
-        for old in sorted(kept.iterdir()) if kept.is_dir() and not dry_run and not forget else ():
+        ours = kept.is_dir() and not kept.is_symlink()  # a workspace may come from anywhere: nothing outside goes
+        for old in sorted(kept.iterdir()) if ours and not dry_run and not forget else ():
             remove_tree(old)
             removed.append(str(old))
     report = PruneReport(tuple(results), tuple(removed), {name: str(error) for name, error in failed.items()})

@@ -15,7 +15,7 @@ from antsmem.backup.repository import IDENTITY_LOG, Repository, open_repository,
 from antsmem.backup.restore import RestoreResult, plan_restore, refuse_target, restore_to
 from antsmem.backup.snapshot import COLD
 from antsmem.backup.tombstones import merged, names_in
-from antsmem.cli.commands.open import choose, driver_options
+from antsmem.cli.commands.open import DriverOptions, Guardians, choose, driver_options
 from antsmem.cli.commands.restore import text
 from antsmem.cli.context import Context
 from antsmem.cli.gate import GateOptions, given_anchors, pass_gate
@@ -70,24 +70,23 @@ def recover(  # noqa: PLR0913, PLR0917 - one parameter an option
     directory: Annotated[Path, typer.Argument(help="The new workspace: must not exist or be empty.")],
     repository: Annotated[str, typer.Option(help="URL of the repository.")],
     kit: Annotated[Path | None, typer.Option(help="The recovery kit. Default: standard input.")] = None,
-    guardian: Annotated[
-        list[Path] | None, typer.Option(help="A guardian's age identity file, instead of the kit; several times.")
-    ] = None,
-    option: Annotated[
-        list[str] | None, typer.Option(help="KEY=VALUE for the driver, VALUE also env:NAME; several times.")
-    ] = None,
+    guardian: Guardians = None,
+    option: DriverOptions = None,
     snapshot: Annotated[str, typer.Option(help="An id, `latest`, `hot` or `cold`.")] = "latest",
     escrow: Annotated[Path | None, typer.Option(help="The newest keystore-escrow.age, if it is at hand.")] = None,
     host: Annotated[str, typer.Option(help="What this machine is called in the identity log.")] = "",
     retire: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="A lost host of another name, whose key is revoked; several times."),
+        typer.Option(metavar="HOST", help="A lost host of another name, to revoke; may be given several times."),
     ] = None,
     secrets: Annotated[
         Path | None, typer.Option(help="The newest secrets-escrow.age. Default: what this machine keeps.")
     ] = None,
     anchor: Annotated[
-        list[str] | None, typer.Option(help="Another repository or git+URL to ask for the ledger; several times.")
+        list[str] | None,
+        typer.Option(
+            help="Another repository, or git+URL, to ask for the newest ledger; may be given several times."
+        ),
     ] = None,
     accept_stale: Annotated[
         bool, typer.Option("--accept-stale", help="Take secrets though nobody says how new the ledger is.")

@@ -163,7 +163,7 @@ def drill(
     context: typer.Context,
     kit: Annotated[Path | None, typer.Option(help="The recovery kit; `-` is standard input.")] = None,
     guardian: Annotated[
-        list[Path] | None, typer.Option(help="A guardian's age identity file; several times.")
+        list[Path] | None, typer.Option(help="A guardian's age identity file; may be given several times.")
     ] = None,
 ) -> None:
     """Try the ways back without going them: does each open identity, escrow, epoch keys and snapshots?"""

@@ -22,7 +22,6 @@ from antsmem.core.errors import (
     LeakError,
     NotFoundError,
     RefusedError,
-    RetiredError,
     RollbackError,
     UsageError,
 )
@@ -181,6 +180,7 @@ def _refuse_leak(ctx: Context, said: str) -> None:
 
 def _take_longer(ctx: Context, client: RelayClient) -> None:
     """Take over the longer log that a relay has, as far as it continues this one."""
+    from antsmem.cli.newest import take_over
     from antsmem.cli.relays import seen
     from antsmem.identity.log import parse_log
     from antsmem.identity.resolve import newest_of
@@ -189,15 +189,8 @@ def _take_longer(ctx: Context, client: RelayClient) -> None:
     theirs = parse_log(fetched.text)
     newest = newest_of(ctx.log, theirs)
     seen(ctx).look(newest, fetched.statement, client.url, ctx.now_ns)
-    own, host = newest.op_key(ctx.keystore.op_key.public), ctx.keystore.host
     with ctx.working():
-        if own.revoked:
-            write_file(ctx.identity_files.retired, [b""])
-        write_file(ctx.layout.identity_log, [newest.text])
-    ctx.output.note(f"the identity log has version {newest.version} now, was {ctx.log.version}")
-    if own.revoked:
-        raise RetiredError(f"version {own.until} of the identity log revoked the key of host `{host}`")
-    ctx.log = newest
+        take_over(ctx, newest, f"relay `{client.url}` has")
 
 
 def _delivered(ctx: Context, places: list[str], receiver: IdentityLog, what: tuple[str, bytes]) -> Receipt:

@@ -12,7 +12,7 @@ import typer
 
 from antsmem.backup.repository import complete_repository, create_repository, open_repository, read_state
 from antsmem.backup.store import Store
-from antsmem.cli.commands.open import driver_options
+from antsmem.cli.commands.open import DriverOptions, driver_options
 from antsmem.cli.context import Context
 from antsmem.cli.group import group
 from antsmem.cli.hourly import refuse_overlap
@@ -53,10 +53,7 @@ def add(
     context: typer.Context,
     name: Annotated[str, typer.Argument(help="Lower-case letters, digits, `-`, `_`.")],
     url: Annotated[str, typer.Argument(help="A directory, or file://, sftp://, s3://, webdav://.")],
-    option: Annotated[
-        list[str] | None,
-        typer.Option(help="KEY=VALUE for the driver, VALUE also env:NAME; several times."),
-    ] = None,
+    option: DriverOptions = None,
     verify: Annotated[str, typer.Option(help="How a write is read back: read, hash, none.")] = "hash",
 ) -> None:
     """Add a repository to this agent's configuration, and make it if it is not there."""

@@ -44,7 +44,7 @@ def restore(  # noqa: PLR0913, PLR0917 - one parameter an option
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Restore into this new or empty directory.")] = None,
     in_place: Annotated[bool, typer.Option("--in-place", help="Make the workspace equal the snapshot.")] = False,
-    path: Annotated[list[str] | None, typer.Option(help="Only this path; several times.")] = None,
+    path: Annotated[list[str] | None, typer.Option(help="Only this path; may be given several times.")] = None,
     repository: Annotated[str | None, typer.Option(help="Name or URL. Default: the first configured.")] = None,
     kit: Annotated[Path | None, typer.Option(help="The recovery kit, where this host has no keys.")] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Say what would be done, and do nothing.")] = False,
@@ -56,13 +56,17 @@ def restore(  # noqa: PLR0913, PLR0917 - one parameter an option
     ctx: Context = context.obj
     if not plan and (to is None) != in_place:
         raise UsageError("say where: --to DIR, or --in-place over the workspace (what it replaces is kept)")
+    if salvage and in_place:
+        raise UsageError("--salvage goes with --to, not with --in-place", hint="take the paths from there")
+    if to is not None and to.name in {"", ".."}:
+        to = Path(os.path.abspath(to))  # what is staged beside it takes its name
     opened = open_for_reading(ctx, repository, kit)
     tier, chosen = choose(opened, state_of(ctx, opened, kit), snapshot, at, ctx.now_ns)
     paths = [os.fsencode(item) for item in path or ()]
     if tier == COLD:
-        result = _cold(ctx, opened, chosen, to, bool(paths or plan or in_place))
+        result = _cold(ctx, opened, chosen, to, bool(paths or plan or in_place or salvage))
     elif plan:
-        _show_plan(ctx, opened, chosen, paths, in_place)
+        _show_plan(ctx, opened, chosen, paths, in_place=in_place, salvage=salvage)
         return
     elif in_place:
         result = _in_place(ctx, opened, chosen, paths)
@@ -127,8 +131,10 @@ def _in_place(ctx: Context, repository: Repository, chosen: str, paths: list[byt
         return restore_in_place(opened, ctx.layout.root, difference, ctx.now_ns, ctx.output.progress("restoring"))
 
 
-def _show_plan(ctx: Context, repository: Repository, chosen: str, paths: list[bytes], in_place: bool) -> None:
-    opened = open_snapshot(repository, chosen, () if in_place else clean(paths))
+def _show_plan(
+    ctx: Context, repository: Repository, chosen: str, paths: list[bytes], *, in_place: bool, salvage: bool
+) -> None:
+    opened = open_snapshot(repository, chosen, () if in_place else clean(paths), salvage=salvage)
     entries = select(opened.entries, paths)
     place: tuple[str, ...] = ()
     away: tuple[str, ...] = ()
@@ -137,7 +143,9 @@ def _show_plan(ctx: Context, repository: Repository, chosen: str, paths: list[by
         entries = [entry for entry in found.place if entry.is_file]
         place = tuple(shown(entry.path) for entry in found.place)
         away = tuple(map(shown, found.away))
-    plan = plan_restore(opened, entries)
+    plan = plan_restore(opened, entries, salvage=salvage)
+    for path in sorted(map(shown, plan.damaged)):
+        ctx.output.warn(f"`{path}` is damaged in the repository: it would be left out")
     packed = PlanReport(chosen, plan.files, plan.size_bytes, len(plan.packs), place, away)
 
     def said() -> str:

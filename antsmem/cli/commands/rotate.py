@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
 from antsmem.backup.publish import publish_keys
 from antsmem.backup.repository import Repository, read_state
 from antsmem.backup.tombstones import names_in
+from antsmem.cli.commands.open import Guardians
 from antsmem.cli.context import Context
-from antsmem.cli.epochs import with_foreign_epochs
+from antsmem.cli.epochs import with_foreign_epochs, without_epochs
 from antsmem.cli.keys import host_keyring, read_kit
 from antsmem.cli.kits import kit_or_guardians, newest_guardians, require_own
-from antsmem.cli.ledger import reseal_ledger
+from antsmem.cli.ledger import lend_ledger, reseal_ledger
 from antsmem.core.config import RepositoryConfig
 from antsmem.core.disk import read_file, write_file
 from antsmem.core.errors import AntsmemError, UsageError, WouldOverwriteError
-from antsmem.core.record import record
+from antsmem.core.record import record, replace
 from antsmem.identity.handle import relays_of
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from antsmem.identity.rotate import RotatedIdentity
 
 _LIMIT = 4 << 20
+_SAME: Final = (lambda opened: opened,)
 
 
 @record
@@ -50,13 +53,12 @@ class RotateReport:
 def rotate(
     context: typer.Context,
     kit: Annotated[Path | None, typer.Option(help="The recovery kit. Default: standard input.")] = None,
-    guardian: Annotated[
-        list[Path] | None,
-        typer.Option(help="A guardian's age identity file, instead of the kit; several times."),
-    ] = None,
+    guardian: Guardians = None,
     retire: Annotated[
         list[str] | None,
-        typer.Option(metavar="HOST", help="Revoke this host's key too: it was stolen; several times."),
+        typer.Option(
+            metavar="HOST", help="Revoke this host's key too: it was stolen; may be given several times."
+        ),
     ] = None,
     new_kit: Annotated[
         Path | None, typer.Option(help="Write a new recovery kit to this file; the old one opens nothing new.")
@@ -71,18 +73,14 @@ def rotate(
         require_own(ctx, own)
         seen = _seen(ctx)
         relays = _relays(ctx)
-        made = _new_kit(ctx, own, new_kit) if new_kit is not None else None
+        made = _new_kit(ctx, own, new_kit, retire or ()) if new_kit is not None else None
+        if made is not None:
+            _lend_all(ctx, own, made)
+            seen = _seen(ctx)
         done = _rotate(ctx, own, (made, new_kit), tuple(retire or ()), guardians)
         ctx.forget_identity()
         unreadable = set(done.unreadable)
-
-        def lend(opened: Repository) -> Repository:
-            if made is None:
-                return opened
-            both = [own.identity, made.identity]
-            return with_foreign_epochs(opened, both, done.keystore, made.identity, unreadable)
-
-        published, failed = publish_everywhere(ctx, seen, lend)
+        published, failed = publish_everywhere(ctx, seen, _lends(own, made, done, unreadable) if made else _SAME)
         not_told = _tell(ctx, relays)
         resealed = reseal_ledger(ctx)
     report = RotateReport(
@@ -172,14 +170,15 @@ def _rotate(
         raise
 
 
-def _new_kit(ctx: Context, kit: RecoveryKit, out: Path) -> RecoveryKit:
-    """A kit that is safe on the disk before anything is sealed to it."""
+def _new_kit(ctx: Context, kit: RecoveryKit, out: Path, revoke: Sequence[str]) -> RecoveryKit:
+    """A kit that is safe on the disk before anything is sealed to it, for a rotation that can be."""
     from antsmem.core.age import X25519Identity
     from antsmem.core.clock import utc_text
     from antsmem.identity.recovery import RecoveryKit
+    from antsmem.identity.rotate import require_revocable
 
     if os.path.lexists(out):
-        hint = "name another --new-kit; one that a cut-off run left opens nothing and can be deleted"
+        hint = "name another --new-kit; one that a cut-off run left is not in force: destroy it"
         if _is_in_force(ctx, out):
             hint = (
                 "keep it: it is the kit in force, of a run that was cut off; antsmem backup does the rest of that"
@@ -188,9 +187,38 @@ def _new_kit(ctx: Context, kit: RecoveryKit, out: Path) -> RecoveryKit:
     if out.resolve().is_relative_to(ctx.layout.root.resolve()):
         raise UsageError("the recovery kit must not lie in what it recovers", hint="name another --new-kit")
     kit.generation(ctx.log)
+    require_revocable(ctx.log, ctx.keystore.host, revoke)
     made = RecoveryKit(X25519Identity.generate(), ctx.keystore.agent, ctx.log.scid, utc_text(ctx.now_ns))
     write_file(out, [made.text().encode()], new=True)
     return made
+
+
+def _lend_all(ctx: Context, own: RecoveryKit, made: RecoveryKit) -> None:
+    """Let the new kit open, beside the old one, what repositories and anchors hold, before any of them names it:
+    if this machine is lost over the rest, the kit that the identity log there names opens all of it."""
+    with suppress(AntsmemError):  # told when the ledger is sealed to the new kit alone
+        lend_ledger(ctx, str(made.identity.recipient))
+    ctx.forget_identity()
+    both = (*ctx.keystore.recovery_recipients, str(made.identity.recipient))
+    keystore, keys = replace(ctx.keystore, recovery_recipients=both), host_keyring(ctx)
+    for config in ctx.agent.repositories:
+        with suppress(AntsmemError):  # told when the log goes there
+            opened = ctx.repository(config, keys)
+            lent = with_foreign_epochs(without_epochs(opened), [own.identity], keystore, made.identity, set())
+            ctx.keep_pin(opened, publish_keys(lent, ctx.pin(opened)))
+
+
+def _lends(
+    own: RecoveryKit, made: RecoveryKit, done: RotatedIdentity, unreadable: set[str]
+) -> tuple[Callable[[Repository], Repository], ...]:
+    """What repositories are lent for a new kit: first all but the epoch files there, so that the log that names it
+    comes while both kits open them; then those, for the new one only."""
+
+    def sealed_anew(opened: Repository) -> Repository:
+        kits = [own.identity, made.identity]
+        return with_foreign_epochs(opened, kits, done.keystore, made.identity, unreadable)
+
+    return without_epochs, sealed_anew
 
 
 def _is_in_force(ctx: Context, path: Path) -> bool:
@@ -204,16 +232,19 @@ def _is_in_force(ctx: Context, path: Path) -> bool:
 def publish_everywhere(
     ctx: Context,
     seen: dict[str, str] | None = None,
-    lend: Callable[[Repository], Repository] = lambda opened: opened,
+    lends: Sequence[Callable[[Repository], Repository]] = _SAME,
 ) -> tuple[tuple[str, ...], dict[str, AntsmemError]]:
-    """Carry log and key files into every configured repository; (those that have them, why the others failed)."""
+    """Carry log and key files into every configured repository, once as each of `lends` makes them; (those that
+    have them, why the others failed)."""
     published: list[str] = []
     failed: dict[str, AntsmemError] = {}
     keys = host_keyring(ctx)
     for config in ctx.agent.repositories:
         try:
             opened: Repository = ctx.repository(config, keys)
-            ctx.keep_pin(opened, publish_keys(lend(opened), ctx.pin(opened), (seen or {}).get(config.name)))
+            for lend in lends:
+                token = (seen or {}).get(config.name)
+                ctx.keep_pin(opened, publish_keys(lend(opened), ctx.pin(opened), token))
             published.append(config.name)
         except AntsmemError as error:
             failed[config.name] = error

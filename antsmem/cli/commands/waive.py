@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
 
@@ -46,12 +47,12 @@ def waive(
     if not path or not row.isdecimal():
         path, row = place, ""
     relative = os.fsencode(_relative(ctx, path))
-    data = read_file(ctx.layout.root / path)
-    findings = [item for item in ctx.scanner().scan(data) if not row or line_of(data, item.start) == int(row)]
+    found = [(data, item) for data in _contents(ctx.layout.root / path) for item in ctx.scanner().scan(data)]
+    findings = [(data, item) for data, item in found if not row or line_of(data, item.start) == int(row)]
     if not findings:
         raise NotFoundError(f"no secret stands in `{place}`", hint="antsmem backup names file and line")
     expires_ns = ctx.now_ns + (0 if end else days * _DAY_NS)
-    waivers = [Waiver(relative, item.rule, item.fingerprint, reason, expires_ns) for item in findings]
+    waivers = [Waiver(relative, item.rule, item.fingerprint, reason, expires_ns) for _, item in findings]
     with ctx.working():
         custody = (end_waivers if end else add_waivers)(ctx.access, waivers, ctx.now_ns)
         renew_escrow(ctx, custody)
@@ -64,11 +65,19 @@ def waive(
             reason,
             utc_text(expires_ns),
         )
-        for item in findings
+        for data, item in findings
     ]
     until = "may stay no longer" if end else f"may stay until {utc_text(expires_ns)[:10]}"
     text = "\n".join(f"{each.path}:{each.line} {each.rule} {each.shown} {until}" for each in done)
     ctx.output.result("waive", {"waived": done}, text)
+
+
+def _contents(path: Path) -> list[bytes]:
+    """What a backup stores of a file and looks through: its bytes and its extended attributes."""
+    data, names = read_file(path), list[str]()
+    with suppress(AttributeError, OSError):  # a system or a file system that has none
+        names = os.listxattr(path)
+    return [data, *(name.encode() + b"=" + os.getxattr(path, name) for name in names if name.startswith("user."))]
 
 
 def _relative(ctx: Context, path: str) -> str:

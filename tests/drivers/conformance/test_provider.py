@@ -48,6 +48,7 @@ def answering(status: int, said: list[bytes]) -> Iterator[str]:
 
     class Handler(BaseHTTPRequestHandler):
         def answer(self) -> None:
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))  # else closing resets the connection
             self.send_response(status)
             self.send_header("Content-Length", str(len(said[0])))
             self.end_headers()
@@ -244,6 +245,12 @@ def test_an_answer_that_cannot_be_is_refused(kind: str) -> None:
                 with pytest.raises(RefusedError):
                     ask()
             del said[0]
+
+
+def test_an_answer_of_vault_without_an_end_is_not_read() -> None:
+    endless = [b" " * ((16 << 20) + 1)]
+    with answering(200, endless) as url, pytest.raises(RefusedError, match="more than 16 MiB: not read"):
+        Keeper("vault", {"url": url, "token": "x"}).open().get("name")
 
 
 def test_a_wrong_token_is_refused(request: pytest.FixtureRequest, tmp_path: Path) -> None:
