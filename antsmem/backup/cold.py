@@ -23,6 +23,7 @@ from blake3 import blake3
 from antsmem.backup import repository as repo
 from antsmem.backup import tarstream
 from antsmem.backup.cache import size_of
+from antsmem.backup.carry import carry
 from antsmem.backup.hot import BackupResult, Job, clock_warning, manifest_lines, neighbours, refusal
 from antsmem.backup.intake import NAMES, WINDOW, Intake, is_sparse
 from antsmem.backup.lease import leased
@@ -57,7 +58,7 @@ def back_up_cold(repository: Repository, job: Job) -> BackupResult:
         ids = (*state.ids, *state.anchor.cold)
         after_ns = time_of(max(ids)) + 1_000_000 if ids else 0
         snapshot_id = new_id(max(job.now_ns, after_ns))
-        files = repo.carry_files(repository, state.anchor.files)  # before anything is sealed to a new one
+        files = carry(repository, state)  # before anything is sealed to a new one
         _, recipient = repository.keys.sealing[COLD]
         with _Archive(repository.store, f"cold/{snapshot_id}{COLD_SUFFIX}", recipient) as archive:
             intake = _ArchiveIntake(job, archive)

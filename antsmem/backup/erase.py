@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Final
 
 from antsmem.backup import repository as repo
+from antsmem.backup.carry import carry, carry_files
 from antsmem.backup.epochs import SealedTo, sealed_to
 from antsmem.backup.index import flattened, load_contents
 from antsmem.backup.lease import leased
@@ -116,7 +117,7 @@ def erase(repository: Repository, job: EraseJob) -> Moved:
         state = repo.read_state(repository, job.pin)
         held = _held(repository, job)
         plan = _plan(repository, state, job, held)
-        files = repo.carry_files(repository, state.anchor.files)  # before anything is sealed to a new one
+        files = carry(repository, state)  # before anything is sealed to a new one
         ids = tuple(i for i in state.ids if i not in plan.hot)
         written = _move(repository, ids, held.packs, job, lease.renew)
         cold = tuple(i for i in state.anchor.cold if i not in plan.cold)
@@ -127,7 +128,7 @@ def erase(repository: Repository, job: EraseJob) -> Moved:
             snapshots=ids,
             cold=cold,
             sealed={i: repository.sealed[i] for i in (*ids, *cold)},
-            files=repo.carry_files(after, files),
+            files=carry_files(after, files),
         )
         repo.write_anchor(after, anchor, state.token)
         remove_forgotten(after, {HOT: list(ids), COLD: list(cold)}, job.now_ns)
@@ -142,7 +143,7 @@ def reseal(repository: Repository, job: EraseJob) -> Moved:
     with leased(repository.store, repository.keys.host) as lease:
         state = repo.read_state(repository, job.pin)
         held = _held(repository, job)
-        files = repo.carry_files(repository, state.anchor.files)
+        files = carry(repository, state)
         written = _move(repository, state.ids, held.packs, job, lease.renew)
         renamed = {i: _seal_head(repository, i, job.epoch) for i in state.ids if i in held.hot}
         ids = tuple(sorted({renamed.get(i, (i, ""))[0] for i in state.ids}))

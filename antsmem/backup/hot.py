@@ -14,6 +14,7 @@ from typing import Final
 
 from antsmem.backup import repository as repo
 from antsmem.backup.cache import Cache, line_of, load_cache, save_cache, size_of
+from antsmem.backup.carry import carry
 from antsmem.backup.index import extend_index, load_index
 from antsmem.backup.intake import NAMES, Leak, Tally
 from antsmem.backup.lease import Lease, leased
@@ -97,7 +98,7 @@ class _Run:
         repository, job, state = self.repository, self.job, self.state
         found = walk(job.root, {} if job.rehash else self.cache.folders, job.classifier)
         changed = found.changed or not self.cache.root
-        files = repo.carry_files(repository, state.anchor.files)  # before anything is sealed to a new one
+        files = carry(repository, state)  # before anything is sealed to a new one
         _, recipient = repository.keys.sealing[HOT]
         with Packer(repository.store, [recipient]) as packer:
             try:

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Final
 
 from antsmem.backup import repository as repo
+from antsmem.backup.carry import carry
 from antsmem.backup.lease import leased
 from antsmem.backup.publish import sweep_keys
 from antsmem.backup.repack import Repacked, repack
@@ -109,7 +110,7 @@ def _apply(
     store = repository.store
     lists = {snapshot_id: pack_list_of(repository, snapshot_id) for snapshot_id in keep[HOT]}
     sizes = {item.name[6:-4]: item.size_bytes for item in store.list("packs")}
-    files = repo.carry_files(repository, state.anchor.files)  # before anything is sealed to a new one
+    files = carry(repository, state)  # before anything is sealed to a new one
     note = ""
     done = Repacked({}, frozenset())
     try:

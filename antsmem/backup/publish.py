@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from antsmem.backup import repository as repo
+from antsmem.backup.carry import carry, newest_anchor
 from antsmem.backup.lease import leased
 from antsmem.backup.repository import IDENTITY_LOG, Anchor, Pin, Repository
 from antsmem.backup.store import Store
@@ -25,15 +26,7 @@ def publish_keys(repository: Repository, pin: Pin | None = None, seen: str | Non
         if seen is not None and (found := repository.store.read(repo.ANCHOR)) is not None and found[1] != seen:
             pin = replace(pin or Pin(0, ""), identity_version=repository.keys.identity_version)
         state = repo.read_state(repository, pin)
-        files = repo.carry_files(repository, state.anchor.files)
-        anchor = Anchor(
-            sequence=state.next_sequence - 1,
-            head=state.ids[-1] if state.ids else "",
-            snapshots=state.ids,
-            cold=state.anchor.cold,
-            sealed=dict(repository.sealed),
-            files=files,
-        )
+        anchor = newest_anchor(repository, state, carry(repository, state))
         repo.write_anchor(repository, anchor, state.token)
         sweep_keys(repository, anchor)
     return Pin(anchor.sequence, anchor.head, repository.keys.identity_version)

@@ -14,6 +14,7 @@ from contextlib import suppress
 from blake3 import blake3
 
 from antsmem.backup import repository as repo
+from antsmem.backup.carry import carry_files
 from antsmem.backup.index import load_index, pack_toc, put_index
 from antsmem.backup.lease import leased
 from antsmem.backup.manifest import CHUNKED, Entry, checked, parse_line, parse_object_list, shown
@@ -243,7 +244,7 @@ class _Repair:
         sealed = {i: statement["sealed_sha256"] for i, statement in signed.items()}
         newest = max((statement["sequence"] for statement in signed.values()), default=0)
         sequence = max(newest, anchor.sequence if anchor else 0)
-        files = repo.carry_files(repository, {})
+        files = carry_files(repository, {})
         mended = Anchor(sequence, ids[-1] if ids else "", ids, cold, sealed, files)
         repo.write_anchor(repository, mended, raw[1] if raw else None)
 

@@ -14,9 +14,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final
 
 from antsmem.backup.pack import compress, decompress
-from antsmem.backup.readme import README
-from antsmem.backup.snapshot import HOT, Head, ids_in, new_id
-from antsmem.backup.tombstones import DESTROYED, is_superseded, merged, names_in
+from antsmem.backup.snapshot import HOT, Head, ids_in
 from antsmem.core import canonical
 from antsmem.core.errors import (
     CannotUnlockError,
@@ -25,7 +23,6 @@ from antsmem.core.errors import (
     RefusedError,
     RollbackError,
     UsageError,
-    WouldOverwriteError,
 )
 from antsmem.core.record import field, record
 from antsmem.identity.multikey import parse_multikey
@@ -36,9 +33,12 @@ if TYPE_CHECKING:
     from antsmem.core.age import Identity, Recipient
 
 ANCHOR: Final = "anchors/snapshots.json"
+NEXT: Final = "anchors/next.json"
+"""The list of snapshots as a changed identity log will have it, until it is the list (carry.py)."""
 GARBAGE: Final = "anchors/garbage.json"
 IDENTITY_LOG: Final = "keys/identity.jsonl"
 COLD_SUFFIX: Final = ".tar.zst.age"
+_ANCHOR_SCHEMA: Final = "antsmem.anchor/1"
 
 
 @record
@@ -81,7 +81,7 @@ class Repository:
     keys: Keyring
     sealed: dict[str, str] = field(default_factory=dict, repr=False)
     doomed: set[str] = field(default_factory=set, repr=False)
-    """Names in `keys/` that go once the anchor no longer lists them."""
+    """Names that go once a new anchor is there: of `keys/`, those that it no longer lists."""
 
 
 @record
@@ -113,24 +113,6 @@ class Pin:
         return sequence < self.sequence or bool(self.head and not ids)
 
 
-def create_repository(store: Store, keys: Keyring, now_ns: int) -> Repository:
-    """Make an empty repository. Raises `WouldOverwriteError` where the store already holds anything."""
-    if store.stat("repository.json") is not None:
-        raise WouldOverwriteError(
-            f"`{store.url}` already holds a repository: left as it is", hint="see `antsmem repository list`"
-        )
-    if not _is_bare(store):
-        raise WouldOverwriteError(
-            f"`{store.url}` holds a repository that has lost its `repository.json`: left as it is",
-            hint="antsmem check --repair makes that anew",
-        )
-    repository_id = new_id(now_ns)[-8:] + hashlib.sha256(keys.scid.encode()).hexdigest()[:8]
-    store.put("repository.json", [statement_of(repository_id, keys, now_ns)], new=True)
-    repository = Repository(store, repository_id, keys)
-    complete_repository(repository)
-    return repository
-
-
 def statement_of(repository_id: str, keys: Keyring, now_ns: int) -> bytes:
     """What `repository.json` says."""
     statement = {
@@ -142,16 +124,7 @@ def statement_of(repository_id: str, keys: Keyring, now_ns: int) -> bytes:
     return sign_statement(statement, keys.must_sign())
 
 
-def complete_repository(repository: Repository) -> bool:
-    """Write what a `create_repository` that was killed did not come to; whether anything was missing. A
-    repository that has lost its anchor but not its contents is left as it is."""
-    if read_anchor(repository) is not None or not _is_bare(repository.store):
-        return False
-    write_anchor(repository, Anchor(0, "", (), (), {}, carry_files(repository, {})), None)
-    return True
-
-
-def _is_bare(store: Store) -> bool:
+def is_bare(store: Store) -> bool:
     """Whether nothing was ever stored here."""
     try:
         return not any(store.names(folder) for folder in ("packs", "snapshots", "cold", "index"))
@@ -279,12 +252,28 @@ def read_head(repository: Repository, snapshot_id: str) -> Head:
 
 def read_anchor(repository: Repository, *, former: bool = False) -> tuple[Anchor, str] | None:
     """The anchor, signed by a key that speaks today (with `former` also by one that was revoked), and its version
-    token; None where there is none (yet)."""
+    token; None where there is none (yet). Where its key was revoked since, what it says is what the list says that
+    was put beside it for this case, and is not older."""
     found = repository.store.read(ANCHOR)
     if found is None:
         return None
-    signers = repository.keys.signers(former=former)
-    statement = open_statement(found[0], "antsmem.anchor/1", signers, ANCHOR)
+    try:
+        anchor = _believed(repository, ANCHOR, found[0], former)
+    except IntegrityError:
+        beside = None if former else repository.store.read(NEXT)
+        if beside is None:
+            raise
+        before = _believed(repository, ANCHOR, found[0], former=True)
+        anchor = _believed(repository, NEXT, beside[0], former=False)
+        if anchor.sequence < before.sequence:
+            raise
+    repository.sealed.clear()
+    repository.sealed.update(anchor.sealed)
+    return anchor, found[1]
+
+
+def _believed(repository: Repository, name: str, data: bytes, former: bool) -> Anchor:
+    statement = open_statement(data, _ANCHOR_SCHEMA, repository.keys.signers(former=former), name)
     if statement.get("repository") != repository.id:
         raise IntegrityError("the anchor was made for another repository")
     try:
@@ -300,16 +289,23 @@ def read_anchor(repository: Repository, *, former: bool = False) -> tuple[Anchor
         raise IntegrityError("the anchor is malformed") from None
     if anchor.sealed.keys() != {*anchor.snapshots, *anchor.cold}:
         raise IntegrityError("the anchor is malformed")
-    repository.sealed.clear()
-    repository.sealed.update(anchor.sealed)
-    return anchor, found[1]
+    return anchor
 
 
 def write_anchor(repository: Repository, anchor: Anchor, expected: str | None) -> None:
     """Publish `anchor` in place of the one with version token `expected` (None: it is the first); `ConflictError`
     if it changed."""
+    repository.store.swap(ANCHOR, sign_anchor(repository, anchor), expected)
+    with suppress(RefusedError):  # a store that only appends
+        for name in sorted(repository.doomed):
+            repository.store.delete(name)
+    repository.doomed.clear()
+
+
+def sign_anchor(repository: Repository, anchor: Anchor) -> bytes:
+    """The bytes of `anchor`, signed by this host."""
     statement = {
-        "schema": "antsmem.anchor/1",
+        "schema": _ANCHOR_SCHEMA,
         "repository": repository.id,
         "sequence": anchor.sequence,
         "head": anchor.head,
@@ -318,33 +314,7 @@ def write_anchor(repository: Repository, anchor: Anchor, expected: str | None) -
         "sealed": anchor.sealed,
         "files": anchor.files,
     }
-    repository.store.swap(ANCHOR, sign_statement(statement, repository.keys.must_sign()), expected)
-    with suppress(RefusedError):  # a store that only appends
-        for name in sorted(repository.doomed):
-            repository.store.delete(name)
-    repository.doomed.clear()
-
-
-def carry_files(repository: Repository, known: Mapping[str, str]) -> dict[str, str]:
-    """Put the README, the files in `Keyring.carried` and the identity log where `known` (path → SHA-256) differs;
-    returns the digests of all that must now be there. Epoch files that were destroyed, here or by another host,
-    and files of former guardians are not put; those there go with the next anchor."""
-    carried = {f"keys/{name}": data for name, data in repository.keys.carried.items()} | {"README": README}
-    tombstones = carried.get(DESTROYED, b"")
-    if DESTROYED in known and known[DESTROYED] != hashlib.sha256(tombstones).hexdigest():
-        with suppress(NotFoundError):
-            tombstones = merged(tombstones, repository.store.get(DESTROYED), repository.keys)
-    if tombstones:
-        carried[DESTROYED] = tombstones
-    destroyed = names_in(tombstones)
-    names = {*known, *carried}
-    gone = {name for name in names if is_superseded(name, destroyed, names)}
-    repository.doomed.update(gone & known.keys())
-    wanted = {name: hashlib.sha256(data).hexdigest() for name, data in carried.items()}
-    for name, digest in wanted.items():
-        if known.get(name) != digest and name not in gone:
-            repository.store.put(name, [carried[name]])
-    return {name: digest for name, digest in {**known, **wanted}.items() if name not in gone}
+    return sign_statement(statement, repository.keys.must_sign())
 
 
 @record
@@ -368,7 +338,7 @@ def read_state(repository: Repository, pin: Pin | None) -> State:
     under = keys.identity_version if pin is None or pin.identity_version is None else pin.identity_version
     former = keys.signer is not None and (pin is None or under < keys.identity_version)
     found = read_anchor(repository, former=former)
-    if found is None and pin is None and _is_bare(repository.store):
+    if found is None and pin is None and is_bare(repository.store):
         return State(Anchor(0, "", (), (), {}, {}), None, (), 1)  # whoever made it was killed over it
     if found is None:
         raise IntegrityError(

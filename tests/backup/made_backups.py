@@ -12,6 +12,7 @@ from typing import Any
 
 from antsmem.backup.check import CheckJob, CheckResult, check
 from antsmem.backup.cold import back_up_cold
+from antsmem.backup.create import create_repository
 from antsmem.backup.hot import BackupResult, Job, back_up_hot
 from antsmem.backup.prune import PruneJob, PruneResult, prune
 from antsmem.backup.reader import open_snapshot
@@ -21,7 +22,6 @@ from antsmem.backup.repository import (
     Pin,
     Repository,
     State,
-    create_repository,
     open_repository,
     read_state,
 )
@@ -144,9 +144,15 @@ class Place:
         return result
 
     def restore(
-        self, snapshot: str, to: Path, paths: Sequence[bytes] = (), *, salvage: bool = False
+        self,
+        snapshot: str,
+        to: Path,
+        paths: Sequence[bytes] = (),
+        *,
+        salvage: bool = False,
+        keys: Keyring | None = None,
     ) -> RestoreResult:
-        opened = open_snapshot(self.believed(), snapshot, salvage=salvage)
+        opened = open_snapshot(self.believed(keys), snapshot, salvage=salvage)
         plan = plan_restore(opened, select(opened.entries, paths), salvage=salvage)
         return restore_to(opened, to, plan, salvage=salvage, progress=silent)
 

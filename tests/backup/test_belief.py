@@ -20,9 +20,10 @@ from broken.hostile import ROOT, entry, head_of, lines_of, member
 from made_backups import Agent, Place, silent, tree_of, write
 
 from antsmem.backup import repository as repo
+from antsmem.backup.create import create_repository
 from antsmem.backup.hot import back_up_hot
 from antsmem.backup.reader import open_snapshot
-from antsmem.backup.repository import Pin, create_repository, open_repository
+from antsmem.backup.repository import Pin, open_repository
 from antsmem.backup.restore import plan_restore, restore_to
 from antsmem.backup.thaw import read_archive, restore_cold
 from antsmem.core import age, canonical, clock

@@ -22,9 +22,10 @@ from made_weeks import MONDAYS, History, Weeks
 
 from antsmem.backup import erase as erasing
 from antsmem.backup import repository as repository_module
+from antsmem.backup.carry import carry_files
 from antsmem.backup.epochs import sealed_to
 from antsmem.backup.erase import erase, plan_erase, reseal
-from antsmem.backup.repository import Repository, carry_files
+from antsmem.backup.repository import Repository
 from antsmem.backup.store import Capabilities
 from antsmem.backup.tombstones import DESTROYED, merged, names_in, tombstone
 from antsmem.core.age import X25519Identity, opened_by, unseal

@@ -16,10 +16,11 @@ import pytest
 from blake3 import blake3
 from made_backups import Place, Tree, aged, tree_of, write
 
+from antsmem.backup.create import create_repository
 from antsmem.backup.hot import back_up_hot
 from antsmem.backup.packer import Kind, Packer
 from antsmem.backup.repair import RepairResult, mend_statement, repair
-from antsmem.backup.repository import ANCHOR, Repository, create_repository
+from antsmem.backup.repository import ANCHOR, Repository
 from antsmem.backup.snapshot import pack_lines, parse_pack_lines
 from antsmem.backup.store import Capabilities
 from antsmem.core import clock

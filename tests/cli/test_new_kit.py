@@ -99,6 +99,7 @@ def test_a_rotation_that_was_cut_off_is_finished_by_the_next_backup(agent: Home)
         (("put", "keys/hot-", 1), KIT),  # sealed to both kits by now
         (("swap", "anchors/snapshots.json", 1), KIT),
         (("put", "keys/identity.jsonl", 1), KIT),
+        (("swap", "anchors/snapshots.json", 2), "new-kit.txt"),  # the log is there
         (("delete", "anchors/lease.json", 2), "new-kit.txt"),  # log and list are there
         (("put", "keys/hot-", 3), "new-kit.txt"),  # sealed to the new one only
         (("swap", "anchors/ledger.json", 2), "new-kit.txt"),

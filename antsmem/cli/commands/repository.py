@@ -10,7 +10,8 @@ from typing import Annotated
 
 import typer
 
-from antsmem.backup.repository import complete_repository, create_repository, open_repository, read_state
+from antsmem.backup.create import complete_repository, create_repository
+from antsmem.backup.repository import open_repository, read_state
 from antsmem.backup.store import Store
 from antsmem.cli.commands.open import DriverOptions, driver_options
 from antsmem.cli.context import Context

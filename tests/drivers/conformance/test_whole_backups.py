@@ -20,10 +20,11 @@ from made_backups import Place as Made
 
 from antsmem.backup.check import CheckJob, check
 from antsmem.backup.cold import back_up_cold
+from antsmem.backup.create import create_repository
 from antsmem.backup.hot import back_up_hot
 from antsmem.backup.prune import PruneJob, prune
 from antsmem.backup.reader import open_snapshot
-from antsmem.backup.repository import create_repository, open_repository, read_state
+from antsmem.backup.repository import open_repository, read_state
 from antsmem.backup.restore import plan_restore, restore_to
 from antsmem.backup.thaw import restore_cold
 from antsmem.backup.verified import VerifiedStore
