@@ -8,6 +8,7 @@ of Diff3", 2007), with blocks in the place of lines.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from difflib import SequenceMatcher
 from typing import Final, NamedTuple
@@ -18,6 +19,7 @@ from antsmem.workspace.dailylog import ANCHOR
 MAX_BLOCKS: Final = 20_000
 """A text with more blocks is not merged: comparing them could take minutes."""
 
+_MOST_PAIRS: Final = 1_000_000
 _ITEM: Final = re.compile(rb"(?:[-*+]|[0-9]{1,9}[.)])[ \t]")
 _HEADING: Final = re.compile(rb"#{1,6}(?:[ \t]|$)")
 _FENCE: Final = re.compile(rb" {0,3}(```+|~~~+)")
@@ -193,8 +195,11 @@ def _chunk(base: Sequence[Block], newer: Sequence[Block], older: Sequence[Block]
 
 
 def _matches(one: Sequence[Block], other: Sequence[Block]) -> Mapping[int, int]:
-    """Where the blocks of `one` stand in `other`, in the order of both."""
-    matcher = SequenceMatcher(None, [block.key for block in one], [block.key for block in other], autojunk=False)
+    """Where the blocks of `one` stand in `other`, in the order of both. Where the same ones stand in both so often
+    that comparing each pair could take minutes, no run begins with one of the most frequent."""
+    ours, theirs = [block.key for block in one], [block.key for block in other]
+    often = Counter(theirs)
+    matcher = SequenceMatcher(None, ours, theirs, autojunk=sum(often[key] for key in ours) > _MOST_PAIRS)
     return {
         match.a + step: match.b + step for match in matcher.get_matching_blocks() for step in range(match.size)
     }
