@@ -11,11 +11,13 @@ from typing import Any, Final, Self, TypeAlias, TypeVar
 from urllib.parse import parse_qsl, urlsplit
 
 from antsmem.backup.store import check_options
+from antsmem.core import canonical
 from antsmem.core.errors import (
     AntsmemError,
     BackendError,
     ConfigError,
     DriverMissingError,
+    IntegrityError,
     NotFoundError,
     RefusedError,
 )
@@ -40,6 +42,7 @@ _PASSING: Final = {
 }
 # An item holds 400 KB, names and all; a record of more than that has to be a blob.
 _ITEM_BYTES: Final = 320_000
+_MOST_BYTES: Final = 400 << 10  # that an item of DynamoDB may have
 _RECORD_OVERHEAD: Final = 64
 
 
@@ -238,9 +241,16 @@ def packed(records: Sequence[LogRecord]) -> Item:
 
 
 def unpacked(stream: str, attribute: Item) -> list[LogRecord]:
-    """The records that `packed` made an attribute of."""
-    maps = [each["M"] for each in attribute["L"]]
-    return [LogRecord(stream, each["i"]["S"], json.loads(each["h"]["S"]), bytes(each["d"]["B"])) for each in maps]
+    """The records that `packed` made an attribute of. `IntegrityError` for what it did not make."""
+    found = []
+    try:
+        for each in (item["M"] for item in attribute["L"]):
+            headers = canonical.loads(each["h"]["S"].encode(), _MOST_BYTES)
+            texts = {str(name): str(value) for name, value in headers.items()}
+            found.append(LogRecord(stream, each["i"]["S"], texts, bytes(each["d"]["B"])))
+    except (AttributeError, KeyError, TypeError):
+        raise IntegrityError("the table holds records that antsmem did not write") from None
+    return found
 
 
 def batches(records: Sequence[LogRecord]) -> Iterator[list[LogRecord]]:

@@ -17,9 +17,17 @@ from counting import STREAM, count, count_together, count_without_comparing, loo
 from faultproxy import HttpProxy, Reply
 from register import linearizable
 
-from antsmem.core.errors import BackendError, ConfigError, ConflictError, NotFoundError, RefusedError, UsageError
+from antsmem.core.errors import (
+    BackendError,
+    ConfigError,
+    ConflictError,
+    IntegrityError,
+    NotFoundError,
+    RefusedError,
+    UsageError,
+)
 from antsmem.drivers.dynamodb import DynamodbStore
-from antsmem.drivers.dynamodb_client import DynamodbClient, unpacked
+from antsmem.drivers.dynamodb_client import DynamodbClient, packed, unpacked
 from antsmem.drivers.dynamodb_log import DynamodbLog
 from antsmem.memory.roles import Change, LogRecord, VersionConflict
 
@@ -203,6 +211,25 @@ def test_an_error_says_what_to_do(opened: Opener, http: HttpProxy, moto: engines
     with pytest.raises(UsageError):
         opened(None, DynamodbLog).read(STREAM, "elsewhere", 1)
     assert count(opened(), 1) == 1
+
+
+@pytest.mark.parametrize(
+    "attribute",
+    [
+        {},
+        {"S": "x"},
+        {"L": "x"},
+        {"L": [{"S": "x"}]},
+        {"L": [{"M": {"i": {"S": "x"}, "h": {"S": "[]"}, "d": {"B": b""}}}]},
+        {"L": [{"M": {"i": {"S": "x"}, "h": {"S": '{"a":1,"a":2}'}, "d": {"B": b""}}}]},
+        {"L": [{"M": {"i": {"S": "x"}, "h": {"S": "[" * 10_000}, "d": {"B": b""}}}]},
+        {"L": [{"M": {"i": {"S": "x"}, "h": {"S": "{}"}}}]},
+    ],
+)
+def test_records_that_somebody_else_wrote_are_refused(attribute: dict[str, Any]) -> None:
+    with pytest.raises(IntegrityError):
+        unpacked(STREAM, attribute)
+    assert unpacked(STREAM, packed([record()]))[0].stream == STREAM
 
 
 @pytest.mark.parametrize(
