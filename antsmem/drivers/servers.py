@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 SECRETS: Final = ("access_key_id", "key_password", "password", "secret_access_key", "session_token", "token")
 TLS_OPTIONS: Final = ("ca_file", "cert_file", "key_file", "key_password", "tls")
 _match_host = re.compile(
-    r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_][A-Za-z0-9_.-]{0,252})(?::([0-9]{1,5}))?"
+    r"(\[(?=[^\]]*:)[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_][A-Za-z0-9_.-]{0,252})(?::([0-9]{1,5}))?"
 ).fullmatch
 
 
