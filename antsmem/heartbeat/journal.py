@@ -316,17 +316,16 @@ class Journal:
         self.refresh()
 
     def _carried(self) -> Iterator[Mapping[str, Any]]:
-        """What a new month takes over: keys that are open or belong to no slot, marks, facts. Gaps that go
-        along hide that what happens once is over: so that goes with them."""
+        """What a new month takes over: keys that are open or belong to no slot, marks, facts; and that what
+        happens once is over, which damage, of then or to come, would hide."""
         self._fold.unpack()
-        damaged = any(whole for _, _, whole in self._fold.gaps)
         for key in list(self._fold.keys):
             entry = self.last(key)
             if entry is None:
                 continue
             body = {**entry.body, "carried_from": entry.number}
             if entry.state in SETTLED and entry.text("task") and key not in self._fold.untold:
-                if not (damaged and key.endswith(ONCE)):
+                if not key.endswith(ONCE):
                     continue
                 body.pop("tell", None)
             if entry.state not in SETTLED and (why := self.hides(key)):
